@@ -1,0 +1,1 @@
+"""The wire: schema (`warren.proto`), generated code, and the one converter to the vocabulary."""

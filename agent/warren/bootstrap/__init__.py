@@ -1,0 +1,1 @@
+"""How a host becomes a member: create a cluster, join one, and the files that say so."""

@@ -1,0 +1,1 @@
+"""The synchronous client of the cluster API: finds a leader, authenticates, retries, waits."""

@@ -1,0 +1,65 @@
+"""Where the daemons keep things, and what the host's owner configured: /etc/warren/warren.toml.
+
+The file is written by the `agent` role and read once at start. Everything has a default, so an
+empty file is a valid configuration. Facts about this node's membership are not configuration: they
+are in `bootstrap/node_files.py`.
+"""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from warren.model.errors import InvalidInput
+
+DEFAULT_PATH = Path("/etc/warren/warren.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting, flat. The TOML file has the same keys at its top level."""
+
+    state_dir: Path = Path("/var/lib/warren")
+    """node.json, pki/, mesh.key, raft/ (manager), worker/ (last assignment)."""
+    run_dir: Path = Path("/run/warren")
+    """warren.sock: the API for root on a manager."""
+    log_dir: Path = Path("/var/log/warren/tasks")
+    """One directory per task: `<task id>/<attempt>.log`, in CRI format."""
+    advertise_address: str = ""
+    """Underlay address that other nodes reach this one by; required to create or join."""
+    listen_address: str = "0.0.0.0"
+    """Where managers listen for the API and for joining."""
+    mesh_interface: str = "warren0"
+    mesh_driver: str = "kernel"
+    """`kernel` or `userspace` (wireguard-go, its own unit); the wireguard role probes for it."""
+    runtime_endpoint: str = "unix:///run/containerd/containerd.sock"
+    cni_config_dir: Path = Path("/etc/cni/net.d")
+    cgroup_parent: str = "/warren"
+    log_level: str = "info"
+
+    @property
+    def socket_path(self) -> Path:
+        """The root-only API socket on a manager."""
+        return self.run_dir / "warren.sock"
+
+
+def load(path: Path = DEFAULT_PATH) -> Config:
+    """The configuration in `path`, defaults where it is silent. InvalidInput names file and key."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return Config()
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(str(error), path=str(path)) from error
+    return Config(**{key: _convert(path, key, value) for key, value in values.items()})
+
+
+def _convert(path: Path, key: str, value: object) -> Any:
+    known = {f.name: f.type for f in fields(Config)}
+    if key not in known:
+        raise InvalidInput(f"unknown key, known are {', '.join(known)}", path=f"{path}: {key}")
+    if not isinstance(value, str):
+        raise InvalidInput("must be text", path=f"{path}: {key}")
+    if key == "mesh_driver" and value not in ("kernel", "userspace"):
+        raise InvalidInput("must be kernel or userspace", path=f"{path}: {key}")
+    return Path(value) if known[key] is Path else value

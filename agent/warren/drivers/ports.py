@@ -1,0 +1,161 @@
+"""The Protocols that drivers implement: all that a worker can do to the world.
+
+The verified fakes in `testing/` pass the same contract tests as the real drivers. Every method is
+idempotent, so that a worker that died in the middle may repeat it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from warren.model.assignments import Peer, PublishedPort
+from warren.model.services import PullPolicy, RegistryAuth
+from warren.model.tasks import Task
+
+
+class InstanceState(Enum):
+    """State of an instance's container."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+    BROKEN = "broken"
+    """A sandbox without a usable container, or one that the runtime no longer knows well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One attempt at running a task: a sandbox and its container, found by their labels."""
+
+    task_id: str
+    attempt: int
+    """From 0; grows with every start of the task on this node."""
+    sandbox_id: str
+    container_id: str = ""
+    state: InstanceState
+    address: str = ""
+    exit_code: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    message: str = ""
+    """What the runtime says of its end: `OOMKilled`, …"""
+    image_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartOrder:
+    """All that is needed to start one attempt."""
+
+    task: Task
+    attempt: int
+    node_name: str
+    log_path: Path
+    """Host path of the log file; its directory is made by the driver."""
+    dns_servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecOutput:
+    """What a command run in a container left behind."""
+
+    stdout: bytes
+    stderr: bytes
+    exit_code: int
+
+
+class Runtime(Protocol):
+    """A container runtime. Raises RuntimeUnavailable (transient), ImageUnavailable, DriverError."""
+
+    async def version(self) -> str:
+        """`containerd 1.7.24`."""
+
+    async def instances(self) -> tuple[Instance, ...]:
+        """Every instance of this cluster on the host, dead ones too."""
+
+    async def ensure_image(self, image: str, policy: PullPolicy, auth: RegistryAuth | None) -> str:
+        """Have the image here, and answer its digest. ImageUnavailable says why it cannot be."""
+
+    async def start(self, order: StartOrder) -> Instance:
+        """Sandbox, container, start. What a failed start made is removed before it raises."""
+
+    async def stop(self, instance: Instance, *, signal: str, grace: timedelta) -> None:
+        """Stop signal (empty: the image's), grace, kill. The dead container stays."""
+
+    async def remove(self, instance: Instance) -> None:
+        """Remove container, sandbox, network. Nothing to remove is fine. Logs stay."""
+
+    async def execute(
+        self, instance: Instance, command: Sequence[str], timeout: timedelta
+    ) -> ExecOutput:
+        """Run a command in a running instance and wait. DeadlineExceeded when it takes longer."""
+
+    async def close(self) -> None:
+        """Let go of connections; touches no container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshConfig:
+    """What the mesh interface should be."""
+
+    address: str
+    """This node's mesh address."""
+    mesh_network: str
+    task_network: str
+    """Routed into the mesh, but for this node's own subnet."""
+    listen_port: int
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatus:
+    """A peer as the device knows it."""
+
+    public_key: str
+    endpoint: str
+    allowed_ips: tuple[str, ...]
+    latest_handshake: datetime | None
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
+class Mesh(Protocol):
+    """The WireGuard interface of this host, with its address and routes."""
+
+    async def public_key(self) -> str:
+        """Base64. The private key is made here if there is none, and never leaves the host."""
+
+    async def apply(self, config: MeshConfig) -> None:
+        """Make it so, peer by peer: what is right already is not touched."""
+
+    async def peers(self) -> tuple[PeerStatus, ...]:
+        """What the device says."""
+
+    async def close(self) -> None:
+        """Let go of sockets; the interface stays."""
+
+
+class Publisher(Protocol):
+    """Publishes ports of services on this host's addresses."""
+
+    async def apply(
+        self,
+        ports: tuple[PublishedPort, ...],
+        *,
+        task_network: str,
+        mesh_interface: str,
+        node_id: str,
+    ) -> None:
+        """Replace all our rules in one transaction. Mode HOST uses local endpoints only."""
+
+    async def close(self) -> None:
+        """Let go; the rules stay."""
+
+
+class TaskNetwork(Protocol):
+    """Addresses for tasks on this host."""
+
+    async def configure(self, subnet: str, mtu: int) -> None:
+        """Write the CNI configuration for `subnet`, if it differs, and switch on IP forwarding."""

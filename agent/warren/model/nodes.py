@@ -1,0 +1,97 @@
+"""Nodes: the hosts of the cluster, and what the mesh and the scheduler know of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Annotated
+
+from warren.model.constraints import DNS_LABEL
+from warren.model.services import Bytes
+
+
+class NodeRole(Enum):
+    """A manager takes part in Raft and serves the API; a worker runs tasks. A node may be both."""
+
+    MANAGER = "manager"
+    WORKER = "worker"
+
+
+class Availability(Enum):
+    """ACTIVE takes tasks; PAUSE keeps those it has; DRAIN gives them up."""
+
+    ACTIVE = "active"
+    PAUSE = "pause"
+    DRAIN = "drain"
+
+
+class NodeState(Enum):
+    """UNKNOWN until its worker first reports."""
+
+    UNKNOWN = "unknown"
+    READY = "ready"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """What the user wants of a node. Written by users only."""
+
+    name: Annotated[str, DNS_LABEL]
+    roles: tuple[NodeRole, ...] = (NodeRole.WORKER,)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    availability: Availability = Availability.ACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDescription:
+    """What the host is. Written by its worker at the start of each session."""
+
+    address: str = ""
+    """Underlay address that other nodes reach it by."""
+    cpus: float = 0.0
+    memory: Bytes = Bytes(0)
+    architecture: str = ""
+    os: str = ""
+    kernel: str = ""
+    runtime: str = ""
+    """Name and version of the container runtime."""
+    warren: str = ""
+    """Version of the agent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMesh:
+    """The node's place in the WireGuard mesh. Addresses are given once, at joining, and kept."""
+
+    public_key: str
+    """Base64, as `wg pubkey` prints it."""
+    endpoint: str
+    """`address:port` that peers send to."""
+    address: str
+    """Mesh address, without prefix length."""
+    subnet: str
+    """Subnet of the node's tasks, CIDR."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """What is. Written by the leader: heartbeats decide READY and DOWN."""
+
+    state: NodeState = NodeState.UNKNOWN
+    since: datetime
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A host in the cluster."""
+
+    id: str
+    version: int = 0
+    """Log index of the last change of `spec`."""
+    spec: NodeSpec
+    description: NodeDescription = NodeDescription()
+    mesh: NodeMesh
+    status: NodeStatus
+    joined_at: datetime

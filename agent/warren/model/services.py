@@ -1,0 +1,172 @@
+"""Services: what the user declares.
+
+A `ServiceSpec` is written by users alone; the system never edits it. Its task template is the part
+that, when changed, makes a new revision; `replicas`, `ports` and `labels` change in place.
+Field names are those of the manifest and of the Ansible module.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Annotated, NewType
+
+from warren.model.constraints import DNS_LABEL, NotEmpty, Pattern, Range
+
+Bytes = NewType("Bytes", int)
+"""A size in bytes; manifests write `256MiB`."""
+
+Secret = NewType("Secret", str)
+"""Text that is never shown: reads answer `(hidden)` instead."""
+
+HIDDEN = "(hidden)"
+
+
+class Protocol(Enum):
+    """Transport protocol of a port."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class PortMode(Enum):
+    """MESH: every node answers and balances over all tasks. HOST: only a node that runs one."""
+
+    MESH = "mesh"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A port of the service's tasks. `published` 0 means: not published outside the cluster."""
+
+    target: Annotated[int, Range(1, 65535)]
+    published: Annotated[int, Range(0, 65535)] = 0
+    protocol: Protocol = Protocol.TCP
+    mode: PortMode = PortMode.MESH
+    name: Annotated[str, Pattern(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)?", "a DNS label")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceLimits:
+    """Most that a task may use. Zero means: no limit."""
+
+    memory: Bytes = Bytes(0)
+    cpus: Annotated[float, Range(0, 1024)] = 0.0
+    pids: Annotated[int, Range(0, 4_194_304)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceReservations:
+    """What the scheduler sets aside for a task on its node."""
+
+    memory: Bytes = Bytes(0)
+    cpus: Annotated[float, Range(0, 1024)] = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """A reservation may not exceed its limit."""
+
+    limits: ResourceLimits = ResourceLimits()
+    reservations: ResourceReservations = ResourceReservations()
+
+
+class RestartCondition(Enum):
+    """When a task whose process ended is started again."""
+
+    ANY = "any"
+    ON_FAILURE = "on_failure"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """Restart on the same node: wait `delay`, then twice that, … up to `max_delay`.
+
+    `max_attempts` restarts within `window` and the task has failed for good; 0 means no end.
+    A run that lasts longer than `window` clears the count and the delay.
+    """
+
+    condition: RestartCondition = RestartCondition.ANY
+    delay: timedelta = timedelta(seconds=1)
+    backoff: Annotated[float, Range(1, 10)] = 2.0
+    max_delay: timedelta = timedelta(minutes=1)
+    max_attempts: Annotated[int, Range(0, 1_000_000)] = 0
+    window: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where tasks may run. A constraint reads `node.labels.zone == north` (or `!=`).
+
+    Left sides: `node.name`, `node.role`, `node.labels.<key>`, `node.arch`. `max_per_node` 0: any.
+    """
+
+    constraints: tuple[str, ...] = ()
+    max_per_node: Annotated[int, Range(0, 10_000)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryAuth:
+    """Credentials for the image's registry. The password is never read back."""
+
+    username: Annotated[str, NotEmpty()]
+    password: Secret
+
+
+class PullPolicy(Enum):
+    """When the image is pulled before a start."""
+
+    MISSING = "missing"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTemplate:
+    """The part of a service that makes a revision. Immutable once a task has it."""
+
+    image: Annotated[str, NotEmpty()]
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    working_dir: str = ""
+    resources: Resources = Resources()
+    restart: RestartPolicy = RestartPolicy()
+    placement: Placement = Placement()
+    pull: PullPolicy = PullPolicy.MISSING
+    registry_auth: RegistryAuth | None = None
+    stop_signal: str = ""
+    stop_grace_period: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec(TaskTemplate):
+    """A service as its user declares it. Written by users only."""
+
+    name: Annotated[str, DNS_LABEL]
+    replicas: Annotated[int, Range(0, 10_000)] = 1
+    ports: tuple[Port, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service as it is stored. `spec` by users; all else by the replicated state's `apply`."""
+
+    spec: ServiceSpec
+    version: int
+    """Log index of the last change of `spec`: what `expected_version` is compared with."""
+    revision: int
+    """Counts changes of the task template, from 1."""
+    created_at: datetime
+    updated_at: datetime
+    removing: bool = False
+    """The user deleted it; it goes when its last task has stopped."""
+
+
+def template_of(spec: ServiceSpec) -> TaskTemplate:
+    """The task template within a service's spec."""
+    return TaskTemplate(**{f.name: getattr(spec, f.name) for f in fields(TaskTemplate)})

@@ -1,0 +1,206 @@
+"""Commands: every change that can be made to the replicated state.
+
+Each is proposed by one component, named in its docstring; times and ids are chosen by the proposer.
+The wire form is `warren.v1.Command` (a oneof of the same names).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from warren.model.clusters import Cluster, ClusterSpec, JoinToken
+from warren.model.nodes import Node, NodeDescription, NodeSpec, NodeStatus
+from warren.model.services import ServiceSpec
+from warren.model.tasks import DesiredState, Task, TaskStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateCluster:
+    """The first command of a log. By the first manager."""
+
+    cluster: Cluster
+    node: Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutClusterSpec:
+    """Change settings. By the API."""
+
+    spec: ClusterSpec
+    expected_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutService:
+    """Create or change a service. By the API. `expected_version` 0: it must not exist."""
+
+    spec: ServiceSpec
+    expected_version: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveService:
+    """Mark a service as removing. By the API."""
+
+    name: str
+    expected_version: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetService:
+    """Drop a removing service that has no task left. By the reaper."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddNode:
+    """Admit a node. By the API, after it checked a join token."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutNodeSpec:
+    """Change what the user wants of a node. By the API."""
+
+    node_id: str
+    spec: NodeSpec
+    expected_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetNodeDescription:
+    """Record what a host is. By the dispatcher, for its worker."""
+
+    node_id: str
+    description: NodeDescription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetNodeStatus:
+    """Record whether a node is there. By the leader's node loop."""
+
+    node_id: str
+    status: NodeStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetNodePublicKey:
+    """Record a node's new mesh key or endpoint. By the dispatcher, for its worker."""
+
+    node_id: str
+    public_key: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveNode:
+    """Forget a node; its tasks are lost. By the API."""
+
+    node_id: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateTask:
+    """A new task, PENDING. By the orchestrator."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignTask:
+    """Give a pending task its node. By the scheduler."""
+
+    task_id: str
+    node_id: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTaskDesired:
+    """Say what is wanted of a task. By the orchestrator."""
+
+    task_id: str
+    desired: DesiredState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTaskStatus:
+    """Record what a task is. By its worker; PENDING by the scheduler; LOST by the node loop."""
+
+    task_id: str
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveTask:
+    """Forget an ended task. By the reaper."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddJoinToken:
+    """By the API."""
+
+    token: JoinToken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveJoinToken:
+    """By the API, and by the reaper when it has expired."""
+
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Several commands as one entry. Each is applied or rejected on its own."""
+
+    commands: "tuple[Command, ...]"
+
+
+Command = (
+    CreateCluster
+    | PutClusterSpec
+    | PutService
+    | RemoveService
+    | ForgetService
+    | AddNode
+    | PutNodeSpec
+    | SetNodeDescription
+    | SetNodeStatus
+    | SetNodePublicKey
+    | RemoveNode
+    | CreateTask
+    | AssignTask
+    | SetTaskDesired
+    | SetTaskStatus
+    | RemoveTask
+    | AddJoinToken
+    | RemoveJoinToken
+    | Batch
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """The command changed the state, or found it already so."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """The command was refused; the state is unchanged but for its index."""
+
+    index: int
+    reason: str
+    """Name of a class in `model.errors`: `NotFound`, `Conflict`, `AlreadyExists`, …"""
+    message: str
+
+
+Outcome = Applied | Rejected

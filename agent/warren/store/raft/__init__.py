@@ -1,0 +1,1 @@
+"""The engine on pysyncobj. One module here alone imports it."""

@@ -1,0 +1,1 @@
+"""The test kit, shipped: builders, verified fakes, a clock, and the cluster simulation."""

@@ -1,0 +1,1 @@
+"""The worker daemon: makes a host look like its assignment, and reports what is."""
