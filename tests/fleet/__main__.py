@@ -53,13 +53,10 @@ def up(options: argparse.Namespace) -> int:
     name = fleets.check_name(options.name)
     started = time.monotonic()
     with locks.held(name):
-        fleet = fleets.claim(name, options.subnet)
-        wanted = _wanted(options, fleet)
-        fleet = fleets.extend(fleet, wanted, options.release)
+        fleet, wanted = _claim(options)
         hosts = [fleet.host(name) for name in wanted]
         for release in sorted({each.release for each in hosts if not each.root.is_dir()}):
             base.ready(release)
-        fleets.save(fleet)
         network.create(fleet)
         ssh.create_key(fleet)
         _each(hosts, lambda each: host.create(fleet, each))
@@ -76,9 +73,9 @@ def down(options: argparse.Namespace) -> int:
     with locks.held(name):
         empty = Fleet(name=name, subnet=fleets.DEFAULT_SUBNET, hosts=())
         for group in sorted(cgroups.groups(name)):
-            host.kill_group(group)
-        registry.stop(empty)
+            cgroups.kill(group)
         network.remove(name, empty.bridge)
+        host.clean_up(empty)
         mounts.remove_tree(empty.directory)
     print(f"fleet {name}: removed")
     return 0
@@ -161,6 +158,17 @@ def _on_host(options: argparse.Namespace, act: Callable[[Fleet, Host], object]) 
         network.create(fleet)
         act(fleet, fleet.host(options.host))
     return 0
+
+
+def _claim(options: argparse.Namespace) -> tuple[Fleet, tuple[str, ...]]:
+    """The fleet with the wanted hosts in it, and their names; now on file, its subnet taken."""
+    with locks.held("subnets"):
+        fleet = fleets.named(options.name, options.subnet)
+        wanted = _wanted(options, fleet)
+        fleet = fleets.extend(fleet, wanted, options.release)
+        network.refuse_overlap(fleet)
+        fleets.save(fleet)
+    return fleet, wanted
 
 
 def _wanted(options: argparse.Namespace, fleet: Fleet) -> tuple[str, ...]:

@@ -2,14 +2,17 @@
 
 A host is started inside its own group in every hierarchy, so the cgroup namespace that nspawn
 gives it begins there: inside, the host sees a cgroup tree of its own, like any other machine.
-It also means that all processes of a host can be found without a PID file, after any wreck.
+It also means that all processes of a host can be found without a PID file, after any wreck; no
+PID is on file that might by now be a stranger's. The registry is kept the same way.
 Works with cgroup v1, v2 and the hybrid of both.
 """
 
 import contextlib
 import os
+import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tests.fleet.errors import FleetError
@@ -18,6 +21,9 @@ MOUNT = Path("/sys/fs/cgroup")
 # Two groups per host: version 2 allows no process beside a group that hands out controllers, and
 # so the small shell that restarts a rebooting host must not share a group with the host.
 POWER, MACHINE = "power", "machine"
+
+ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
+POWER_SUPPLY = 'code=133; while [ "$code" = 133 ]; do "$@"; code=$?; done; exit "$code"'
 
 
 def hierarchies() -> tuple[Path, ...]:
@@ -30,7 +36,28 @@ def hierarchies() -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
-def create(group: str) -> None:
+def start(group: str, argv: Sequence[str], log: Path) -> None:
+    """Start a program that outlives this command, in the group; what it prints goes to the log.
+
+    A small shell stands above it: it reaps the program even where PID 1 is slow to, and runs it
+    again if it ends with 133, which is how nspawn says that its host reboots.
+    """
+    _create(group)
+    supply = ["sh", "-c", POWER_SUPPLY, "sh", *_entering(group, MACHINE, argv)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            _entering(group, POWER, supply),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+        )
+    while not processes(group) and process.poll() is None:
+        time.sleep(0.002)
+
+
+def _create(group: str) -> None:
     for hierarchy in hierarchies():
         if hierarchy == MOUNT:
             _hand_out_controllers(hierarchy)
@@ -59,9 +86,10 @@ def _hand_out_controllers(directory: Path) -> None:
             (directory / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
 
 
-def entries(group: str, part: str) -> tuple[Path, ...]:
-    """The files to write a PID to, to be in that part of the group in every hierarchy."""
-    return tuple(hierarchy / group / part / "cgroup.procs" for hierarchy in hierarchies())
+def _entering(group: str, part: str, argv: Sequence[str]) -> list[str]:
+    """The command that enters that part of the group in every hierarchy, and becomes `argv`."""
+    files = [str(hierarchy / group / part / "cgroup.procs") for hierarchy in hierarchies()]
+    return ["sh", "-c", ENTER, "sh", *files, "--", *argv]
 
 
 def processes(group: str) -> frozenset[int]:
@@ -75,21 +103,54 @@ def processes(group: str) -> frozenset[int]:
     return frozenset(found)
 
 
+def signal_all(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def init_of_host(pid: int) -> bool:
+    """Whether it is PID 1 one PID namespace down; its death takes all of that namespace along."""
+    numbers = _numbers(str(pid))
+    return len(numbers) == len(_numbers("self")) + 1 and numbers[-1] == "1"
+
+
+def wait_empty(group: str, *, timeout_s: float) -> bool:
+    """Wait until no process is left in the group; whether that came to be."""
+    deadline = time.monotonic() + timeout_s
+    while processes(group):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def kill(group: str) -> None:
+    """Kill everything in the group, a host's init first, and remove the group."""
+    deadline = time.monotonic() + 20
+    while pids := processes(group):
+        if time.monotonic() > deadline:
+            raise FleetError(f"{group}: processes {sorted(pids)} do not die")
+        signal_all(sorted(pids, key=init_of_host, reverse=True), signal.SIGKILL)
+        time.sleep(0.02)
+    remove(group)
+
+
 def remove(group: str) -> None:
     """Remove the group in every hierarchy. Its processes must be gone; the kernel may lag."""
+    deadline = time.monotonic() + 10
     for hierarchy in hierarchies():
-        deadline = time.monotonic() + 10
         while (hierarchy / group).exists():
             for directory in sorted(_tree(hierarchy / group), reverse=True):
                 with contextlib.suppress(OSError):
                     directory.rmdir()
             if time.monotonic() > deadline:
                 raise FleetError(f"cgroup {hierarchy / group} is still in use")
-            time.sleep(0.02)
+            time.sleep(0.002)
 
 
 def groups(fleet: str) -> frozenset[str]:
-    """The groups of this fleet's hosts that are there now, known to a state file or not."""
+    """The groups of this fleet (hosts, registry) that are there now, on file or not."""
     prefix = f"warren-{fleet}-"
     return frozenset(
         entry.name
@@ -102,3 +163,12 @@ def groups(fleet: str) -> frozenset[str]:
 def _tree(directory: Path) -> Iterator[Path]:
     for parent, _, _ in os.walk(directory):
         yield Path(parent)
+
+
+def _numbers(process: str) -> list[str]:
+    """The PIDs of a process, from our PID namespace inwards; none if it has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))

@@ -1,7 +1,7 @@
 """What a fleet is: its name, its subnet, its hosts and their addresses, and where its files are.
 
 Everything else in the package is given a `Fleet` or a `Host` from here. Pure data, but for `load`
-and `save`, which keep it in `hosts.json`, and `claim`, which settles a subnet between fleets.
+and `save`, which keep it in `hosts.json`.
 """
 
 import dataclasses
@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fleet import locks
 from tests.fleet.errors import FleetError
 
 STATE = Path("/var/lib/warren-fleet")
@@ -102,7 +101,7 @@ class Fleet:
 
 def check_name(name: str) -> str:
     if not FLEET_NAME.fullmatch(name):
-        raise FleetError(f"--name {name!r}: want 1 to 12 of a-z, 0-9 and -, beginning with a letter")
+        raise FleetError(f"--name {name!r}: want a letter, then up to 11 of a-z, 0-9 and -")
     return name
 
 
@@ -167,6 +166,7 @@ def existing(name: str) -> Fleet:
 
 
 def save(fleet: Fleet) -> None:
+    fleet.directory.mkdir(parents=True, exist_ok=True)
     hosts = [
         {"name": host.name, "address": host.address, "release": host.release}
         for host in fleet.hosts
@@ -182,22 +182,18 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in STATE.iterdir() if entry.is_dir()))
 
 
-def claim(name: str, subnet: str | None) -> Fleet:
-    """The fleet of this name, made now if need be, with a subnet that no other fleet has."""
-    with locks.held("subnets"):
-        fleet = load(name)
-        if fleet is not None:
-            if subnet not in (None, fleet.subnet):
-                raise FleetError(f"--subnet {subnet}: fleet {name} is already on {fleet.subnet}")
-            return fleet
-        wanted = check_subnet(subnet or DEFAULT_SUBNET)
-        for other in filter(None, map(load, names())):
-            if other.subnet == wanted:
-                raise FleetError(f"--subnet {wanted}: fleet {other.name} has it; give another")
-        fleet = Fleet(name=check_name(name), subnet=wanted, hosts=())
-        fleet.directory.mkdir(parents=True, exist_ok=True)
-        save(fleet)
+def named(name: str, subnet: str | None) -> Fleet:
+    """The fleet of this name, or a new one without hosts, on a subnet that no other fleet has."""
+    fleet = load(name)
+    if fleet is not None:
+        if subnet not in (None, fleet.subnet):
+            raise FleetError(f"--subnet {subnet}: fleet {name} is already on {fleet.subnet}")
         return fleet
+    wanted = check_subnet(subnet or DEFAULT_SUBNET)
+    for other in filter(None, map(load, names())):
+        if other.subnet == wanted:
+            raise FleetError(f"--subnet {wanted}: fleet {other.name} has it; give another")
+    return Fleet(name=check_name(name), subnet=wanted, hosts=())
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:

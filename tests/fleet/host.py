@@ -7,29 +7,16 @@ one truth about what runs, so every command works whatever state a crash left be
 
 import contextlib
 import signal
-import subprocess
 import time
 import uuid
 from pathlib import Path
 
-from tests.fleet import base, cgroups, commands, mounts, processes, ssh
+from tests.fleet import base, cgroups, commands, mounts, ssh
 from tests.fleet.errors import FleetError
 from tests.fleet.fleets import Fleet, Host
 
 BOOT_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
-
-# Arguments: files to write a PID to (for this shell), "--", the same for nspawn, "--", nspawn.
-# Nspawn ends with 133 when the host reboots.
-POWER_SUPPLY = """
-while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift
-code=133
-while [ "$code" = 133 ]; do
-    sh -c 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"' sh "$@"
-    code=$?
-done
-exit "$code"
-"""
 
 POWER_OFF = signal.SIGRTMIN + 4  # what systemd takes from its container manager
 
@@ -81,20 +68,7 @@ def boot(fleet: Fleet, host: Host) -> None:
     """Start a host that is down. Returns at once; `wait_ready` waits for it."""
     if not host.root.is_dir():
         raise FleetError(f"{host.name}: it has no root directory; `up` makes one")
-    cgroups.create(host.cgroup)
-    argv = ["sh", "-c", POWER_SUPPLY, "sh"]
-    argv += [*map(str, cgroups.entries(host.cgroup, cgroups.POWER)), "--"]
-    argv += [*map(str, cgroups.entries(host.cgroup, cgroups.MACHINE)), "--"]
-    argv += _nspawn(fleet, host)
-    with host.console.open("ab") as console:
-        subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            start_new_session=True,
-        )
+    cgroups.start(host.cgroup, _nspawn(fleet, host), host.console)
 
 
 def _nspawn(fleet: Fleet, host: Host) -> list[str]:
@@ -125,8 +99,8 @@ def wait_ready(fleet: Fleet, host: Host) -> None:
             raise FleetError(f"{host.name}: ended while booting: {_last_line(host.console)}")
         if time.monotonic() > deadline:
             raise FleetError(
-                f"{host.name}: no ssh at {host.address} after {BOOT_TIMEOUT_S} s; "
-                f"see {host.console}"
+                f"{host.name}: no ssh at {host.address} after {BOOT_TIMEOUT_S} s "
+                f"(see {host.console}); `kill` and `start` it"
             )
         time.sleep(0.05)
     asked = "systemctl is-system-running --wait || systemctl --failed --plain --no-legend"
@@ -137,33 +111,29 @@ def wait_ready(fleet: Fleet, host: Host) -> None:
 
 def stop(host: Host) -> None:
     """Power the host off cleanly, the way its power button would."""
-    for pid in filter(processes.is_init_of_a_host, cgroups.processes(host.cgroup)):
-        processes.send(pid, POWER_OFF)
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    while is_running(host):
-        if time.monotonic() > deadline:
-            raise FleetError(
-                f"{host.name}: still not off after {STOP_TIMEOUT_S} s; `kill` cuts its power"
-            )
-        time.sleep(0.02)
+    inits = filter(cgroups.init_of_host, cgroups.processes(host.cgroup))
+    cgroups.signal_all(inits, POWER_OFF)
+    if not cgroups.wait_empty(host.cgroup, timeout_s=STOP_TIMEOUT_S):
+        raise FleetError(
+            f"{host.name}: still not off after {STOP_TIMEOUT_S} s; `kill` cuts its power"
+        )
     cgroups.remove(host.cgroup)
 
 
 def kill(host: Host) -> None:
     """Cut the host's power: everything in it dies at once, nothing is told."""
-    kill_group(host.cgroup)
+    cgroups.kill(host.cgroup)
 
 
-def kill_group(group: str) -> None:
-    """Kill every process of a host, and remove its control groups."""
-    deadline = time.monotonic() + 20
-    while pids := cgroups.processes(group):
-        if time.monotonic() > deadline:
-            raise FleetError(f"{group}: processes {sorted(pids)} do not die")
-        for pid in sorted(pids, key=processes.is_init_of_a_host, reverse=True):
-            processes.send(pid, signal.SIGKILL)
-        time.sleep(0.02)
-    cgroups.remove(group)
+def clean_up(fleet: Fleet) -> None:
+    """Remove what nspawn keeps about the hosts outside their directories."""
+    for entry in Path("/run/systemd/nspawn/propagate").glob(f"{fleet.name}-*"):
+        if "-" not in entry.name.removeprefix(f"{fleet.name}-"):
+            mounts.remove_tree(entry)
+    for root in fleet.directory.glob("hosts/*/root"):
+        identity = root.stat()
+        lock = f"inode-{identity.st_dev}:{identity.st_ino}"
+        (Path("/run/systemd/nspawn/locks") / lock).unlink(missing_ok=True)
 
 
 def _last_line(path: Path) -> str:

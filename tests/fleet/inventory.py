@@ -38,8 +38,9 @@ def render(fleet: Fleet, groups: Groups) -> str:
         for name in names:
             lines += [f"    {name}:"] if name in seen else _host(fleet.host(name))
             seen.add(name)
+    # A group of their own and not `all`, which localhost would be part of.
     lines += ["warren_fleet:", "  children:", "    warren_managers:", "    warren_workers:"]
-    lines += ["  vars:", *_variables(fleet)]  # of a group and not of `all`: localhost has no part in it
+    lines += ["  vars:", *_variables(fleet)]
     return "\n".join(lines) + "\n"
 
 

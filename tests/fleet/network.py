@@ -16,10 +16,23 @@ from tests.fleet.fleets import Fleet
 SERVED_PORTS = "5000-5999"
 
 
+def refuse_overlap(fleet: Fleet) -> None:
+    """A subnet that this machine already uses would cut it off from whatever is there."""
+    wanted = ipaddress.IPv4Network(fleet.subnet)
+    for interface in json.loads(commands.run(["ip", "-json", "-4", "address", "show"])):
+        if interface["ifname"] == fleet.bridge:
+            continue
+        for info in interface["addr_info"]:
+            taken = ipaddress.IPv4Interface(f"{info['local']}/{info['prefixlen']}").network
+            if wanted.overlaps(taken):
+                raise FleetError(
+                    f"--subnet {wanted}: {interface['ifname']} of this machine is on {taken}"
+                )
+
+
 def create(fleet: Fleet) -> None:
     """Make the bridge and the wall, or whatever of the two is missing."""
     if not exists(fleet.bridge):
-        _refuse_overlap(fleet)
         commands.run(["ip", "link", "add", fleet.bridge, "type", "bridge"])
     length = ipaddress.IPv4Network(fleet.subnet).prefixlen
     commands.run(["ip", "address", "replace", f"{fleet.gateway}/{length}", "dev", fleet.bridge])
@@ -65,15 +78,3 @@ def exists(interface: str) -> bool:
 
 def _table(name: str) -> str:
     return "warren_fleet_" + name.replace("-", "_")
-
-
-def _refuse_overlap(fleet: Fleet) -> None:
-    """A subnet that this machine already uses would cut it off from whatever is there."""
-    wanted = ipaddress.IPv4Network(fleet.subnet)
-    for interface in json.loads(commands.run(["ip", "-json", "-4", "address", "show"])):
-        for info in interface["addr_info"]:
-            taken = ipaddress.IPv4Interface(f"{info['local']}/{info['prefixlen']}").network
-            if wanted.overlaps(taken):
-                raise FleetError(
-                    f"--subnet {wanted}: {interface['ifname']} of this machine is on {taken}"
-                )

@@ -6,15 +6,14 @@ also run as a service of this machine, on the very port.
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
+import signal
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.fleet import base, commands, fleets, locks, mounts, processes
+from tests.fleet import base, cgroups, commands, fleets, locks, mounts
 from tests.fleet.errors import FleetError
 from tests.fleet.fleets import Fleet
 
@@ -29,32 +28,30 @@ def start(fleet: Fleet, account: str | None) -> str:
     """Start the registry, or leave it be if it already runs that way; says where it is."""
     config = _write_config(fleet, account)
     mark = hashlib.sha256(json.dumps([config, account]).encode()).hexdigest()
-    if processes.recall(_pid_file(fleet)) is not None:
+    if is_running(fleet):
         if (_directory(fleet) / "mark").read_text(encoding="ascii") == mark:
             return condition(fleet)
         stop(fleet)
-    with (_directory(fleet) / "log").open("ab") as log:
-        process = subprocess.Popen(
-            [str(_program()), "serve", str(_directory(fleet) / "config.yml")],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env={"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
-            start_new_session=True,
-        )
-    processes.remember(_pid_file(fleet), process.pid)
+    quiet = ["env", "OTEL_TRACES_EXPORTER=none"]
+    argv = [*quiet, str(_program()), "serve", str(_directory(fleet) / "config.yml")]
+    cgroups.start(_group(fleet), argv, _directory(fleet) / "log")
     (_directory(fleet) / "mark").write_text(mark, encoding="ascii")
     _wait_answers(fleet)
     return condition(fleet)
 
 
 def stop(fleet: Fleet) -> None:
-    processes.end(_pid_file(fleet), timeout_s=5)
+    cgroups.signal_all(cgroups.processes(_group(fleet)), signal.SIGTERM)
+    cgroups.wait_empty(_group(fleet), timeout_s=5)
+    cgroups.kill(_group(fleet))
+
+
+def is_running(fleet: Fleet) -> bool:
+    return bool(cgroups.processes(_group(fleet)))
 
 
 def condition(fleet: Fleet) -> str:
-    if processes.recall(_pid_file(fleet)) is None:
+    if not is_running(fleet):
         return "off"
     return f"up at {address(fleet)}" if _answers(fleet) else "running, does not answer"
 
@@ -123,8 +120,7 @@ def _answers(fleet: Fleet) -> bool:
 def _wait_answers(fleet: Fleet) -> None:
     deadline = time.monotonic() + 10
     while not _answers(fleet):
-        gone = processes.recall(_pid_file(fleet)) is None
-        if gone or time.monotonic() > deadline:
+        if not is_running(fleet) or time.monotonic() > deadline:
             stop(fleet)
             log = _directory(fleet) / "log"
             raise FleetError(f"registry at {address(fleet)} does not start; see {log}")
@@ -135,5 +131,5 @@ def _directory(fleet: Fleet) -> Path:
     return fleet.directory / "registry"
 
 
-def _pid_file(fleet: Fleet) -> Path:
-    return _directory(fleet) / "pid"
+def _group(fleet: Fleet) -> str:
+    return f"warren-{fleet.name}-registry"
