@@ -7,42 +7,14 @@ idempotent, so that a worker that died in the middle may repeat it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
 from warren.model.assignments import Peer, PublishedPort
+from warren.model.instances import Instance as Instance
+from warren.model.instances import InstanceState as InstanceState
 from warren.model.services import PullPolicy, RegistryAuth
 from warren.model.tasks import Task
-
-
-class InstanceState(Enum):
-    """State of an instance's container."""
-
-    CREATED = "created"
-    RUNNING = "running"
-    EXITED = "exited"
-    BROKEN = "broken"
-    """A sandbox without a usable container, or one that the runtime no longer knows well."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """One attempt at running a task: a sandbox and its container, found by their labels."""
-
-    task_id: str
-    attempt: int
-    """From 0; grows with every start of the task on this node."""
-    sandbox_id: str
-    container_id: str = ""
-    state: InstanceState
-    address: str = ""
-    exit_code: int | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    message: str = ""
-    """What the runtime says of its end: `OOMKilled`, …"""
-    image_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +77,8 @@ class MeshConfig:
     mesh_network: str
     task_network: str
     """Routed into the mesh, but for this node's own subnet."""
+    subnet: str = ""
+    """This node's own part of the task network: what no task answers for there is unreachable."""
     listen_port: int
     peers: tuple[Peer, ...]
 
@@ -126,6 +100,9 @@ class Mesh(Protocol):
 
     async def public_key(self) -> str:
         """Base64. The private key is made here if there is none, and never leaves the host."""
+
+    async def mtu(self) -> int:
+        """Of the interface, and so of the task network: what the underlay leaves."""
 
     async def apply(self, config: MeshConfig) -> None:
         """Make it so, peer by peer: what is right already is not touched."""
