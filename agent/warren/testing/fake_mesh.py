@@ -1,0 +1,58 @@
+"""A mesh in memory, for tests of what stands on `drivers.ports.Mesh`."""
+
+from collections import deque
+from dataclasses import replace
+from datetime import datetime
+
+from warren.drivers.ports import MeshConfig, PeerStatus
+from warren.model.errors import DriverError, WarrenError
+
+
+class FakeMesh:
+    """Keeps the configuration as the device would. Tests read `configs` and set handshakes."""
+
+    def __init__(self, *, public_key: str = "ZmFrZSBwdWJsaWMga2V5IG9mIHRoaXMgbm9kZSAgIDA=") -> None:
+        self.key = public_key
+        self.configs: list[MeshConfig] = []
+        """Every configuration that was applied, in order."""
+        self.failures: deque[WarrenError] = deque()
+        """Raised by the next calls of `apply`, one each."""
+        self.mtu_now = 1420
+        self._peers: dict[str, PeerStatus] = {}
+
+    def handshake(self, public_key: str, at: datetime) -> None:
+        """The peer completed a handshake."""
+        self._peers[public_key] = replace(self._peers[public_key], latest_handshake=at)
+
+    async def public_key(self) -> str:
+        return self.key
+
+    async def mtu(self) -> int:
+        return self.mtu_now
+
+    async def apply(self, config: MeshConfig) -> None:
+        if self.failures:
+            raise self.failures.popleft()
+        networks = [net for p in config.peers for net in (f"{p.address}/32", p.subnet)]
+        if len(set(networks)) != len(networks):
+            raise DriverError("two peers claim the same addresses")
+        self.configs.append(config)
+        self._peers = {
+            peer.public_key: replace(
+                self._peers.get(peer.public_key)
+                or PeerStatus(
+                    public_key=peer.public_key,
+                    endpoint=peer.endpoint,
+                    allowed_ips=(),
+                    latest_handshake=None,
+                ),
+                allowed_ips=tuple(sorted((f"{peer.address}/32", peer.subnet))),
+            )
+            for peer in config.peers
+        }
+
+    async def peers(self) -> tuple[PeerStatus, ...]:
+        return tuple(self._peers[key] for key in sorted(self._peers))
+
+    async def close(self) -> None:
+        """Nothing to let go of; the configuration stays."""
