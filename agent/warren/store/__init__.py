@@ -1,1 +1,4 @@
-"""The replicated store: a log behind an engine interface, and the state that it builds."""
+"""The replicated store: a log that managers agree on, and the state that it makes.
+
+`log.py` is the interface of the engine; `raft/` holds engines; `store.py` is what managers use.
+"""

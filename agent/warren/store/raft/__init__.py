@@ -1,1 +1,1 @@
-"""The engine on pysyncobj. One module here alone imports it."""
+"""Engines that keep a replicated log by Raft."""

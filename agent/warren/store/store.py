@@ -1,0 +1,158 @@
+"""`Store`: the replicated `ClusterState`, as the manager's event loop sees it.
+
+Turns commands into log entries and log entries into states. The engine applies entries in its own
+thread; `_Replica` there holds the state and tells the loop of the newest one, at most once per turn
+of the loop. Nothing here decides anything: `state/apply.py` does.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from warren.api import convert, status, warren_pb2
+from warren.state import apply
+from warren.state.cluster import ClusterState
+from warren.state.commands import Applied, Command, Outcome, Rejected
+from warren.store.log import LogStatus, ReplicatedLog
+from warren.store.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+PROPOSE_TIMEOUT = timedelta(seconds=10)
+BARRIER_TIMEOUT = timedelta(seconds=5)
+
+
+class Store:
+    """The replicated state and the way to change it."""
+
+    def __init__(self, log: ReplicatedLog) -> None:
+        self._log = log
+        self._replica = _Replica()
+        self._states = Watch(self._replica.state)
+        self._statuses = Watch(log.status())
+
+    async def start(self) -> None:
+        """Start the engine; what it had on disk is in `state` once a leader has spoken."""
+        loop = asyncio.get_running_loop()
+        self._replica.tell = lambda: _call_soon(loop, self._publish)
+        self._log.on_change(self._publish_status)
+        await self._log.start(self._replica)
+        self._publish()
+        self._publish_status()
+
+    async def stop(self) -> None:
+        """Stop the engine."""
+        await self._log.stop()
+
+    @property
+    def state(self) -> ClusterState:
+        """The newest state applied here. On a follower, or without `barrier`, it may be old."""
+        return self._states.value
+
+    @property
+    def status(self) -> LogStatus:
+        """What the engine knows of leader and members."""
+        return self._statuses.value
+
+    @property
+    def states(self) -> Watch[ClusterState]:
+        """For loops that wait for the next state."""
+        return self._states
+
+    @property
+    def statuses(self) -> Watch[LogStatus]:
+        """For loops that wait for a change of leadership or membership."""
+        return self._statuses
+
+    async def propose(self, command: Command, timeout: timedelta = PROPOSE_TIMEOUT) -> Outcome:
+        """Commit `command`. `state` includes it when this returns. Raises as the engine does."""
+        data = convert.command_to_bytes(command)
+        outcome = convert.outcome_from_bytes(await self._log.propose(data, timeout))
+        self._publish()
+        return outcome
+
+    async def commit(self, command: Command) -> Applied:
+        """`propose`, with a rejection raised as the error that it names."""
+        outcome = await self.propose(command)
+        if isinstance(outcome, Rejected):
+            raise status.error_named(outcome.reason, outcome.message)
+        return outcome
+
+    async def barrier(self) -> ClusterState:
+        """The state with everything that was acknowledged before this call."""
+        await self._log.read_barrier(BARRIER_TIMEOUT)
+        self._publish()
+        return self.state
+
+    async def wait_change(self, index: int) -> ClusterState:
+        """Wait for a state newer than `index`."""
+        count = self._states.count
+        while self.state.index <= index:
+            count = await self._states.wait_newer(count)
+        return self.state
+
+    async def add_member(self, address: str, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
+        """Make `address` a member of the log."""
+        await self._log.add_member(address, timeout)
+
+    async def remove_member(self, address: str, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
+        """End the membership of `address` in the log."""
+        await self._log.remove_member(address, timeout)
+
+    def _publish(self) -> None:
+        self._replica.told = False
+        state = self._replica.state
+        if state is not self._states.value:
+            self._states.set(state)
+
+    def _publish_status(self) -> None:
+        newest = self._log.status()
+        if newest != self._statuses.value:
+            self._statuses.set(newest)
+
+
+class _Replica:
+    """The state machine: lives in the engine's thread, but for reads of `state`.
+
+    A state is immutable and replaced by one assignment, so reading it needs no lock.
+    """
+
+    def __init__(self) -> None:
+        self.state = ClusterState()
+        self.tell: Callable[[], None] = lambda: None
+        self.told = False
+
+    def apply(self, command: bytes) -> bytes:
+        try:
+            self.state, outcome = apply.apply(self.state, convert.command_from_bytes(command))
+        except Exception:
+            # The same on every manager, as `apply` and the bytes are; raising would stop them all.
+            logger.exception("a command in the log could not be applied; it is skipped")
+            self.state = replace(self.state, index=self.state.index + 1)
+            outcome = Rejected(
+                index=self.state.index, reason="InvalidInput", message="malformed command"
+            )
+        self._tell()
+        return convert.outcome_to_bytes(outcome)
+
+    def snapshot(self) -> bytes:
+        data: bytes = convert.to_message(self.state).SerializeToString(deterministic=True)
+        return data
+
+    def restore(self, snapshot: bytes) -> None:
+        message = warren_pb2.ClusterState.FromString(snapshot)
+        self.state = convert.from_message(message, ClusterState)
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self.told:
+            self.told = True
+            self.tell()
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    """From the engine's thread; a loop that has ended needs no news."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(callback)
