@@ -1,0 +1,359 @@
+"""The client: every call of the Control API, typed, against whichever manager serves.
+
+It keeps to one manager until that fails, then goes on to the next; a manager that knows no leader
+is asked again until the deadline. Calls that may be repeated are; a command run in a task is not.
+Raises only `model.errors`. Threads, and the loop of a daemon, have no place here.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+import grpc
+
+from warren.api import convert, status, warren_pb2, warren_pb2_grpc
+from warren.client import answers, diagnosis
+from warren.client.connection import Connection, Wanted, resolve
+from warren.model.clusters import ClusterSpec
+from warren.model.errors import DeadlineExceeded, Unavailable, WarrenError
+from warren.model.nodes import NodeRole, NodeSpec
+from warren.model.services import ServiceSpec
+from warren.model.views import ClusterView, JoinTokenView, NodeView, ServiceApplied, ServiceView
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 5.0
+_PAUSE = 0.2
+"""Seconds between two questions to a cluster that has no leader."""
+_OPTIONS = (
+    ("grpc.ssl_target_name_override", diagnosis.SERVER_NAME),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 64 * 2**20),
+)
+
+
+def connect(
+    *,
+    endpoints: Sequence[str] = (),
+    ca_cert: str = "",
+    client_cert: str = "",
+    client_key: str = "",
+    context: str = "",
+    timeout: float = 10.0,
+) -> "Client":
+    """A client for what the caller, the environment or the host says; see `connection`."""
+    wanted = Wanted(
+        endpoints=endpoints,
+        ca_cert=ca_cert,
+        client_cert=client_cert,
+        client_key=client_key,
+        context=context,
+    )
+    return Client(resolve(wanted), timeout=timeout)
+
+
+class Client:
+    """Calls of the Control API. No connection is made before the first; close it, or use `with`."""
+
+    def __init__(self, connection: Connection, *, timeout: float = 10.0) -> None:
+        self.connection = connection
+        self._timeout = timeout
+        self._endpoints = list(connection.endpoints)
+        """In the order to try: one that failed goes to the end."""
+        self._channel: grpc.Channel | None = None
+        self._endpoint = ""
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; a later call makes a new one."""
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = None
+
+    # ------------------------------------------------------------ services
+
+    def apply_service(
+        self,
+        spec: ServiceSpec,
+        fields: Sequence[str],
+        *,
+        expected_version: int = 0,
+        dry_run: bool = False,
+    ) -> ServiceApplied:
+        """Create or change a service: only `fields` of `spec` are what the user said."""
+        request = warren_pb2.ApplyServiceRequest(
+            spec=convert.to_message(spec),
+            fields=fields,
+            expected_version=expected_version,
+            dry_run=dry_run,
+        )
+        return convert.from_message(self._call("ApplyService", request), ServiceApplied)
+
+    def get_service(self, name: str) -> ServiceView:
+        """The service with its tasks. NotFound if there is none."""
+        request = warren_pb2.GetServiceRequest(name=name)
+        return convert.from_message(self._call("GetService", request), ServiceView)
+
+    def list_services(self) -> tuple[ServiceView, ...]:
+        """All services with their tasks."""
+        response = self._call("ListServices", warren_pb2.ListServicesRequest())
+        return tuple(convert.from_message(view, ServiceView) for view in response.services)
+
+    def delete_service(
+        self, name: str, *, expected_version: int = 0, dry_run: bool = False
+    ) -> answers.ServiceDeleted:
+        """Mark a service for removal; `waits.wait_service_gone` waits for its end."""
+        request = warren_pb2.DeleteServiceRequest(
+            name=name, expected_version=expected_version, dry_run=dry_run
+        )
+        return convert.from_message(self._call("DeleteService", request), answers.ServiceDeleted)
+
+    def watch_service(self, name: str, *, timeout: float) -> Iterator[ServiceView]:
+        """The service now and after each change; ends when it is gone, DeadlineExceeded at last."""
+        request = warren_pb2.GetServiceRequest(name=name)
+        for message in self._stream("WatchService", request, timeout):
+            yield convert.from_message(message, ServiceView)
+
+    # ------------------------------------------------------------ nodes
+
+    def apply_node(
+        self,
+        name: str,
+        spec: NodeSpec,
+        fields: Sequence[str],
+        *,
+        expected_version: int = 0,
+        dry_run: bool = False,
+    ) -> answers.NodeApplied:
+        """Change what is wanted of a node that is in the cluster."""
+        request = warren_pb2.ApplyNodeRequest(
+            name=name,
+            spec=convert.to_message(spec),
+            fields=fields,
+            expected_version=expected_version,
+            dry_run=dry_run,
+        )
+        return convert.from_message(self._call("ApplyNode", request), answers.NodeApplied)
+
+    def get_node(self, name: str) -> NodeView:
+        """The node of that name or id."""
+        request = warren_pb2.GetNodeRequest(name=name)
+        return convert.from_message(self._call("GetNode", request), NodeView)
+
+    def list_nodes(self) -> tuple[NodeView, ...]:
+        """All nodes."""
+        response = self._call("ListNodes", warren_pb2.ListNodesRequest())
+        return tuple(convert.from_message(view, NodeView) for view in response.nodes)
+
+    def delete_node(self, name: str, *, force: bool = False, dry_run: bool = False) -> bool:
+        """Remove a node from the cluster; `force` also one that is still there. True if it was."""
+        request = warren_pb2.DeleteNodeRequest(name=name, force=force, dry_run=dry_run)
+        return bool(self._call("DeleteNode", request).changed)
+
+    # ------------------------------------------------------------ cluster
+
+    def get_cluster(self) -> ClusterView:
+        """The cluster at a glance."""
+        response = self._call("GetCluster", warren_pb2.GetClusterRequest())
+        return convert.from_message(response, ClusterView)
+
+    def apply_cluster(
+        self,
+        spec: ClusterSpec,
+        fields: Sequence[str],
+        *,
+        expected_version: int = 0,
+        dry_run: bool = False,
+    ) -> answers.ClusterApplied:
+        """Change the cluster's settings."""
+        request = warren_pb2.ApplyClusterRequest(
+            spec=convert.to_message(spec),
+            fields=fields,
+            expected_version=expected_version,
+            dry_run=dry_run,
+        )
+        return convert.from_message(self._call("ApplyCluster", request), answers.ClusterApplied)
+
+    def create_join_token(self, role: NodeRole, expires_in: timedelta) -> JoinTokenView:
+        """A new token; this answer alone carries its text."""
+        request = warren_pb2.CreateJoinTokenRequest(
+            role=warren_pb2.NodeRole.Value(f"NODE_ROLE_{role.name}")
+        )
+        request.expires_in.FromTimedelta(expires_in)
+        return convert.from_message(self._call("CreateJoinToken", request), JoinTokenView)
+
+    def list_join_tokens(self) -> tuple[JoinTokenView, ...]:
+        """All tokens, without their text."""
+        response = self._call("ListJoinTokens", warren_pb2.ListJoinTokensRequest())
+        return tuple(convert.from_message(view, JoinTokenView) for view in response.tokens)
+
+    def delete_join_token(self, token_id: str) -> bool:
+        """Revoke a token. True if it was there."""
+        request = warren_pb2.DeleteJoinTokenRequest(id=token_id)
+        return bool(self._call("DeleteJoinToken", request).changed)
+
+    def issue_operator_certificate(self, csr: str, name: str) -> answers.OperatorCertificate:
+        """A certificate for an operator whose key made `csr` (PKCS#10, PEM)."""
+        request = warren_pb2.IssueOperatorCertificateRequest(csr=csr, name=name)
+        response = self._call("IssueOperatorCertificate", request)
+        return convert.from_message(response, answers.OperatorCertificate)
+
+    # ------------------------------------------------------------ tasks
+
+    def logs(
+        self,
+        *,
+        service: str = "",
+        task: str = "",
+        follow: bool = False,
+        tail: int = 0,
+        timeout: float | None = None,
+    ) -> Iterator[answers.LogLine]:
+        """Lines of a service's tasks or of one task; `tail` 0 means all that are kept."""
+        request = warren_pb2.LogsRequest(service=service, task=task, follow=follow, tail=tail)
+        for message in self._stream("Logs", request, timeout):
+            yield convert.from_message(message, answers.LogLine)
+
+    def execute(self, task: str, command: Sequence[str], *, timeout: timedelta) -> answers.Executed:
+        """Run a command in a running task and wait for it. Never repeated."""
+        request = warren_pb2.ExecRequest(task=task, command=command)
+        request.timeout.FromTimedelta(timeout)
+        response = self._call(
+            "Exec",
+            request,
+            timeout=timeout.total_seconds() + self._timeout,
+            repeatable=False,
+        )
+        return convert.from_message(response, answers.Executed)
+
+    # ------------------------------------------------------------ how calls are made
+
+    def _call(
+        self, method: str, request: Any, *, timeout: float | None = None, repeatable: bool = True
+    ) -> Any:
+        deadline = time.monotonic() + (timeout or self._timeout)
+        return self._attempts(
+            lambda call, left: call(request, timeout=left), method, deadline, repeatable=repeatable
+        )
+
+    def _stream(self, method: str, request: Any, timeout: float | None) -> Iterator[Any]:
+        """Until its first message, a stream is opened again like a call; after it, never."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+
+        def open_stream(call: Callable[..., Any], left: float | None) -> tuple[Any, Any]:
+            stream = call(request, timeout=left)
+            return stream, next(stream, None)
+
+        stream, message = self._attempts(open_stream, method, deadline, repeatable=True)
+        try:
+            while message is not None:
+                yield message
+                message = next(stream, None)
+        except grpc.RpcError as error:
+            raise status.error_from_rpc(error) from None
+        finally:
+            stream.cancel()
+
+    def _attempts(
+        self,
+        attempt: Callable[[Callable[..., Any], float | None], T],
+        method: str,
+        deadline: float | None,
+        *,
+        repeatable: bool,
+    ) -> T:
+        refusals: dict[str, str] = {}
+        while True:
+            channel = self._connected(refusals, deadline)
+            call = getattr(warren_pb2_grpc.ControlStub(channel), method)
+            try:
+                return attempt(call, _left(deadline))
+            except grpc.RpcError as error:
+                failure = self._failure(error)
+                if not failure.transient or not (repeatable or _never_sent(error)):
+                    raise failure from None
+                self._note(refusals, error, failure)
+                if deadline is not None and time.monotonic() + _PAUSE > deadline:
+                    raise failure from None
+
+    def _connected(self, refusals: dict[str, str], deadline: float | None) -> grpc.Channel:
+        """The channel in use, or one to the first endpoint that listens and was not refused."""
+        if self._channel is not None:
+            return self._channel
+        candidates = [e for e in self._endpoints if e not in refusals]
+        timeout = min(CONNECT_TIMEOUT, _left(deadline) or CONNECT_TIMEOUT)
+        self._endpoint, silent = diagnosis.first_listening(candidates, timeout)
+        refusals.update(silent)
+        if not self._endpoint:
+            raise Unavailable("; ".join(f"{e}: {refusals[e]}" for e in self.connection.endpoints))
+        self._channel = self._open(self._endpoint)
+        return self._channel
+
+    def _open(self, endpoint: str) -> grpc.Channel:
+        credentials = self.connection.credentials
+        if credentials is None or endpoint.startswith("unix:"):
+            return grpc.insecure_channel(endpoint, options=_OPTIONS[1:])
+        return grpc.secure_channel(
+            endpoint,
+            grpc.ssl_channel_credentials(
+                credentials.ca_cert.encode(),
+                credentials.client_key.encode(),
+                credentials.client_cert.encode(),
+            ),
+            options=_OPTIONS,
+        )
+
+    def _note(self, refusals: dict[str, str], error: grpc.RpcError, failure: WarrenError) -> None:
+        """Go on to the next endpoint; one that cannot be talked to is out for this call."""
+        if _from_manager(error):
+            time.sleep(_PAUSE)
+        else:
+            reason = diagnosis.explain(self._endpoint, self.connection)
+            if reason or _never_sent(error):
+                refusals[self._endpoint] = reason or failure.message
+        self._leave()
+
+    def _leave(self) -> None:
+        self.close()
+        self._endpoints.remove(self._endpoint)
+        self._endpoints.append(self._endpoint)
+
+    def _failure(self, error: grpc.RpcError) -> WarrenError:
+        """The error to raise. A manager that kept silent is not asked first again."""
+        failure = status.error_from_rpc(error)
+        if isinstance(failure, DeadlineExceeded) and not _from_manager(error):
+            endpoint = self._endpoint
+            if len(self._endpoints) > 1 and self._channel is not None:
+                self._leave()
+            return DeadlineExceeded(
+                f"{endpoint} did not answer in time; whether it took effect is unknown"
+            )
+        return failure
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.001, deadline - time.monotonic())
+
+
+def _from_manager(error: grpc.RpcError) -> bool:
+    """The error was raised by a manager, not by gRPC on the way to it."""
+    metadata = cast(grpc.Call, error).trailing_metadata() or ()
+    return any(key == status.ERROR_KEY for key, _ in metadata)
+
+
+def _never_sent(error: grpc.RpcError) -> bool:
+    """The request cannot have reached a manager: there was no connection."""
+    details = cast(grpc.Call, error).details() or ""
+    return "failed to connect" in details and not _from_manager(error)
