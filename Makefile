@@ -47,7 +47,7 @@ test: setup ## Everything: linters, types, unit, simulation, contract, modules, 
 	@tools/run-tests
 
 bench: setup ## Print the figures of docs/benchmark.md, measured on the local fleet
-	@tools/bench
+	@tools/bench.py
 
 lint: setup ## ruff, yamllint, ansible-lint, shellcheck, changelog
 	@tools/run-tests lint

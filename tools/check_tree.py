@@ -52,7 +52,9 @@ def stale_generated_code() -> Iterator[str]:
 
 def unfinished() -> Iterator[str]:
     """Nothing is left to do in comments: it belongs in an issue."""
-    for path in tracked("agent/*.py", "plugins/*.py", "tests/*.py", "roles/*.yml", "playbooks/*.yml"):
+    for path in tracked(
+        "agent/*.py", "plugins/*.py", "tests/*.py", "roles/*.yml", "playbooks/*.yml"
+    ):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if any(word in line for word in ("TO" + "DO", "FIX" + "ME", "X" + "XX")):
                 yield f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
