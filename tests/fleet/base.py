@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from tests.fleet import commands, locks, mounts
+from tests.fleet import cgroups, commands, locks, mounts
 from tests.fleet.errors import FleetError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -104,6 +104,7 @@ def _build(image: Image) -> None:
     print(f"building base {image.release} (about 60 s)", flush=True)
     started = time.monotonic()
     cache().mkdir(parents=True, exist_ok=True)
+    cgroups.kill(_group(image.release))  # a build whose parent was killed goes on by itself
     for leftover in cache().glob(f".{image.release}-*"):
         mounts.remove_tree(leftover)
     part = cache() / f".{image.directory.name}.part"
@@ -121,7 +122,7 @@ def _debootstrap(release: str, target: Path) -> None:
     argv = ["debootstrap", "--variant=minbase", "--force-check-gpg", f"--keyring={KEYRING}"]
     argv += [f"--include={','.join(PACKAGES)}", release, str(target), mirror()]
     try:
-        commands.run(argv, environment=_environment())
+        cgroups.run(_group(release), argv, _environment())
     except FleetError as error:
         if "unknown key" in str(error) or "KEYEXPIRED" in str(error):
             raise FleetError(
@@ -129,6 +130,10 @@ def _debootstrap(release: str, target: Path) -> None:
                 f"run `apt-get install debian-archive-keyring` for a newer one"
             ) from error
         raise FleetError(f"base {release}: {error}") from error
+
+
+def _group(release: str) -> str:
+    return f"warren_base_{release}"
 
 
 def mirror() -> str:

@@ -12,9 +12,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tests.fleet import commands
 from tests.fleet.errors import FleetError
 
 MOUNT = Path("/sys/fs/cgroup")
@@ -55,6 +56,17 @@ def start(group: str, argv: Sequence[str], log: Path) -> None:
         )
     while not processes(group) and process.poll() is None:
         time.sleep(0.002)
+
+
+def run(group: str, argv: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run a program to its end, in the group; whatever it leaves running, now or before, dies."""
+    kill(group)
+    _create(group)
+    try:
+        inside = _entering(group, MACHINE, argv)
+        return commands.run(inside, environment=environment, label=argv[0])
+    finally:
+        kill(group)
 
 
 def _create(group: str) -> None:

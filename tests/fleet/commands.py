@@ -15,8 +15,9 @@ def run(
     *,
     text_in: str | None = None,
     environment: Mapping[str, str] | None = None,
+    label: str | None = None,
 ) -> str:
-    """Run a program to its end and return what it printed."""
+    """Run a program to its end and return what it printed. Failures begin with the label."""
     try:
         done = subprocess.run(
             argv,
@@ -32,9 +33,8 @@ def run(
             f"{argv[0]} is not installed: install the packages in tests/fleet/apt-packages.txt"
         ) from error
     if done.returncode:
-        output = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        reason = output[-1] if output else f"exit code {done.returncode}"
-        raise FleetError(f"{' '.join(argv[:4])}: {reason}")
+        reason = _reason(done.stderr) or _reason(done.stdout) or f"exit code {done.returncode}"
+        raise FleetError(f"{label or ' '.join(argv[:4])}: {reason}")
     return done.stdout
 
 
@@ -45,3 +45,10 @@ def succeeds(argv: Sequence[str]) -> bool:
     except FleetError:
         return False
     return True
+
+
+def _reason(output: str) -> str:
+    """The line that says what went wrong: the one that apt or debootstrap marks, or the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    marked = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")]
+    return (marked or lines or [""])[-1]

@@ -147,7 +147,7 @@ def test_what_a_host_wrote_survives_its_power(first: Fleet, verb: str) -> None:
 def test_a_host_can_reboot_itself(first: Fleet) -> None:
     before = on(first, "m2", "cat /proc/sys/kernel/random/boot_id")
 
-    on(first, "m2", "systemd-run --quiet --on-active=0.1 systemctl reboot")
+    on(first, "m2", "systemd-run --quiet --no-block sh -c 'sleep 0.2; systemctl reboot'")
 
     deadline = time.monotonic() + 60
     while ssh.answers(first.host("m2")) and time.monotonic() < deadline:
