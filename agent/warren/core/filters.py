@@ -1,0 +1,319 @@
+"""Filters: each says whether a node can take a task, and explains itself when none can.
+
+Used by the scheduler to place, by the orchestrator to see whether a replacement can start first.
+A node is counted under the first filter that refuses it, so the counts of an explanation add up.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol as TypingProtocol
+
+from warren.model import units
+from warren.model.nodes import Availability, Node, NodeRole, NodeState
+from warren.model.services import Port, PortMode, Protocol, TaskTemplate
+from warren.model.tasks import Task, TaskState
+from warren.state.cluster import ClusterState
+
+HostPort = tuple[int, Protocol]
+_SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeUsage:
+    """A node and what is set aside on it. Counted afresh for each decision, and never kept."""
+
+    node: Node
+    tasks: int = 0
+    """Wanted tasks. Those that are stopping have a say in what is free, not in what is even."""
+    memory: int = 0
+    millicpus: int = 0
+    """In thousandths, because sums of fractions like 0.1 are not exact."""
+    host_ports: Counter[HostPort] = field(default_factory=Counter)
+    of_service: Counter[str] = field(default_factory=Counter)
+    """Tasks that live on the node, stopping ones too, by service."""
+    wanted: Counter[str] = field(default_factory=Counter)
+    """Wanted tasks, by service."""
+    wanted_of_revision: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Wanted tasks, by service and revision."""
+
+    def add(self, task: Task, ports: Sequence[Port]) -> None:
+        """Count a task that lives, or is about to live, on the node."""
+        reserved = task.template.resources.reservations
+        self.memory += reserved.memory
+        self.millicpus += millicpus(reserved.cpus)
+        self.host_ports.update(host_ports(ports))
+        self.of_service[task.service] += 1
+        if task.wanted:
+            self.tasks += 1
+            self.wanted[task.service] += 1
+            self.wanted_of_revision[task.service, task.revision] += 1
+
+
+def usage(state: ClusterState, tasks: Iterable[Task]) -> tuple[NodeUsage, ...]:
+    """Every node, by name, with what `tasks` use of it. Ended and unplaced tasks use nothing."""
+    by_node = {node.id: NodeUsage(node=node) for node in state.nodes.values()}
+    for task in tasks:
+        if task.status.state.terminal or task.status.state is TaskState.PENDING:
+            continue
+        of_node = by_node.get(task.node_id)
+        service = state.services.get(task.service)
+        if of_node is not None:
+            of_node.add(task, service.spec.ports if service else ())
+    return tuple(sorted(by_node.values(), key=lambda usage: usage.node.spec.name))
+
+
+class Filter(TypingProtocol):
+    """One reason for which a node may be refused."""
+
+    def passes(self, usage: NodeUsage) -> bool:
+        """The node may take the task, as far as this filter is concerned."""
+
+    def explain(self, count: int, total: int) -> str:
+        """What refused `count` of `total` nodes: a sentence if all, else a part of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The node's worker is heard."""
+
+    def passes(self, usage: NodeUsage) -> bool:
+        return usage.node.status.state is NodeState.READY
+
+    def explain(self, count: int, total: int) -> str:
+        return _explain(count, total, "no node is ready", ("is not ready", "are not ready"))
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """The node is not in `refused`, which is DRAIN or PAUSE."""
+
+    refused: Availability
+
+    def passes(self, usage: NodeUsage) -> bool:
+        return usage.node.spec.availability is not self.refused
+
+    def explain(self, count: int, total: int) -> str:
+        word = {Availability.DRAIN: "draining", Availability.PAUSE: "paused"}[self.refused]
+        return _explain(count, total, f"every node is {word}", (f"is {word}", f"are {word}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The node has the role that runs tasks."""
+
+    def passes(self, usage: NodeUsage) -> bool:
+        return NodeRole.WORKER in usage.node.spec.roles
+
+    def explain(self, count: int, total: int) -> str:
+        return _explain(count, total, "no node is a worker", ("is no worker", "are no workers"))
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """`node.labels.zone == north`: see `parse_constraint`."""
+
+    text: str
+    left: str
+    equal: bool
+    value: str
+
+    def passes(self, usage: NodeUsage) -> bool:
+        return (self.value in self._actual(usage.node)) is self.equal
+
+    def _actual(self, node: Node) -> tuple[str, ...]:
+        """What stands on the left side for this node; more than one for roles."""
+        match self.left:
+            case "node.name":
+                return (node.spec.name,)
+            case "node.role":
+                return tuple(role.value for role in node.spec.roles)
+            case "node.arch":
+                architecture = node.description.architecture
+                return (architecture, _SAME_ARCHITECTURE.get(architecture, architecture))
+            case _:
+                label = node.spec.labels.get(self.left.removeprefix("node.labels."))
+                return () if label is None else (label,)
+
+    def explain(self, count: int, total: int) -> str:
+        part = (f"does not meet {self.text}", f"do not meet {self.text}")
+        return _explain(count, total, f"no node meets {self.text}", part)
+
+
+_CONSTRAINT = re.compile(
+    r"(node\.name|node\.role|node\.arch|node\.labels\.[^\s=!]+)\s*(==|!=)\s*(\S.*)"
+)
+
+
+def parse_constraint(text: str) -> Constraint:
+    """ValueError says what is accepted."""
+    match = _CONSTRAINT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not a constraint: write node.labels.<key> == <value>, or != , "
+            "with node.name, node.role, node.arch or node.labels.<key> on the left"
+        )
+    if match[1] == "node.role" and match[3] not in {role.value for role in NodeRole}:
+        raise ValueError(f"{match[3]!r} is not a role: write manager or worker")
+    return Constraint(text=text.strip(), left=match[1], equal=match[2] == "==", value=match[3])
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a constraint that no node can meet because nobody knows what it means."""
+
+    text: str
+
+    def passes(self, usage: NodeUsage) -> bool:  # noqa: ARG002 - the Protocol's parameter
+        return False
+
+    def explain(self, count: int, total: int) -> str:
+        whole = f"constraint {self.text!r} cannot be read"
+        return _explain(count, total, whole, (f"fails: {whole}", f"fail: {whole}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """As much memory is left as the task reserves."""
+
+    needed: int
+
+    def passes(self, usage: NodeUsage) -> bool:
+        return usage.memory + self.needed <= usage.node.description.memory
+
+    def explain(self, count: int, total: int) -> str:
+        amount = f"{units.format_bytes_short(self.needed)} of memory free"
+        part = (f"has less than {amount}", f"have less than {amount}")
+        return _explain(count, total, f"no node has {amount}", part)
+
+
+@dataclass(frozen=True, slots=True)
+class Cpus:
+    """As many cpus are left as the task reserves."""
+
+    needed: float
+
+    def passes(self, usage: NodeUsage) -> bool:
+        return usage.millicpus + millicpus(self.needed) <= millicpus(usage.node.description.cpus)
+
+    def explain(self, count: int, total: int) -> str:
+        amount = f"{self.needed:g} {'cpu' if self.needed == 1 else 'cpus'} free"
+        part = (f"has less than {amount}", f"have less than {amount}")
+        return _explain(count, total, f"no node has {amount}", part)
+
+
+@dataclass(frozen=True, slots=True)
+class FreeHostPort:
+    """No task on the node holds the port in mode `host`."""
+
+    port: HostPort
+
+    def passes(self, usage: NodeUsage) -> bool:
+        return not usage.host_ports[self.port]
+
+    def explain(self, count: int, total: int) -> str:
+        port = f"port {self.port[0]}/{self.port[1].value}"
+        part = (f"has {port} taken", f"have {port} taken")
+        return _explain(count, total, f"{port} is taken on every node", part)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPerNode:
+    """The node runs fewer tasks of the service than the placement allows."""
+
+    service: str
+    most: int
+
+    def passes(self, usage: NodeUsage) -> bool:
+        return usage.of_service[self.service] < self.most
+
+    def explain(self, count: int, total: int) -> str:
+        has = f"{self.most} {'task' if self.most == 1 else 'tasks'} of {self.service} already"
+        whole = f"every node has {has} (max_per_node)"
+        return _explain(count, total, whole, (f"has {has}", f"have {has}"))
+
+
+def static_filters(template: TaskTemplate) -> tuple[Filter, ...]:
+    """What a node is, whatever runs on it."""
+    constraints = (_constraint(text) for text in template.placement.constraints)
+    return (
+        Ready(),
+        Worker(),
+        Available(Availability.DRAIN),
+        Available(Availability.PAUSE),
+        *constraints,
+    )
+
+
+def _constraint(text: str) -> Filter:
+    """The API refuses what cannot be read; if it is stored all the same, no loop may fail on it."""
+    try:
+        return parse_constraint(text)
+    except ValueError:
+        return Unreadable(text)
+
+
+def exclusive_filters(
+    service: str, template: TaskTemplate, ports: Sequence[Port]
+) -> tuple[Filter, ...]:
+    """What a service forbids to itself: two of its tasks on the same port, or too many of them."""
+    most = template.placement.max_per_node
+    limit = (MaxPerNode(service, most),) if most else ()
+    return (*(FreeHostPort(port) for port in host_ports(ports)), *limit)
+
+
+def resource_filters(template: TaskTemplate) -> tuple[Filter, ...]:
+    """Room for what the task reserves."""
+    reserved = template.resources.reservations
+    memory = (Memory(reserved.memory),) if reserved.memory else ()
+    cpus = (Cpus(reserved.cpus),) if reserved.cpus else ()
+    return (*memory, *cpus)
+
+
+def filters_for(service: str, template: TaskTemplate, ports: Sequence[Port]) -> tuple[Filter, ...]:
+    """All filters that a task must pass, in the order in which refusals are counted."""
+    exclusive = exclusive_filters(service, template, ports)
+    return (*static_filters(template), *exclusive, *resource_filters(template))
+
+
+def explain(filters: Sequence[Filter], nodes: Sequence[NodeUsage]) -> str:
+    """Why none of `nodes` passes, in one line for the user."""
+    if not nodes:
+        return "there are no nodes"
+    refusals = Counter(_refusing(filters, usage) for usage in nodes)
+    refused = sorted((index, count) for index, count in refusals.items() if index is not None)
+    parts = [filters[index].explain(count, len(nodes)) for index, count in refused]
+    if len(parts) == 1 and refused[0][1] == len(nodes):
+        return parts[0]
+    return f"no suitable node ({len(nodes)} nodes): {', '.join(parts)}"
+
+
+def _refusing(filters: Sequence[Filter], usage: NodeUsage) -> int | None:
+    return next((i for i, filter_ in enumerate(filters) if not filter_.passes(usage)), None)
+
+
+def passes_all(filters: Sequence[Filter], usage: NodeUsage) -> bool:
+    """No filter refuses the node."""
+    return all(filter_.passes(usage) for filter_ in filters)
+
+
+def host_ports(ports: Iterable[Port]) -> tuple[HostPort, ...]:
+    """The published ports that a task takes for itself on its node."""
+    return tuple(
+        (port.published, port.protocol)
+        for port in ports
+        if port.published and port.mode is PortMode.HOST
+    )
+
+
+def millicpus(cpus: float) -> int:
+    """Cpus in thousandths."""
+    return round(cpus * 1000)
+
+
+def _explain(count: int, total: int, whole: str, part: tuple[str, str]) -> str:
+    """`whole (3 of 3)` when all are refused, else `1 is …` or `2 are …`."""
+    if count == total:
+        return f"{whole} ({count} of {total})"
+    return f"{count} {part[0] if count == 1 else part[1]}"

@@ -1,0 +1,236 @@
+"""Which tasks there should be: one running task of the current revision in each slot 1..replicas.
+
+The law, per slot. A task is *fresh* if it is wanted, of the current revision, and its node is not
+leaving (DRAIN, or no longer a worker); a wanted task that is not fresh is *old*.
+
+    nothing wanted                     -> create, at once
+    nothing fresh, old is leaving      -> create, at once; old goes on until the new one is steady
+    nothing fresh, old is outdated     -> replace: one slot at a time, in order, while all is steady
+    fresh is steady                    -> stop the old
+    fresh is not steady                -> wait; this halts the rollout, and the old goes on
+    current revision FAILED for good   -> nothing until there is a new revision
+    slot > replicas, service removing  -> stop
+
+Progress is nowhere but in the tasks, so a new leader continues where the last one stopped.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from warren.core import filters
+from warren.core.decisions import Decision, earliest
+from warren.model.nodes import Availability, Node, NodeRole
+from warren.model.services import Service, template_of
+from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.state.cluster import ClusterState
+from warren.state.commands import Command, CreateTask, SetTaskDesired, SetTaskStatus
+
+STEADY_AFTER = timedelta(seconds=30)
+"""A task that failed before must run so long until a rollout trusts it. One that never failed is
+trusted at once: start to end of a healthy rollout waits for nothing."""
+
+NewId = Callable[[], str]
+
+
+def decide(state: ClusterState, now: datetime, new_id: NewId) -> Decision:
+    """Tasks to create and to stop, for every service."""
+    tasks: defaultdict[str, list[Task]] = defaultdict(list)
+    for task in state.tasks.values():
+        tasks[task.service].append(task)
+    decisions = [
+        decide_service(state, service, tasks[name], now, new_id)
+        for name, service in sorted(state.services.items())
+    ]
+    commands = tuple(command for decision in decisions for command in decision.commands)
+    return Decision(commands=commands, wake_at=earliest(d.wake_at for d in decisions))
+
+
+def decide_service(
+    state: ClusterState, service: Service, tasks: Iterable[Task], now: datetime, new_id: NewId
+) -> Decision:
+    """The same for one service, whose `tasks` are given."""
+    slots, surplus = _slots(state, service, tasks)
+    commands = [command for task in surplus for command in _stop(task, now)]
+    outdated: list[_Slot] = []
+    all_steady = True
+    for slot in slots:
+        if slot.completed or slot.is_steady(now):
+            commands += _stop_all(slot.old, now)
+        elif slot.fresh is not None or slot.failed:
+            all_steady = False
+            if _must_stop_first(state, service, slot):
+                commands += _stop_all(slot.old, now)
+        elif slot.old is None or _is_leaving(state, slot.old):
+            all_steady = False
+            commands.append(_create(state, service, slot.number, now, new_id))
+        else:
+            outdated.append(slot)
+    if outdated and all_steady:
+        if _must_stop_first(state, service, outdated[0]):
+            commands += _stop_all(outdated[0].old, now)
+        commands.append(_create(state, service, outdated[0].number, now, new_id))
+    unsteady = [slot for slot in slots if not slot.is_steady(now) and (slot.old or outdated)]
+    wake_at = earliest(slot.trusted_at for slot in unsteady)
+    return Decision(commands=tuple(commands), wake_at=wake_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slot:
+    """A slot within the service's replicas, with the tasks that matter to it."""
+
+    number: int
+    fresh: Task | None = None
+    old: Task | None = None
+    failed: bool = False
+    """A task of the current revision failed for good."""
+    completed: bool = False
+
+    @property
+    def trusted_at(self) -> datetime | None:
+        """When the fresh task, which failed before and runs now, has run for long enough."""
+        if self.fresh is None or self.fresh.status.state is not TaskState.RUNNING:
+            return None
+        return self.fresh.status.since + min(STEADY_AFTER, self.fresh.template.restart.window)
+
+    def is_steady(self, now: datetime) -> bool:
+        """The fresh task runs and can be trusted with the slot."""
+        if self.fresh is None or self.trusted_at is None:
+            return False
+        return self.fresh.status.failures == 0 or self.trusted_at <= now
+
+
+def _slots(
+    state: ClusterState, service: Service, tasks: Iterable[Task]
+) -> tuple[list[_Slot], list[Task]]:
+    """The slots that there should be, and the tasks that have no place in any of them."""
+    replicas = 0 if service.removing else service.spec.replicas
+    by_slot: defaultdict[int, list[Task]] = defaultdict(list)
+    for task in tasks:
+        by_slot[task.slot].append(task)
+    slots: list[_Slot] = []
+    surplus: list[Task] = []
+    for number in range(1, replicas + 1):
+        slot, extra = _slot(state, service, number, by_slot.pop(number, ()))
+        slots.append(slot)
+        surplus += extra
+    for number in sorted(by_slot, reverse=True):
+        surplus += (t for t in by_slot[number] if t.wanted or _is_final_word(t))
+    return slots, surplus
+
+
+def _slot(
+    state: ClusterState, service: Service, number: int, tasks: Sequence[Task]
+) -> tuple[_Slot, list[Task]]:
+    if not tasks:
+        return _Slot(number=number), []
+    fresh: list[Task] = []
+    old: list[Task] = []
+    surplus: list[Task] = []
+    final: set[TaskState] = set()
+    for task in tasks:
+        current = task.revision == service.revision
+        if not task.wanted:
+            if current and _is_final_word(task):
+                final.add(task.status.state)
+        elif current and not _is_leaving(state, task):
+            fresh.append(task)
+        elif not current and task.status.state is TaskState.PENDING:
+            surplus.append(task)  # never had a node: nothing is lost by starting over
+        else:
+            old.append(task)
+    for several in (fresh, old):
+        several.sort(key=lambda task: _worth(state, task))
+        surplus += several[1:]
+    slot = _Slot(
+        number=number,
+        fresh=fresh[0] if fresh else None,
+        old=old[0] if old else None,
+        failed=not fresh and TaskState.FAILED in final,
+        completed=not fresh and TaskState.COMPLETE in final,
+    )
+    return slot, surplus
+
+
+def _worth(state: ClusterState, task: Task) -> tuple[bool, bool, int, datetime, str]:
+    """Sorts the task to keep to the front: one that runs, stays where it is, is newest."""
+    running = task.status.state is TaskState.RUNNING
+    return (not running, _is_leaving(state, task), -task.revision, task.created_at, task.id)
+
+
+def _is_final_word(task: Task) -> bool:
+    """It ended by itself, though wanted, and its worker's restart policy is exhausted."""
+    ended = task.status.state in (TaskState.FAILED, TaskState.COMPLETE)
+    return ended and task.desired is DesiredState.RUNNING
+
+
+def _is_leaving(state: ClusterState, task: Task) -> bool:
+    """Its node shall run no tasks any more."""
+    node: Node | None = state.nodes.get(task.node_id)
+    if node is None:
+        return False
+    drained = node.spec.availability is Availability.DRAIN
+    return drained or NodeRole.WORKER not in node.spec.roles
+
+
+def _must_stop_first(state: ClusterState, service: Service, slot: _Slot) -> bool:
+    """The new task can only have its place once the old one has left it.
+
+    So it is with a host port, or max_per_node, when every suitable node holds a task of the
+    service: start-first would wait for ever. A lack of memory or cpus is different: room may come,
+    and the running task is worth more than the new one, so there the rollout waits and says why.
+    Tasks that are stopping do not count: what they hold is about to be free.
+    """
+    old = slot.old
+    if old is None or slot.failed:
+        return False
+    if slot.fresh is not None and slot.fresh.status.state is not TaskState.PENDING:
+        return False
+    template = template_of(service.spec)
+    exclusive = filters.exclusive_filters(service.spec.name, template, service.spec.ports)
+    if not exclusive:
+        return False
+    needs = filters.filters_for(service.spec.name, template, service.spec.ports)
+    wanted = [task for task in state.tasks.values() if task.wanted]
+    with_old = filters.usage(state, wanted)
+    if any(filters.passes_all(needs, usage) for usage in with_old):
+        return False
+    without_old = filters.usage(state, (task for task in wanted if task.id != old.id))
+    return any(
+        after.node.id == old.node_id
+        and filters.passes_all(needs, after)
+        and not filters.passes_all(exclusive, before)
+        for before, after in zip(with_old, without_old, strict=True)
+    )
+
+
+def _create(
+    state: ClusterState, service: Service, slot: int, now: datetime, new_id: NewId
+) -> Command:
+    task_id = f"{service.spec.name}-{slot}-{new_id()}"
+    while task_id in state.tasks:
+        task_id = f"{service.spec.name}-{slot}-{new_id()}"
+    task = Task(
+        id=task_id,
+        service=service.spec.name,
+        slot=slot,
+        revision=service.revision,
+        template=template_of(service.spec),
+        created_at=now,
+        status=TaskStatus(state=TaskState.PENDING, since=now),
+    )
+    return CreateTask(task=task)
+
+
+def _stop_all(task: Task | None, now: datetime) -> list[Command]:
+    return _stop(task, now) if task is not None else []
+
+
+def _stop(task: Task, now: datetime) -> list[Command]:
+    """No worker knows a PENDING task, so its end is recorded here."""
+    commands: list[Command] = [SetTaskDesired(task_id=task.id, desired=DesiredState.STOPPED)]
+    if task.status.state is TaskState.PENDING:
+        status = replace(task.status, state=TaskState.STOPPED, since=now)
+        commands.append(SetTaskStatus(task_id=task.id, status=status))
+    return commands

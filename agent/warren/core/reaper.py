@@ -1,0 +1,96 @@
+"""What the state may forget, so that it stays bounded: ended tasks, removed services, old tokens.
+
+Kept are, per slot, the newest `task_history` ended tasks, and always the one that is the reason for
+an empty slot: a FAILED task of the current revision, without which the orchestrator would begin
+anew for ever. Its history makes a slot beyond the replicas readable for an hour.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from warren.core.decisions import Decision, earliest
+from warren.model.services import Service
+from warren.model.tasks import DesiredState, Task, TaskState
+from warren.state.cluster import ClusterState
+from warren.state.commands import Command, ForgetService, RemoveJoinToken, RemoveTask
+
+GONE_SLOT_KEPT = timedelta(hours=1)
+EXPIRED_TOKEN_KEPT = timedelta(days=7)
+"""So that who uses it is told that it has expired, and not that it is unknown."""
+
+
+def decide(state: ClusterState, now: datetime) -> Decision:
+    """Tasks, services and join tokens to forget."""
+    if state.cluster is None:
+        return Decision()
+    history = state.cluster.spec.task_history
+    by_service: defaultdict[str, list[Task]] = defaultdict(list)
+    for task in state.tasks.values():
+        by_service[task.service].append(task)
+    decisions = [
+        _of_service(service, by_service[name], now, history)
+        for name, service in sorted(state.services.items())
+    ]
+    decisions.append(_tokens(state, now))
+    commands = tuple(command for decision in decisions for command in decision.commands)
+    return Decision(commands=commands, wake_at=earliest(d.wake_at for d in decisions))
+
+
+def _of_service(service: Service, tasks: list[Task], now: datetime, history: int) -> Decision:
+    if service.removing and all(task.status.state.terminal for task in tasks):
+        return Decision(commands=(ForgetService(name=service.spec.name),))
+    ended: defaultdict[int, list[Task]] = defaultdict(list)
+    for task in tasks:
+        if task.status.state.terminal:
+            ended[task.slot].append(task)
+    commands: list[Command] = []
+    wake_ups: list[datetime] = []
+    for slot in sorted(ended):
+        kept = _kept(service, ended[slot], history)
+        if slot > service.spec.replicas:
+            wake_ups += (t.status.since + GONE_SLOT_KEPT for t in kept if not _gone(t, now))
+            kept = [task for task in kept if not _gone(task, now)]
+        kept_ids = {task.id for task in kept}
+        commands += (
+            RemoveTask(task_id=task.id)
+            for task in sorted(ended[slot], key=lambda task: task.id)
+            if task.id not in kept_ids
+        )
+    return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))
+
+
+def _kept(service: Service, ended: Iterable[Task], history: int) -> list[Task]:
+    """The newest ended tasks of a slot that ever had a node, and the newest that ended it."""
+    placed = sorted(
+        (task for task in ended if task.node_id),
+        key=lambda task: (task.created_at, task.id),
+        reverse=True,
+    )
+    reasons = [task for task in placed if _is_reason(service, task)]
+    return placed[:history] + [task for task in reasons[:1] if task not in placed[:history]]
+
+
+def _is_reason(service: Service, task: Task) -> bool:
+    """The orchestrator leaves the slot empty because of this task."""
+    return (
+        task.revision == service.revision
+        and task.desired is DesiredState.RUNNING
+        and task.status.state in (TaskState.FAILED, TaskState.COMPLETE)
+    )
+
+
+def _gone(task: Task, now: datetime) -> bool:
+    return task.status.since + GONE_SLOT_KEPT <= now
+
+
+def _tokens(state: ClusterState, now: datetime) -> Decision:
+    commands: list[Command] = []
+    wake_ups: list[datetime] = []
+    for token in sorted(state.tokens.values(), key=lambda token: token.id):
+        end = token.expires_at + EXPIRED_TOKEN_KEPT
+        if end <= now:
+            commands.append(RemoveJoinToken(token_id=token.id))
+        else:
+            wake_ups.append(end)
+    return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))

@@ -1,0 +1,48 @@
+"""The leader's one question: given this state, what must be proposed, and when to look again?
+
+Called by the leader's loop on each change of the state or of a worker's contact, and at `wake_at`.
+Each decider sees the state as the commands before it leave it, so that losing a node, creating
+the replacement and placing it is one entry of the log. On a settled state there are no commands.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from warren.core import nodes, orchestrator, reaper, scheduler
+from warren.core.decisions import Decision, earliest
+from warren.state.apply import apply
+from warren.state.cluster import ClusterState
+from warren.state.commands import Command
+
+__all__ = ["Decision", "reconcile"]
+
+
+def reconcile(
+    state: ClusterState,
+    now: datetime,
+    new_id: Callable[[], str],
+    contacts: Mapping[str, datetime],
+) -> Decision:
+    """All commands that the state calls for at `now`.
+
+    `contacts`: when the leader last heard each worker, by node id. A new leader starts with
+    `nodes.first_contacts`, not with every node: to assume that a node which is DOWN was just
+    heard would make it READY and give it tasks.
+    """
+    if state.cluster is None:
+        return Decision()
+    commands: list[Command] = []
+    wake_ups: list[datetime | None] = []
+    deciders: tuple[Callable[[ClusterState], Decision], ...] = (
+        lambda state: nodes.decide(state, now, contacts),
+        lambda state: orchestrator.decide(state, now, new_id),
+        lambda state: scheduler.decide(state, now),
+        lambda state: reaper.decide(state, now),
+    )
+    for decide in deciders:
+        decision = decide(state)
+        for command in decision.commands:
+            state, _ = apply(state, command)
+        commands.extend(decision.commands)
+        wake_ups.append(decision.wake_at)
+    return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))

@@ -1,0 +1,91 @@
+"""Where pending tasks go: spread over the nodes that pass every filter.
+
+Placed tasks are counted at once, so that ten tasks created together spread. A task that no node
+can take stays PENDING and says why; the text is proposed only when it changes, because a loop that
+writes on every look would never rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from warren.core import filters
+from warren.core.decisions import Decision
+from warren.model.tasks import Task, TaskState
+from warren.state.cluster import ClusterState
+from warren.state.commands import AssignTask, Command, SetTaskStatus
+
+
+def decide(state: ClusterState, now: datetime) -> Decision:
+    """A node for each pending task, oldest first; a reason for each that gets none."""
+    pending = sorted(
+        (t for t in state.tasks.values() if t.wanted and t.status.state is TaskState.PENDING),
+        key=lambda task: (task.created_at, task.service, task.slot, task.id),
+    )
+    if not pending:
+        return Decision()
+    nodes = filters.usage(state, state.tasks.values())
+    needs = _Needs(state)
+    commands: list[Command] = []
+    unplaced: list[Task] = []
+    for task in pending:
+        place = _place(task, needs.of(task), nodes)
+        if place is None:
+            unplaced.append(task)
+        else:
+            place.add(task, state.services[task.service].spec.ports)
+            commands.append(AssignTask(task_id=task.id, node_id=place.node.id, now=now))
+    return Decision(commands=(*commands, *_explanations(unplaced, needs, nodes)))
+
+
+class _Needs:
+    """Filters of each service and revision, made once per decision."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self._state = state
+        self._known: dict[tuple[str, int], tuple[filters.Filter, ...]] = {}
+
+    def of(self, task: Task) -> tuple[filters.Filter, ...]:
+        key = (task.service, task.revision)
+        if key not in self._known:
+            ports = self._state.services[task.service].spec.ports
+            self._known[key] = filters.filters_for(task.service, task.template, ports)
+        return self._known[key]
+
+
+def _place(
+    task: Task, needs: Sequence[filters.Filter], nodes: Sequence[filters.NodeUsage]
+) -> filters.NodeUsage | None:
+    """The best of the nodes that can take the task.
+
+    Tasks of the same revision are spread first. Were all tasks of the service counted alike, each
+    slot of a rollout would find the node that the previous slot's old task had just left, and the
+    new revision would end up on few nodes.
+    """
+    able = (usage for usage in nodes if filters.passes_all(needs, usage))
+    return min(
+        able,
+        key=lambda usage: (
+            usage.wanted_of_revision[task.service, task.revision],
+            usage.wanted[task.service],
+            usage.tasks,
+            usage.node.spec.name,
+        ),
+        default=None,
+    )
+
+
+def _explanations(
+    unplaced: Sequence[Task], needs: _Needs, nodes: Sequence[filters.NodeUsage]
+) -> list[Command]:
+    """Reasons that differ from those stored, made after all placing so that they are final."""
+    reasons: dict[tuple[str, int], str] = {}
+    commands: list[Command] = []
+    for task in unplaced:
+        key = (task.service, task.revision)
+        if key not in reasons:
+            reasons[key] = filters.explain(needs.of(task), nodes)
+        if reasons[key] != task.status.message:
+            status = replace(task.status, message=reasons[key])
+            commands.append(SetTaskStatus(task_id=task.id, status=status))
+    return commands

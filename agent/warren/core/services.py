@@ -1,0 +1,292 @@
+"""What an Apply of a service means, worked out before anything is stored: for real and dry runs.
+
+Called by the API on the leader. The plan comes from the same deciders that will later do the work,
+run on the state as it would be; nothing here knows a second version of their rules.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from warren.core import filters, orchestrator, scheduler, specs
+from warren.model import manifest, units
+from warren.model.errors import FailedPrecondition, InvalidInput, NotFound
+from warren.model.services import (
+    HIDDEN,
+    Port,
+    PortMode,
+    Protocol,
+    Secret,
+    ServiceSpec,
+    TaskTemplate,
+)
+from warren.model.tasks import DesiredState, Task, TaskState
+from warren.model.views import Change
+from warren.state.apply import apply
+from warren.state.cluster import ClusterState
+from warren.state.commands import (
+    Command,
+    CreateTask,
+    PutService,
+    RemoveService,
+    SetTaskDesired,
+    SetTaskStatus,
+)
+
+Template = TypeVar("Template", bound=TaskTemplate)
+PLAN_LINES_MAX = 200
+
+
+def merge(before: ServiceSpec | None, spec: ServiceSpec, fields: Iterable[str]) -> ServiceSpec:
+    """The whole spec that the user means, where `fields` names what they gave.
+
+    A password that reads `(hidden)` came from a read of ours: it stands for the stored one.
+    """
+    merged = specs.merge(before, spec, {"name", *fields}, path=spec.name or "service")
+    auth = merged.registry_auth
+    if auth is None or auth.password != HIDDEN:
+        return merged
+    stored = before.registry_auth if before is not None else None
+    if stored is None:
+        path = f"{spec.name}.registry_auth.password"
+        raise InvalidInput(f"{HIDDEN} stands for a stored password, and there is none", path=path)
+    return replace(merged, registry_auth=replace(auth, password=stored.password))
+
+
+def hide(spec: Template) -> Template:
+    """The spec or template with `(hidden)` for every secret, as reads answer it."""
+    if spec.registry_auth is None:
+        return spec
+    return replace(spec, registry_auth=replace(spec.registry_auth, password=Secret(HIDDEN)))
+
+
+def changes(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
+    """Every difference between two specs, for people."""
+    return specs.changes(before, after)
+
+
+def check(spec: ServiceSpec, state: ClusterState) -> None:
+    """InvalidInput if the spec makes no sense; FailedPrecondition if it cannot be had now."""
+    manifest.parse_service(manifest.service_to_dict(spec, omit_defaults=False, secrets=True))
+    _check_resources(spec)
+    _check_constraints(spec)
+    _check_ports(spec)
+    before = state.services.get(spec.name)
+    if before is not None and before.removing:
+        raise FailedPrecondition(f"service {spec.name} is being removed")
+    _check_ports_of_cluster(spec, state)
+    for name, other in sorted(state.services.items()):
+        if name != spec.name:
+            _check_ports_of_other(spec, other.spec)
+
+
+def _check_resources(spec: ServiceSpec) -> None:
+    limits, reserved = spec.resources.limits, spec.resources.reservations
+    if limits.memory and reserved.memory > limits.memory:
+        raise InvalidInput(
+            f"{units.format_bytes(limits.memory)} is below the reservation, "
+            f"{units.format_bytes(reserved.memory)}",
+            path=f"{spec.name}.resources.limits.memory",
+        )
+    if limits.cpus and reserved.cpus > limits.cpus:
+        raise InvalidInput(
+            f"{limits.cpus:g} is below the reservation, {reserved.cpus:g}",
+            path=f"{spec.name}.resources.limits.cpus",
+        )
+
+
+def _check_constraints(spec: ServiceSpec) -> None:
+    for index, text in enumerate(spec.placement.constraints):
+        try:
+            filters.parse_constraint(text)
+        except ValueError as error:
+            path = f"{spec.name}.placement.constraints[{index}]"
+            raise InvalidInput(str(error), path=path) from error
+
+
+def _check_ports(spec: ServiceSpec) -> None:
+    """Within the service, a published port and a name stand for one port."""
+    published: dict[tuple[int, Protocol], int] = {}
+    names: dict[str, int] = {}
+    for index, port in enumerate(spec.ports):
+        path = f"{spec.name}.ports[{index}]"
+        first = published.setdefault((port.published, port.protocol), index)
+        if port.published and first != index:
+            message = f"{_port(port)} is published by ports[{first}] already"
+            raise InvalidInput(message, path=f"{path}.published")
+        first = names.setdefault(port.name, index)
+        if port.name and first != index:
+            message = f"{port.name} is the name of ports[{first}] already"
+            raise InvalidInput(message, path=f"{path}.name")
+
+
+def _check_ports_of_cluster(spec: ServiceSpec, state: ClusterState) -> None:
+    """A service may not take the ports that the cluster itself lives by."""
+    if state.cluster is None:
+        return
+    settings = state.cluster.spec
+    own = {
+        (settings.api_port, Protocol.TCP): "api_port",
+        (settings.join_port, Protocol.TCP): "join_port",
+        (settings.raft_port, Protocol.TCP): "raft_port",
+        (settings.mesh_port, Protocol.UDP): "mesh_port",
+    }
+    for index, port in enumerate(spec.ports):
+        name = own.get((port.published, port.protocol))
+        if name is not None:
+            message = f"{_port(port)} is the cluster's own {name}"
+            raise InvalidInput(message, path=f"{spec.name}.ports[{index}].published")
+
+
+def _check_ports_of_other(spec: ServiceSpec, other: ServiceSpec) -> None:
+    """A port in mode `mesh` is taken on every node; in mode `host` the scheduler keeps both apart."""
+    held = {(port.published, port.protocol): port for port in other.ports if port.published}
+    for index, port in enumerate(spec.ports):
+        holder = held.get((port.published, port.protocol))
+        if holder is None or (port.mode is holder.mode is PortMode.HOST):
+            continue
+        raise FailedPrecondition(
+            f"{spec.name}.ports[{index}].published: {_port(port)} is held by service {other.name}"
+        )
+
+
+def _port(port: Port) -> str:
+    return f"{port.published}/{port.protocol.value}"
+
+
+def plan(
+    state: ClusterState, spec: ServiceSpec, now: datetime, new_id: Callable[[], str]
+) -> tuple[str, ...]:
+    """What would happen to tasks if `spec` were stored now, in order, if all new tasks run."""
+    before = state.services.get(spec.name)
+    version = before.version if before is not None else 0
+    put = PutService(spec=spec, expected_version=version, now=now)
+    return _lines(apply(state, put)[0], spec.name, now, new_id)
+
+
+def removal_plan(
+    state: ClusterState, name: str, now: datetime, new_id: Callable[[], str]
+) -> tuple[str, ...]:
+    """What would happen to tasks if the service were removed now."""
+    if name not in state.services:
+        raise NotFound(f"there is no service {name}")
+    remove = RemoveService(name=name, expected_version=0, now=now)
+    return _lines(apply(state, remove)[0], name, now, new_id)
+
+
+def _lines(
+    state: ClusterState, name: str, now: datetime, new_id: Callable[[], str]
+) -> tuple[str, ...]:
+    """Decide, describe, let what was started run and what was stopped end, and decide again."""
+    lines: list[str] = []
+    state = _run_started(state, name, now)
+    while len(lines) < PLAN_LINES_MAX:
+        service, tasks = state.services[name], tuple(state.tasks_of(name))
+        decision = orchestrator.decide_service(state, service, tasks, now, new_id)
+        if not decision.commands:
+            return (*lines, *_waiting(state, name))
+        before = state
+        state = _after(state, decision.commands)
+        state = _after(state, scheduler.decide(state, now).commands)
+        state = _end_stopped(state, name, now)
+        state = _after(state, scheduler.decide(state, now).commands)
+        lines += _describe(before, state, decision.commands)
+        state = _run_started(state, name, now)
+    return (*lines[:PLAN_LINES_MAX], "and so on")
+
+
+def _after(state: ClusterState, commands: Iterable[Command]) -> ClusterState:
+    for command in commands:
+        state, _ = apply(state, command)
+    return state
+
+
+def _run_started(state: ClusterState, name: str, now: datetime) -> ClusterState:
+    """Tasks that have a node and never failed run; a task that fails now may well go on failing."""
+    starting = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING)
+    return _with_states(
+        state,
+        (t for t in state.tasks_of(name) if t.status.state in starting and not t.status.failures),
+        TaskState.RUNNING,
+        now,
+    )
+
+
+def _end_stopped(state: ClusterState, name: str, now: datetime) -> ClusterState:
+    stopping = (
+        task
+        for task in state.tasks_of(name)
+        if task.desired is DesiredState.STOPPED and not task.status.state.terminal
+    )
+    return _with_states(state, stopping, TaskState.STOPPED, now)
+
+
+def _with_states(
+    state: ClusterState, tasks: Iterable[Task], target: TaskState, now: datetime
+) -> ClusterState:
+    commands = [
+        SetTaskStatus(task_id=task.id, status=replace(task.status, state=target, since=now))
+        for task in tasks
+    ]
+    return _after(state, commands)
+
+
+def _describe(before: ClusterState, after: ClusterState, commands: Iterable[Command]) -> list[str]:
+    """What one round of commands does, slot by slot."""
+    created: dict[int, Task] = {}
+    stopped: dict[int, Task] = {}
+    for command in commands:
+        match command:
+            case CreateTask():
+                created[command.task.slot] = after.tasks[command.task.id]
+            case SetTaskDesired() if _placed(before.tasks[command.task_id]):
+                stopped[before.tasks[command.task_id].slot] = before.tasks[command.task_id]
+            case _:
+                pass
+    lines: dict[int, str] = {}
+    for slot, task in stopped.items():
+        if not any(other.slot == slot and other.wanted for other in after.tasks_of(task.service)):
+            lines[slot] = f"slot {slot}  -task on {_node_name(after, task)}"
+    for slot, task in created.items():
+        old = [t for t in before.tasks_of(task.service) if t.slot == slot and _placed(t)]
+        lines[slot] = f"slot {slot}  {_arrival(after, task, old, stop_first=slot in stopped)}"
+    return [lines[slot] for slot in sorted(lines)]
+
+
+def _placed(task: Task) -> bool:
+    return task.wanted and task.status.state is not TaskState.PENDING
+
+
+def _arrival(state: ClusterState, task: Task, old: list[Task], *, stop_first: bool) -> str:
+    """How a new task comes into its slot, in which `old` tasks may be."""
+    if task.status.state is TaskState.PENDING:
+        if old and not stop_first:
+            where = _node_name(state, old[0])
+            return f"replacement stays pending, the task on {where} goes on: {task.status.message}"
+        return f"stays pending: {task.status.message}"
+    if not old:
+        return f"+task on {_node_name(state, task)}"
+    moved = "" if old[0].node_id == task.node_id else f" instead of {_node_name(state, old[0])}"
+    order = "stop first" if stop_first else "start first"
+    return f"replace on {_node_name(state, task)}{moved} ({order})"
+
+
+def _node_name(state: ClusterState, task: Task) -> str:
+    node = state.nodes.get(task.node_id)
+    return node.spec.name if node is not None else task.node_id
+
+
+def _waiting(state: ClusterState, name: str) -> list[str]:
+    """Slots that keep an outdated task because the rollout halts before them."""
+    service = state.services[name]
+    by_slot: defaultdict[int, set[bool]] = defaultdict(set)
+    for task in state.tasks_of(name):
+        if task.wanted:
+            by_slot[task.slot].add(task.revision == service.revision)
+    return [
+        f"slot {slot}  waits, its task of the old revision goes on"
+        for slot, current in sorted(by_slot.items())
+        if current == {False}
+    ]

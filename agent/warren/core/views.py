@@ -1,0 +1,221 @@
+"""What reads answer: stored objects, with what can be computed from them, without their secrets.
+
+Called by the API at each read and for each watcher at each change. The reason of a service is the
+one line that a waiting user is shown, so it names the first thing that stands in the way.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from warren.core import services
+from warren.model.errors import NotFound
+from warren.model.nodes import Node, NodeState
+from warren.model.services import Bytes, Service
+from warren.model.tasks import Task, TaskState
+from warren.model.views import ClusterView, NodeView, ServiceStatus, ServiceView
+from warren.state.cluster import ClusterState
+
+
+def service_view(state: ClusterState, name: str, now: datetime) -> ServiceView:  # noqa: ARG001
+    """A service with its tasks. NotFound if there is none of that name.
+
+    `now` is for ages that later states of a rollout will show.
+    """
+    service = state.services.get(name)
+    if service is None:
+        raise NotFound(f"there is no service {name}")
+    tasks = _in_order(state.tasks_of(name))
+    return ServiceView(
+        service=replace(service, spec=services.hide(service.spec)),
+        status=service_status(state, service, tasks),
+        tasks=tuple(replace(task, template=services.hide(task.template)) for task in tasks),
+        node_names=tuple(_node_name(state, task) for task in tasks),
+    )
+
+
+def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...]) -> ServiceStatus:
+    """How far a service is. `tasks` are all of its tasks."""
+    desired = 0 if service.removing else service.spec.replicas
+    live = [task for task in tasks if not task.status.state.terminal]
+    running = [task for task in live if task.status.state is TaskState.RUNNING]
+    up_to_date = [t for t in running if t.wanted and t.revision == service.revision]
+    converged = len(up_to_date) == len(live) == desired and not service.removing
+    return ServiceStatus(
+        desired=desired,
+        running=len(running),
+        up_to_date=len(up_to_date),
+        failing=len(_failing(service, tasks)),
+        converged=converged,
+        converged_since=_converged_since(service, up_to_date) if converged else None,
+        reason="" if converged else _reason(state, service, tasks, desired),
+    )
+
+
+def _converged_since(service: Service, up_to_date: Iterable[Task]) -> datetime:
+    return max((task.status.since for task in up_to_date), default=service.updated_at)
+
+
+def _in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """Wanted tasks by slot, the current revision first, then the others, newest first."""
+    every = sorted(tasks, key=lambda task: (task.created_at, task.id), reverse=True)
+    wanted = [task for task in every if task.wanted]
+    wanted.sort(key=lambda task: (task.slot, -task.revision))
+    return (*wanted, *(task for task in every if not task.wanted))
+
+
+def _failing(service: Service, tasks: Iterable[Task]) -> list[Task]:
+    """Current tasks that do not run because they failed, or that failed for good."""
+    current = [
+        task
+        for task in tasks
+        if task.revision == service.revision and task.slot <= service.spec.replicas
+    ]
+    replaced = {task.slot for task in current if task.wanted}
+    return sorted(
+        (
+            task
+            for task in current
+            if (
+                task.wanted
+                and task.status.failures > 0
+                and task.status.state is not TaskState.RUNNING
+            )
+            or (task.status.state is TaskState.FAILED and task.slot not in replaced)
+        ),
+        key=lambda task: task.slot,
+    )
+
+
+def _reason(state: ClusterState, service: Service, tasks: tuple[Task, ...], desired: int) -> str:
+    """Why the service has not converged: failures, then what waits, then what is on its way."""
+    live = [task for task in tasks if not task.status.state.terminal]
+    if service.removing:
+        return f"is being removed: {_count(len(live), 'task')} still to stop"
+    failing = _failing(service, tasks)
+    if failing:
+        return _failure(state, failing[0])
+    progress = _progress(service, live, desired)
+    obstacle = _obstacle(state, service, tasks)
+    return f"{progress}; {obstacle}" if obstacle else progress
+
+
+def _failure(state: ClusterState, task: Task) -> str:
+    status = task.status
+    times = {0: "", 1: " once"}.get(status.failures, f" {status.failures} times")
+    cause = status.message
+    if not cause and status.exit_code is not None:
+        cause = f"exit code {status.exit_code}"
+    line = status.last_log if status.last_log not in cause else ""
+    details = "; last log line: ".join(part for part in (cause, line) if part)
+    where = f"{task.name} on {_node_name(state, task)} failed{times}"
+    return f"{where}: {details}" if details else where
+
+
+def _progress(service: Service, live: Iterable[Task], desired: int) -> str:
+    """`2 of 3 tasks run`, or during a rollout `2 of 3 tasks are up to date`."""
+    wanted = [task for task in live if task.wanted]
+    running = [task for task in wanted if task.status.state is TaskState.RUNNING]
+    current = [task for task in running if task.revision == service.revision]
+    if any(task.revision != service.revision for task in wanted):
+        verb = "is" if len(current) == 1 else "are"
+        return f"{len(current)} of {_count(desired, 'task')} {verb} up to date"
+    verb = "runs" if len(current) == 1 else "run"
+    return f"{len(current)} of {_count(desired, 'task')} {verb}"
+
+
+def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) -> str:
+    """The first task that is not yet what it shall be."""
+    wanted = [task for task in tasks if task.wanted]
+    current = [task for task in wanted if task.revision == service.revision]
+    for task in current:
+        if task.status.state is TaskState.PENDING:
+            why = f": {task.status.message}" if task.status.message else ""
+            return f"{task.name} is pending{why}"
+    for task in current:
+        if task.status.state is not TaskState.RUNNING:
+            why = f": {task.status.message}" if task.status.message else ""
+            return f"{task.name} on {_node_name(state, task)} is {task.status.state.value}{why}"
+    completed = _completed(service, tasks)
+    if completed:
+        return f"{completed[0].name} has completed and is not started again (restart.condition)"
+    leaving = [t for t in tasks if not t.wanted and not t.status.state.terminal]
+    if leaving:
+        return f"{leaving[0].name} on {_node_name(state, leaving[0])} has still to stop"
+    return ""
+
+
+def _completed(service: Service, tasks: Iterable[Task]) -> list[Task]:
+    return [
+        task
+        for task in tasks
+        if task.revision == service.revision
+        and task.status.state is TaskState.COMPLETE
+        and task.slot <= service.spec.replicas
+    ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _node_name(state: ClusterState, task: Task) -> str:
+    """The node's name; its id if the node is gone; empty text where unassigned."""
+    node = state.nodes.get(task.node_id)
+    return node.spec.name if node is not None else task.node_id
+
+
+def node_view(
+    state: ClusterState, node: Node, *, leader_id: str, reachable: frozenset[str]
+) -> NodeView:
+    """A node with what is set aside on it. Stopping tasks still hold their reservation."""
+    live = [task for task in state.tasks_on(node.id) if not task.status.state.terminal]
+    reserved = [task.template.resources.reservations for task in live]
+    return NodeView(
+        node=node,
+        leader=node.id == leader_id,
+        reachable=node.id in reachable,
+        tasks=sum(task.wanted for task in live),
+        reserved_cpus=round(sum(each.cpus for each in reserved), 3),
+        reserved_memory=Bytes(sum(each.memory for each in reserved)),
+    )
+
+
+def cluster_view(
+    state: ClusterState, *, leader_id: str, reachable: frozenset[str], term: int, warren: str
+) -> ClusterView:
+    """The cluster at a glance. FailedPrecondition is the API's; here there is a cluster."""
+    cluster = state.cluster
+    assert cluster is not None
+    leader = state.nodes.get(leader_id)
+    return ClusterView(
+        id=cluster.id,
+        spec=cluster.spec,
+        version=cluster.version,
+        created_at=cluster.created_at,
+        leader=leader.spec.name if leader is not None else "",
+        managers=tuple(
+            node_view(state, node, leader_id=leader_id, reachable=reachable)
+            for node in state.managers()
+        ),
+        nodes=len(state.nodes),
+        nodes_ready=sum(n.status.state is NodeState.READY for n in state.nodes.values()),
+        services=len(state.services),
+        tasks_running=sum(t.status.state is TaskState.RUNNING for t in state.tasks.values()),
+        term=term,
+        index=state.index,
+        ca_digest=_digest(cluster.ca_certificate),
+        warren=warren,
+    )
+
+
+def _digest(pem: str) -> str:
+    """SHA-256 of the certificate within the PEM; empty text if there is none."""
+    body = "".join(line for line in pem.splitlines() if line and not line.startswith("-----"))
+    try:
+        return hashlib.sha256(base64.b64decode(body, validate=True)).hexdigest() if body else ""
+    except binascii.Error:
+        return ""
