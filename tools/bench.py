@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from warren.client.client import Client, connect
@@ -134,7 +135,7 @@ def service(client: Client, *, replicas: int) -> Iterator[float]:
         yield seconds
     finally:
         client.delete_service("bench")
-        wait_service_gone(client, "bench", timeout=60)
+        wait_service_gone(client, "bench", timeout=timedelta(minutes=1))
 
 
 def playbooks() -> list[Figure]:
@@ -164,7 +165,7 @@ def memory() -> list[Figure]:
         managers = tuple(resident(host, "warren-manager") for host in HOSTS)
         workers = tuple(resident(host, "warren-worker") for host in HOSTS)
         client.delete_service("bench")
-        wait_service_gone(client, "bench", timeout=60)
+        wait_service_gone(client, "bench", timeout=timedelta(minutes=1))
     return [
         Figure(name="manager, resident", values=managers, target=100, unit="MB"),
         Figure(name="worker, resident", values=workers, target=64, unit="MB"),
