@@ -82,8 +82,13 @@ def down(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
-    names = (options.name,) if options.name else fleets.names()
-    for fleet in map(fleets.existing, names):
+    if options.name:
+        fleets.existing(options.name)
+    for name in (options.name,) if options.name else fleets.names():
+        fleet = fleets.load(name)
+        if fleet is None:
+            print(f"fleet {name}: half made or half removed; `down --name {name}` removes it")
+            continue
         print(f"fleet {fleet.name}: {fleet.subnet}, files in {fleet.directory}")
         for each in fleet.hosts:
             print(f"  {each.name:4} {each.address:15} {each.release:9} {host.condition(each)}")
