@@ -44,7 +44,7 @@ def test_an_even_number_of_managers_is_refused(tmp_path: Path) -> None:
 def test_a_host_whose_clock_is_five_minutes_off_is_named(
     playbook: Playbook, bare_host: str, fleet: Callable[..., str]
 ) -> None:
-    put(fleet, bare_host, Path(FAKETIME), "/root/libfaketime.so.1")
+    put(bare_host, Path(FAKETIME), "/root/libfaketime.so.1")
     wrapper = (
         "printf '#!/bin/sh\\nLD_PRELOAD=/root/libfaketime.so.1 FAKETIME=+5m"
         ' exec /usr/bin/python3 "$@"\\n\' > /root/python-ahead && chmod 755 /root/python-ahead'
@@ -130,12 +130,13 @@ def test_a_host_that_is_reset_leaves_and_keeps_nothing(
     assert refused.returncode != 0
     assert "warren_reset_confirm" in refused.stdout
     assert done.returncode == 0, done.stdout[-3000:]
-    left = "ls -d /var/lib/warren /etc/warren /opt/warren 2>/dev/null; ip -br link show warren0 2>/dev/null; true"
-    assert fleet("ssh", bare_host, left).strip() == ""
+    files = "ls -d /var/lib/warren /etc/warren /opt/warren 2> /dev/null"
+    interface = "ip -br link show warren0 2> /dev/null"
+    assert fleet("ssh", bare_host, f"{files}; {interface}; true").strip() == ""
     assert bare_host not in {view.node.spec.name for view in client.list_nodes()}
 
 
-def put(fleet: Callable[..., str], name: str, source: Path, target: str) -> None:
+def put(name: str, source: Path, target: str) -> None:
     """Copy a file onto a host of the fleet."""
     config = f"/var/lib/warren-fleet/{FLEET}/ssh_config"
     run("scp", "-q", "-F", config, str(source), f"{name}:{target}")
