@@ -1,0 +1,114 @@
+"""Commands of the manager within a session: logs, exec, cancel. Each is one job, bounded in number.
+
+A job ends with a message that says so, be it an error, unless its session ends first. What goes
+wrong in one job is that job's answer and disturbs nothing else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from warren.api import warren_pb2
+from warren.drivers.ports import ExecOutput
+from warren.model.errors import FailedPrecondition, WarrenError
+from warren.worker.logs import LogReader
+
+log = logging.getLogger(__name__)
+
+JOBS_AT_ONCE = 64
+_DEFAULT_TIMEOUT = timedelta(minutes=1)
+
+Send = Callable[[warren_pb2.WorkerMessage], Awaitable[None]]
+
+
+class Execute(Protocol):
+    """`Executor.execute`."""
+
+    async def __call__(
+        self, task_id: str, command: Sequence[str], timeout: timedelta
+    ) -> ExecOutput: ...
+
+
+class Requests:
+    """Serves the commands of one session after another."""
+
+    def __init__(self, logs: LogReader, execute: Execute) -> None:
+        self._logs = logs
+        self._execute = execute
+
+    def begin_session(self, group: asyncio.TaskGroup, send: Send) -> "SessionRequests":
+        """The jobs of a session run in its task group, and end with it."""
+        return SessionRequests(self._logs, self._execute, group, send)
+
+
+class SessionRequests:
+    """The jobs of one session, by request id."""
+
+    def __init__(
+        self, logs: LogReader, execute: Execute, group: asyncio.TaskGroup, send: Send
+    ) -> None:
+        self._logs = logs
+        self._execute = execute
+        self._group = group
+        self._send = send
+        self._jobs: dict[int, asyncio.Task[None]] = {}
+
+    def handle(self, message: warren_pb2.ManagerMessage) -> None:
+        """Begin or cancel a job; other messages need no answer."""
+        match message.WhichOneof("message"):
+            case "logs":
+                self._begin(message.logs.request_id, self._read_logs(message.logs))
+            case "exec":
+                self._begin(message.exec.request_id, self._run_command(message.exec))
+            case "cancel":
+                job = self._jobs.get(message.cancel.request_id)
+                if job is not None:
+                    job.cancel()
+
+    def cancel_all(self) -> None:
+        """The session is over."""
+        for job in self._jobs.values():
+            job.cancel()
+
+    def _begin(self, request_id: int, work: Coroutine[None, None, None]) -> None:
+        job = self._group.create_task(work)
+        self._jobs[request_id] = job
+        job.add_done_callback(lambda _: self._jobs.pop(request_id, None))
+
+    async def _read_logs(self, command: warren_pb2.LogsCommand) -> None:
+        request_id, error = command.request_id, ""
+        try:
+            self._admit()
+            async for lines in self._logs.read(
+                tuple(command.task_ids), tail=command.tail, follow=command.follow
+            ):
+                chunk = warren_pb2.LogChunk(request_id=request_id, lines=lines)
+                await self._send(warren_pb2.WorkerMessage(logs=chunk))
+        except (WarrenError, OSError) as problem:
+            error = str(problem)
+        chunk = warren_pb2.LogChunk(request_id=request_id, end=True, error=error)
+        await self._send(warren_pb2.WorkerMessage(logs=chunk))
+
+    async def _run_command(self, command: warren_pb2.ExecCommand) -> None:
+        result = warren_pb2.ExecResult(request_id=command.request_id)
+        try:
+            self._admit()
+            timeout = command.timeout.ToTimedelta() or _DEFAULT_TIMEOUT
+            output = await self._execute(command.task_id, tuple(command.command), timeout)
+            result.response.CopyFrom(
+                warren_pb2.ExecResponse(
+                    stdout=output.stdout,
+                    stderr=output.stderr,
+                    exit_code=output.exit_code,
+                    task_id=command.task_id,
+                )
+            )
+        except WarrenError as error:
+            result.error = str(error)
+        await self._send(warren_pb2.WorkerMessage(exec=result))
+
+    def _admit(self) -> None:
+        if len(self._jobs) > JOBS_AT_ONCE:
+            raise FailedPrecondition(f"the node already serves {JOBS_AT_ONCE} requests")

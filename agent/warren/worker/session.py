@@ -1,0 +1,217 @@
+"""One open stream to the leader, found again whenever it is lost.
+
+Says Hello, tells the status of all tasks, then heartbeats and changes; takes assignments and hands
+commands to `requests.py`. A manager that says nothing for three heartbeats is taken for dead.
+Nothing here decides about tasks: without a session everything goes on as last assigned.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import grpc
+
+from warren.api import convert, warren_pb2, warren_pb2_grpc
+from warren.model.assignments import Assignment
+from warren.model.clusters import ClusterSpec
+from warren.model.errors import InvalidInput, WarrenError
+from warren.worker import search
+from warren.worker.reporter import Reporter
+from warren.worker.requests import Requests
+
+log = logging.getLogger(__name__)
+
+_SILENT_HEARTBEATS = 3
+_LEADER_KEY = "warren-leader"
+
+Call = grpc.aio.StreamStreamCall[warren_pb2.WorkerMessage, warren_pb2.ManagerMessage]
+
+
+Messages = AsyncIterator[warren_pb2.ManagerMessage]
+
+
+class _Over(Exception):
+    """Ends a session; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What sessions work with."""
+
+    connect: Callable[[str], grpc.aio.Channel]
+    """A channel to a manager's API address, with the node certificate as it is on disk now."""
+    hello: Callable[[], Awaitable[warren_pb2.Hello]]
+    assigned: Callable[[Assignment], None]
+    reporter: Reporter
+    requests: Requests
+
+
+class Sessions:
+    """Keeps a session open, one after another."""
+
+    def __init__(self, surroundings: Surroundings, managers: tuple[str, ...]) -> None:
+        self._with = surroundings
+        self._search = search.begin(managers)
+        self._heartbeat_interval = ClusterSpec().heartbeat_interval
+        self._closing = asyncio.Event()
+        self._last_reason = ""
+        self._greeted = False
+        """This session has brought an assignment."""
+
+    @property
+    def target(self) -> str:
+        """The manager of this session, or the one that is tried now."""
+        return self._search.target
+
+    def learn(self, assignment: Assignment) -> None:
+        """Take the managers and the heartbeat interval from an assignment."""
+        managers = tuple(manager.api for manager in assignment.managers)
+        self._search = search.learn(self._search, managers)
+        self._heartbeat_interval = assignment.spec.heartbeat_interval
+
+    def close(self) -> None:
+        """End the session in order; `run` returns when the manager has confirmed it."""
+        self._closing.set()
+
+    async def run(self) -> None:
+        """Until `close`."""
+        while not self._closing.is_set():
+            await self._wait(self._search.wait(random.random()))
+            if self._closing.is_set():
+                return
+            target = self._search.target
+            reason, leader = await self._session(target)
+            if self._closing.is_set():
+                return
+            if leader and leader != target:
+                log.info("manager %s says that %s leads", target, leader)
+                self._search = search.redirect(self._search, leader)
+                continue
+            self._note_failure(target, reason)
+            self._search = search.fail(self._search)
+
+    def _note_failure(self, target: str, reason: str) -> None:
+        """Once per reason: a cluster without managers would fill the journal otherwise."""
+        level = logging.WARNING if reason != self._last_reason else logging.DEBUG
+        log.log(level, "no session with manager %s: %s", target, reason)
+        self._last_reason = reason
+
+    async def _wait(self, delay: timedelta) -> None:
+        if not delay:
+            return
+        try:
+            async with asyncio.timeout(delay.total_seconds()):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
+    async def _session(self, target: str) -> tuple[str, str]:
+        """One session from Hello to its end: why it ended, and who leads if the manager said."""
+        self._greeted = False
+        if not target:
+            return "no manager is known", ""
+        try:
+            hello = await self._with.hello()
+            channel = self._with.connect(target)
+        except (WarrenError, OSError, ValueError) as error:
+            return str(error), ""
+        async with channel:
+            call: Call = warren_pb2_grpc.DispatcherStub(channel).Session()  # type: ignore[call-arg]
+            reason = ""
+            try:
+                await self._converse(call, hello)
+            except* _Over as over:
+                reason = str(over.exceptions[0])
+            except* (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                log.debug("the stream to %s broke", target)
+            finally:
+                call.cancel()
+            return (reason, "") if reason else await _end_of(call)
+
+    async def _converse(self, call: Call, hello: warren_pb2.Hello) -> None:
+        """Returns or raises when the session is over; a group, hence `except*`."""
+        async with asyncio.TaskGroup() as group:
+            sender = _Sender(call)
+            requests = self._with.requests.begin_session(group, sender.send)
+            helpers = [
+                group.create_task(self._report(sender, hello)),
+                group.create_task(self._beat(sender)),
+                group.create_task(self._close_in_order(call)),
+            ]
+            messages = aiter(call)
+            while (message := await self._next(messages)) is not None:
+                if message.WhichOneof("message") == "assignment":
+                    self._take(message.assignment)
+                else:
+                    requests.handle(message)
+            for helper in helpers:
+                helper.cancel()
+            requests.cancel_all()
+
+    async def _next(self, messages: Messages) -> warren_pb2.ManagerMessage | None:
+        """The next message, None at the end of the stream. Silence is the end, too."""
+        patience = self._heartbeat_interval * _SILENT_HEARTBEATS
+        try:
+            async with asyncio.timeout(patience.total_seconds()):
+                return await anext(messages, None)
+        except TimeoutError:
+            raise _Over(f"it has been silent for {patience.total_seconds():g} s") from None
+
+    def _take(self, message: warren_pb2.Assignment) -> None:
+        try:
+            assignment = convert.from_message(message, Assignment)
+        except InvalidInput as error:
+            raise _Over(f"it sent an assignment that cannot be read: {error}") from error
+        if not self._greeted:
+            log.info("session with manager %s", self.target)
+            self._greeted = True
+        self._search = search.connected(self._search)
+        self._last_reason = ""
+        self._with.assigned(assignment)
+
+    async def _report(self, sender: "_Sender", hello: warren_pb2.Hello) -> None:
+        """Say Hello and tell all, then changes as they come; those that come while one is being
+        sent go together."""
+        await sender.send(warren_pb2.WorkerMessage(hello=hello))
+        self._with.reporter.begin_session()
+        while True:
+            await self._with.reporter.wait_unsent()
+            reports = [
+                warren_pb2.TaskReport(task_id=task_id, status=convert.to_message(status))
+                for task_id, status in self._with.reporter.take().items()
+            ]
+            report = warren_pb2.StatusReport(tasks=reports)
+            await sender.send(warren_pb2.WorkerMessage(status=report))
+
+    async def _beat(self, sender: "_Sender") -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_interval.total_seconds())
+            await sender.send(warren_pb2.WorkerMessage(heartbeat=warren_pb2.Heartbeat()))
+
+    async def _close_in_order(self, call: Call) -> None:
+        await self._closing.wait()
+        await call.done_writing()
+
+
+class _Sender:
+    """Writes one message at a time; a manager that does not read holds writers up."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._turn = asyncio.Lock()
+
+    async def send(self, message: warren_pb2.WorkerMessage) -> None:
+        async with self._turn:
+            await self._call.write(message)
+
+
+async def _end_of(call: Call) -> tuple[str, str]:
+    """What the manager gave as the end, and the leader that it named."""
+    code, details = await call.code(), await call.details()
+    metadata = await call.trailing_metadata() or ()
+    leader = next((value for key, value in metadata if key == _LEADER_KEY), "")
+    reason = "it ended the session" if code is grpc.StatusCode.OK else details or code.name
+    return reason, leader if isinstance(leader, str) else leader.decode()
