@@ -141,7 +141,7 @@ def _check_ports_of_cluster(spec: ServiceSpec, state: ClusterState) -> None:
 
 
 def _check_ports_of_other(spec: ServiceSpec, other: ServiceSpec) -> None:
-    """A port in mode `mesh` is taken on every node; in mode `host` the scheduler keeps both apart."""
+    """Mode `mesh` takes the port on every node; two in mode `host` the scheduler keeps apart."""
     held = {(port.published, port.protocol): port for port in other.ports if port.published}
     for index, port in enumerate(spec.ports):
         holder = held.get((port.published, port.protocol))

@@ -8,6 +8,7 @@ command.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import TypeVar, assert_never
 
 from warren.model.nodes import Node, NodeState
@@ -38,6 +39,8 @@ def apply(state: ClusterState, command: c.Command) -> tuple[ClusterState, c.Outc
 
 
 def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C901 - one row per command
+    if state.cluster is None and not isinstance(command, c.CreateCluster | c.Batch):
+        raise _Refusal("FailedPrecondition", "there is no cluster yet")
     match command:
         case c.Batch():
             return _batch(state, command)
@@ -50,7 +53,7 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
         case c.RemoveService():
             return _remove_service(state, command)
         case c.ForgetService():
-            return replace(state, services=_without(state.services, command.name))
+            return _forget_service(state, command)
         case c.AddNode():
             return _add_node(state, command)
         case c.PutNodeSpec():
@@ -76,7 +79,7 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
         case c.SetTaskStatus():
             return _set_task_status(state, command)
         case c.RemoveTask():
-            return replace(state, tasks=_without(state.tasks, command.task_id))
+            return _remove_task(state, command)
         case c.AddJoinToken():
             return replace(state, tokens={**state.tokens, command.token.id: command.token})
         case c.RemoveJoinToken():
@@ -99,6 +102,7 @@ def _batch(state: ClusterState, batch: c.Batch) -> ClusterState:
 def _create_cluster(state: ClusterState, command: c.CreateCluster) -> ClusterState:
     if state.cluster is not None:
         raise _Refusal("AlreadyExists", f"this log holds cluster {state.cluster.spec.name}")
+    _subnet(command.node)
     node = replace(command.node, version=state.index)
     cluster = replace(command.cluster, version=state.index)
     return replace(state, cluster=cluster, nodes={node.id: node})
@@ -106,8 +110,7 @@ def _create_cluster(state: ClusterState, command: c.CreateCluster) -> ClusterSta
 
 def _put_cluster_spec(state: ClusterState, command: c.PutClusterSpec) -> ClusterState:
     cluster = state.cluster
-    if cluster is None:
-        raise _Refusal("FailedPrecondition", "there is no cluster yet")
+    assert cluster is not None, "checked for every command"
     _expect(cluster.version, command.expected_version, f"cluster {cluster.spec.name}")
     return replace(state, cluster=replace(cluster, spec=command.spec, version=state.index))
 
@@ -143,17 +146,33 @@ def _remove_service(state: ClusterState, command: c.RemoveService) -> ClusterSta
     before = _existing(state.services, command.name, "service")
     if command.expected_version:
         _expect(before.version, command.expected_version, f"service {command.name}")
+    if before.removing:
+        return state
     service = replace(before, removing=True, updated_at=command.now, version=state.index)
     return replace(state, services={**state.services, command.name: service})
 
 
+def _forget_service(state: ClusterState, command: c.ForgetService) -> ClusterState:
+    """Its ended tasks go with it, so that no task is ever without its service."""
+    service = _existing(state.services, command.name, "service")
+    if not service.removing:
+        raise _Refusal("FailedPrecondition", f"service {command.name} is not being removed")
+    if any(not task.status.state.terminal for task in state.tasks_of(command.name)):
+        raise _Refusal("FailedPrecondition", f"service {command.name} has tasks that live")
+    tasks = {task.id: task for task in state.tasks.values() if task.service != command.name}
+    return replace(state, services=_without(state.services, command.name), tasks=tasks)
+
+
 def _add_node(state: ClusterState, command: c.AddNode) -> ClusterState:
     node = command.node
+    subnet = _subnet(node)
     for other in state.nodes.values():
         if other.id == node.id or other.spec.name == node.spec.name:
             raise _Refusal("AlreadyExists", f"a node named {other.spec.name} is in the cluster")
-        if other.mesh.address == node.mesh.address or other.mesh.subnet == node.mesh.subnet:
+        if other.mesh.address == node.mesh.address:
             raise _Refusal("Conflict", f"{other.spec.name} has mesh address {node.mesh.address}")
+        if _subnet(other).overlaps(subnet):
+            raise _Refusal("Conflict", f"{other.spec.name} has task subnet {other.mesh.subnet}")
         if other.mesh.public_key == node.mesh.public_key:
             raise _Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
     return _with_node(state, replace(node, version=state.index))
@@ -196,6 +215,8 @@ def _create_task(state: ClusterState, command: c.CreateTask) -> ClusterState:
     task = command.task
     if task.id in state.tasks:
         raise _Refusal("AlreadyExists", f"task {task.id} exists")
+    if task.status.state is not TaskState.PENDING or task.node_id:
+        raise _Refusal("InvalidInput", f"new task {task.id} is not pending without a node")
     service = _existing(state.services, task.service, "service")
     if service.removing:
         raise _Refusal("FailedPrecondition", f"service {task.service} is being removed")
@@ -207,6 +228,8 @@ def _assign_task(state: ClusterState, command: c.AssignTask) -> ClusterState:
     node = _existing(state.nodes, command.node_id, "node")
     if task.status.state is not TaskState.PENDING:
         raise _Refusal("Conflict", f"task {task.id} is {task.status.state.value}")
+    if not task.wanted:
+        raise _Refusal("Conflict", f"task {task.id} is not wanted any more")
     if node.status.state is NodeState.DOWN:
         raise _Refusal("Conflict", f"node {node.spec.name} is down")
     status = replace(task.status, state=TaskState.ASSIGNED, since=command.now, message="")
@@ -218,8 +241,32 @@ def _set_task_status(state: ClusterState, command: c.SetTaskStatus) -> ClusterSt
     task = _existing(state.tasks, command.task_id, "task")
     if task.status.state.terminal:
         raise _Refusal("Conflict", f"task {task.id} is {task.status.state.value}, which is final")
+    is_pending = task.status.state is TaskState.PENDING
+    if command.status.state is TaskState.PENDING and not is_pending:
+        raise _Refusal("Conflict", f"task {task.id} is {task.status.state.value}, not pending")
+    if is_pending and not (
+        command.status.state is TaskState.PENDING or command.status.state.terminal
+    ):
+        raise _Refusal("Conflict", f"task {task.id} has no node that could report on it")
     changed = replace(task, status=command.status, version=state.index)
     return replace(state, tasks={**state.tasks, task.id: changed})
+
+
+def _remove_task(state: ClusterState, command: c.RemoveTask) -> ClusterState:
+    task = state.tasks.get(command.task_id)
+    if task is None:
+        return state
+    if not task.status.state.terminal:
+        raise _Refusal("FailedPrecondition", f"task {task.id} is {task.status.state.value}")
+    return replace(state, tasks=_without(state.tasks, task.id))
+
+
+def _subnet(node: Node) -> IPv4Network:
+    try:
+        return IPv4Network(node.mesh.subnet)
+    except ValueError as error:
+        message = f"{node.mesh.subnet!r} is no subnet: {error}"
+        raise _Refusal("InvalidInput", message) from error
 
 
 def _with_node(state: ClusterState, node: Node) -> ClusterState:

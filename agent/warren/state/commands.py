@@ -49,7 +49,7 @@ class RemoveService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetService:
-    """Drop a removing service that has no task left. By the reaper."""
+    """Drop a removing service of which no task lives, and its ended tasks. By the reaper."""
 
     name: str
 

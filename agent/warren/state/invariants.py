@@ -1,0 +1,101 @@
+"""What must hold in every replicated state, as sentences. Checked by tests and the simulation.
+
+`check` is what `apply` alone guarantees, whatever commands come, even from two leaders at once.
+`check_decided` is what the deciders add: it holds once the leader has reconciled.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+from itertools import pairwise
+
+from warren.model.nodes import Availability, NodeRole, NodeState
+from warren.model.tasks import Task, TaskState
+from warren.state.cluster import ClusterState
+
+
+def check(state: ClusterState) -> tuple[str, ...]:
+    """The laws that `state` violates; empty if all is well."""
+    return (*_keys(state), *_nodes(state), *_tasks(state))
+
+
+def check_decided(state: ClusterState) -> tuple[str, ...]:
+    """The same, and the laws that hold after a reconciliation."""
+    return (*check(state), *_slots(state), *_places(state))
+
+
+def _keys(state: ClusterState) -> Iterator[str]:
+    if state.cluster is None and (state.nodes or state.services or state.tasks or state.tokens):
+        yield "there is no cluster, but it has contents"
+    for name, service in state.services.items():
+        if service.spec.name != name:
+            yield f"service {service.spec.name} is stored as {name}"
+        if not 0 < service.version <= state.index or service.revision < 1:
+            yield f"service {name} has version {service.version}, revision {service.revision}"
+    for stored, items in (("node", state.nodes), ("task", state.tasks), ("token", state.tokens)):
+        for key, item in items.items():
+            if item.id != key:
+                yield f"{stored} {item.id} is stored as {key}"
+
+
+def _nodes(state: ClusterState) -> Iterator[str]:
+    nodes = state.nodes.values()
+    yield from _repeated("node name", (node.spec.name for node in nodes))
+    yield from _repeated("mesh address", (node.mesh.address for node in nodes))
+    yield from _repeated("mesh key", (node.mesh.public_key for node in nodes))
+    subnets = sorted(IPv4Network(node.mesh.subnet) for node in nodes)
+    for one, other in pairwise(subnets):
+        if one.overlaps(other):
+            yield f"task subnets {one} and {other} overlap"
+
+
+def _repeated(what: str, values: Iterable[str]) -> Iterator[str]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            yield f"{count} nodes have {what} {value}"
+
+
+def _tasks(state: ClusterState) -> Iterator[str]:
+    for task in state.tasks.values():
+        task_state = task.status.state
+        if task.service not in state.services:
+            yield f"task {task.id} is of unknown service {task.service}"
+        if task_state is TaskState.PENDING and task.node_id:
+            yield f"task {task.id} is pending, but on node {task.node_id}"
+        if task_state.terminal or task_state is TaskState.PENDING:
+            continue
+        if task.node_id not in state.nodes:
+            yield f"task {task.id} is {task_state.value} on unknown node {task.node_id!r}"
+
+
+def _slots(state: ClusterState) -> Iterator[str]:
+    """In a slot, one task of a revision is wanted, and one old one beside it at most."""
+    wanted: defaultdict[tuple[str, int], list[Task]] = defaultdict(list)
+    for task in state.tasks.values():
+        if task.wanted:
+            wanted[task.service, task.slot].append(task)
+    for (name, slot), tasks in sorted(wanted.items()):
+        service = state.services[name]
+        staying = Counter(task.revision for task in tasks if not _is_leaving(state, task))
+        for revision, count in staying.items():
+            if count > 1:
+                yield f"{name}.{slot} has {count} wanted tasks of revision {revision}"
+        if len(tasks) > 2:
+            yield f"{name}.{slot} has {len(tasks)} wanted tasks"
+        if service.removing or slot > service.spec.replicas:
+            yield f"{name}.{slot} is not wanted, but its task is"
+
+
+def _is_leaving(state: ClusterState, task: Task) -> bool:
+    node = state.nodes.get(task.node_id)
+    return node is not None and (
+        node.spec.availability is Availability.DRAIN or NodeRole.WORKER not in node.spec.roles
+    )
+
+
+def _places(state: ClusterState) -> Iterator[str]:
+    for task in state.tasks.values():
+        node = state.nodes.get(task.node_id)
+        lives = not task.status.state.terminal
+        if node is not None and lives and node.status.state is NodeState.DOWN:
+            yield f"task {task.id} lives on node {node.spec.name}, which is down"
