@@ -87,7 +87,9 @@ def sandbox(order: StartOrder, host: HostFacts, *, attempt: int) -> cri.PodSandb
         labels=labels(order, host.cluster_id),
         linux=cri.LinuxPodSandboxConfig(
             cgroup_parent=host.cgroup_parent,
-            security_context=cri.LinuxSandboxSecurityContext(seccomp=_seccomp(host)),
+            security_context=cri.LinuxSandboxSecurityContext(
+                namespace_options=_namespaces(), seccomp=_seccomp(host)
+            ),
         ),
     )
     if order.dns_servers:
@@ -126,6 +128,7 @@ def _resources(template: TaskTemplate, host: HostFacts) -> cri.LinuxContainerRes
 
 def _security(template: TaskTemplate, host: HostFacts) -> cri.LinuxContainerSecurityContext:
     context = cri.LinuxContainerSecurityContext(
+        namespace_options=_namespaces(),
         no_new_privs=True,
         masked_paths=_MASKED_PATHS,
         readonly_paths=_READONLY_PATHS,
@@ -141,6 +144,11 @@ def _security(template: TaskTemplate, host: HostFacts) -> cri.LinuxContainerSecu
             raise DriverError(f"user {template.user!r}: write a name, uid or uid:gid with numbers")
         context.run_as_group.value = int(group)
     return context
+
+
+def _namespaces() -> cri.NamespaceOption:
+    """The process is number 1 of its own, as images that bring an init expect."""
+    return cri.NamespaceOption(pid=cri.CONTAINER)
 
 
 def _seccomp(host: HostFacts) -> cri.SecurityProfile:

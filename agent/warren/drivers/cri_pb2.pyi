@@ -24,6 +24,23 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _NamespaceMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NamespaceModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NamespaceMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POD: _NamespaceMode.ValueType  # 0
+    CONTAINER: _NamespaceMode.ValueType  # 1
+    NODE: _NamespaceMode.ValueType  # 2
+
+class NamespaceMode(_NamespaceMode, metaclass=_NamespaceModeEnumTypeWrapper): ...
+
+POD: NamespaceMode.ValueType  # 0
+CONTAINER: NamespaceMode.ValueType  # 1
+NODE: NamespaceMode.ValueType  # 2
+Global___NamespaceMode: _TypeAlias = NamespaceMode  # noqa: Y015
+
 class _PodSandboxState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -331,20 +348,49 @@ class SecurityProfile(_message.Message):
 Global___SecurityProfile: _TypeAlias = SecurityProfile  # noqa: Y015
 
 @_typing.final
+class NamespaceOption(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    IPC_FIELD_NUMBER: _builtins.int
+    network: Global___NamespaceMode.ValueType
+    pid: Global___NamespaceMode.ValueType
+    ipc: Global___NamespaceMode.ValueType
+    def __init__(
+        self,
+        *,
+        network: Global___NamespaceMode.ValueType = ...,
+        pid: Global___NamespaceMode.ValueType = ...,
+        ipc: Global___NamespaceMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ipc", b"ipc", "network", b"network", "pid", b"pid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamespaceOption: _TypeAlias = NamespaceOption  # noqa: Y015
+
+@_typing.final
 class LinuxSandboxSecurityContext(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    NAMESPACE_OPTIONS_FIELD_NUMBER: _builtins.int
     SECCOMP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def namespace_options(self) -> Global___NamespaceOption: ...
     @_builtins.property
     def seccomp(self) -> Global___SecurityProfile: ...
     def __init__(
         self,
         *,
+        namespace_options: Global___NamespaceOption | None = ...,
         seccomp: Global___SecurityProfile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["seccomp", b"seccomp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace_options", b"namespace_options", "seccomp", b"seccomp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seccomp", b"seccomp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace_options", b"namespace_options", "seccomp", b"seccomp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -993,6 +1039,7 @@ Global___LinuxContainerResources: _TypeAlias = LinuxContainerResources  # noqa: 
 class LinuxContainerSecurityContext(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    NAMESPACE_OPTIONS_FIELD_NUMBER: _builtins.int
     RUN_AS_USER_FIELD_NUMBER: _builtins.int
     RUN_AS_USERNAME_FIELD_NUMBER: _builtins.int
     NO_NEW_PRIVS_FIELD_NUMBER: _builtins.int
@@ -1002,6 +1049,8 @@ class LinuxContainerSecurityContext(_message.Message):
     SECCOMP_FIELD_NUMBER: _builtins.int
     run_as_username: _builtins.str
     no_new_privs: _builtins.bool
+    @_builtins.property
+    def namespace_options(self) -> Global___NamespaceOption: ...
     @_builtins.property
     def run_as_user(self) -> Global___Int64Value: ...
     @_builtins.property
@@ -1015,6 +1064,7 @@ class LinuxContainerSecurityContext(_message.Message):
     def __init__(
         self,
         *,
+        namespace_options: Global___NamespaceOption | None = ...,
         run_as_user: Global___Int64Value | None = ...,
         run_as_username: _builtins.str = ...,
         no_new_privs: _builtins.bool = ...,
@@ -1023,9 +1073,9 @@ class LinuxContainerSecurityContext(_message.Message):
         readonly_paths: _abc.Iterable[_builtins.str] | None = ...,
         seccomp: Global___SecurityProfile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["run_as_group", b"run_as_group", "run_as_user", b"run_as_user", "seccomp", b"seccomp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace_options", b"namespace_options", "run_as_group", b"run_as_group", "run_as_user", b"run_as_user", "seccomp", b"seccomp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["masked_paths", b"masked_paths", "no_new_privs", b"no_new_privs", "readonly_paths", b"readonly_paths", "run_as_group", b"run_as_group", "run_as_user", b"run_as_user", "run_as_username", b"run_as_username", "seccomp", b"seccomp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["masked_paths", b"masked_paths", "namespace_options", b"namespace_options", "no_new_privs", b"no_new_privs", "readonly_paths", b"readonly_paths", "run_as_group", b"run_as_group", "run_as_user", b"run_as_user", "run_as_username", b"run_as_username", "seccomp", b"seccomp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

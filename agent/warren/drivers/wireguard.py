@@ -1,0 +1,120 @@
+"""The WireGuard mesh interface of this host: device, address, routes.
+
+Implements `ports.Mesh` on a kernel device (`wireguard_kernel.py`) or on wireguard-go
+(`wireguard_userspace.py`). `apply` always reads before it writes, so it may be called at any time,
+and repairs an interface that vanished with its process. Which peers there are is the cluster's
+business; `mesh_plan.py` says what to change.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from warren.drivers import mesh_key, mesh_plan
+from warren.drivers.netlink import InterfaceConfig, Links, RouteConfig
+from warren.drivers.ports import MeshConfig, PeerStatus
+from warren.drivers.wireguard_kernel import KernelDevice
+from warren.drivers.wireguard_userspace import UserspaceDevice
+from warren.model.errors import DriverError
+
+_OVERHEAD = 80
+"""Outer IPv6 40, UDP 8, WireGuard 32: the worst case."""
+_MTU_MIN, _MTU_MAX = 1280, 1420
+
+
+class DeviceDriver(Protocol):
+    """A WireGuard device, without addresses and routes."""
+
+    async def ensure(self) -> None:
+        """The interface exists, or DriverError says what stands against it."""
+
+    async def read(self) -> mesh_plan.Device:
+        """All that it knows."""
+
+    async def configure(self, private_key: str, listen_port: int) -> None:
+        """Set both; peers stay."""
+
+    async def change(self, changes: tuple[mesh_plan.PeerChange, ...]) -> None:
+        """Apply changes of peers, in order. May stop in the middle: then read and plan again."""
+
+
+class WireGuardMesh:
+    """Mesh over one interface."""
+
+    def __init__(
+        self,
+        interface: str,
+        device: DeviceDriver,
+        links: Links,
+        *,
+        key_path: Path,
+        underlay_address: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._interface = interface
+        self._device = device
+        self._links = links
+        self._key_path = key_path
+        self._underlay_address = underlay_address
+        self._now = now
+        self._lock = asyncio.Lock()
+
+    async def public_key(self) -> str:
+        return mesh_key.public_key(mesh_key.load_or_create(self._key_path))
+
+    async def mtu(self) -> int:
+        return mesh_mtu(await self._links.mtu_of_address(self._underlay_address))
+
+    async def apply(self, config: MeshConfig) -> None:
+        private_key = mesh_key.load_or_create(self._key_path)
+        mesh_plan.check_disjoint(config.peers)  # before anything is touched
+        async with self._lock:
+            await self._device.ensure()
+            device = await self._device.read()
+            if (device.private_key, device.listen_port) != (private_key, config.listen_port):
+                await self._device.configure(private_key, config.listen_port)
+            changes = mesh_plan.plan(device.peers, config.peers, self._now())
+            if changes:
+                await self._device.change(changes)
+            await self._links.configure(self._interface_config(config, await self.mtu()))
+
+    async def peers(self) -> tuple[PeerStatus, ...]:
+        device = await self._device.read()
+        return tuple(peer.status for peer in device.peers)
+
+    async def close(self) -> None:
+        """Sockets live for one call only; the interface stays."""
+
+    def _interface_config(self, config: MeshConfig, mtu: int) -> InterfaceConfig:
+        networks = (config.mesh_network, config.task_network)
+        return InterfaceConfig(
+            name=self._interface,
+            mtu=mtu,
+            address=f"{config.address}/32",
+            routes=tuple(RouteConfig(network=text, source=config.address) for text in networks),
+            unreachable=(config.subnet,) if config.subnet else (),
+        )
+
+
+def open_mesh(
+    driver: str, interface: str, *, key_path: Path, underlay_address: str
+) -> WireGuardMesh:
+    """The mesh as configured: `driver` is `kernel` or `userspace`."""
+    device: DeviceDriver
+    match driver:
+        case "kernel":
+            device = KernelDevice(interface)
+        case "userspace":
+            device = UserspaceDevice(interface)
+        case _:
+            raise DriverError(f"mesh_driver is kernel or userspace, not {driver!r}")
+    return WireGuardMesh(
+        interface, device, Links(), key_path=key_path, underlay_address=underlay_address
+    )
+
+
+def mesh_mtu(underlay_mtu: int) -> int:
+    """What fits into the underlay's packets, within what every path is expected to carry."""
+    return max(_MTU_MIN, min(_MTU_MAX, underlay_mtu - _OVERHEAD))
