@@ -17,7 +17,6 @@ from warren.drivers.netlink import InterfaceConfig, Links, RouteConfig
 from warren.drivers.ports import MeshConfig, PeerStatus
 from warren.drivers.wireguard_kernel import KernelDevice
 from warren.drivers.wireguard_userspace import UserspaceDevice
-from warren.model.errors import DriverError
 
 _OVERHEAD = 80
 """Outer IPv6 40, UDP 8, WireGuard 32: the worst case."""
@@ -25,10 +24,10 @@ _MTU_MIN, _MTU_MAX = 1280, 1420
 
 
 class DeviceDriver(Protocol):
-    """A WireGuard device, without addresses and routes."""
+    """A WireGuard device, without addresses and routes. Raises DriverError."""
 
     async def ensure(self) -> None:
-        """The interface exists, or DriverError says what stands against it."""
+        """Make the interface, where that is ours to do."""
 
     async def read(self) -> mesh_plan.Device:
         """All that it knows."""
@@ -40,22 +39,24 @@ class DeviceDriver(Protocol):
         """Apply changes of peers, in order. May stop in the middle: then read and plan again."""
 
 
-class WireGuardMesh:
+class WireGuard:
     """Mesh over one interface."""
 
     def __init__(
         self,
         interface: str,
-        device: DeviceDriver,
-        links: Links,
         *,
+        userspace: bool,
         key_path: Path,
         underlay_address: str,
+        device: DeviceDriver | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """`underlay_address` is this node's own: its interface carries the mesh's packets."""
         self._interface = interface
-        self._device = device
-        self._links = links
+        kind = UserspaceDevice if userspace else KernelDevice
+        self._device: DeviceDriver = device or kind(interface)
+        self._links = Links()
         self._key_path = key_path
         self._underlay_address = underlay_address
         self._now = now
@@ -96,23 +97,6 @@ class WireGuardMesh:
             routes=tuple(RouteConfig(network=text, source=config.address) for text in networks),
             unreachable=(config.subnet,) if config.subnet else (),
         )
-
-
-def open_mesh(
-    driver: str, interface: str, *, key_path: Path, underlay_address: str
-) -> WireGuardMesh:
-    """The mesh as configured: `driver` is `kernel` or `userspace`."""
-    device: DeviceDriver
-    match driver:
-        case "kernel":
-            device = KernelDevice(interface)
-        case "userspace":
-            device = UserspaceDevice(interface)
-        case _:
-            raise DriverError(f"mesh_driver is kernel or userspace, not {driver!r}")
-    return WireGuardMesh(
-        interface, device, Links(), key_path=key_path, underlay_address=underlay_address
-    )
 
 
 def mesh_mtu(underlay_mtu: int) -> int:

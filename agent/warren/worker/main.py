@@ -85,6 +85,7 @@ def _drivers(config: Config, member: Membership) -> Drivers:
                 config.mesh_interface,
                 userspace=config.mesh_driver == "userspace",
                 key_path=config.state_dir / "mesh.key",
+                underlay_address=config.advertise_address,
             ),
             task_network=CniNetwork(config.cni_config_dir),
             publisher=Nftables(),
