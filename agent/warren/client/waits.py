@@ -92,61 +92,30 @@ def wait_service_gone(
         except Unavailable as error:
             reason = error.message
             time.sleep(_PAUSE)
-    if last is not None:
-        reason = f"{sum(not t.status.state.terminal for t in last.tasks)} tasks have not stopped"
+    if last is not None and not reason:
+        reason = last.status.reason
     raise ServiceWaitFailed(f"{name}: not gone after {format_duration(timeout)}: {reason}", last)
 
 
-def failure_of(view: ServiceView) -> str:
-    """Why the service will not come up by waiting, or empty text."""
-    for task, node in _current_tasks(view):
-        given_up = task.status.state is TaskState.FAILED
-        failing = task.status.failures >= TOO_MANY_FAILURES
-        if given_up or (failing and task.status.state is not TaskState.RUNNING):
-            return f"{view.service.spec.name}: {_task_failure(task, node)}"
-    return ""
-
-
-def shortfall_of(view: ServiceView) -> str:
-    """What is missing now: counts, then the first thing that stands against it."""
-    counts = f"{view.status.up_to_date} of {view.status.desired} tasks run"
-    if view.status.running > view.status.up_to_date:
-        counts += f" revision {view.service.revision}"
-    return f"{counts}: {reason}" if (reason := _reason(view)) else counts
-
-
-def _reason(view: ServiceView) -> str:
-    for task, node in _current_tasks(view):
-        status = task.status
-        if status.state is TaskState.RUNNING:
-            continue
-        if status.failures:
-            return _task_failure(task, node)
-        where = f" on {node}" if node else ""
-        what = f"{task.name} is {status.state.value}{where}"
-        return f"{what}: {status.message}" if status.message else what
-    return view.status.reason
-
-
-def _task_failure(task: Task, node: str) -> str:
-    status = task.status
-    where = f" on {node}" if node else ""
-    times = f" {status.failures} times" if status.failures > 1 else ""
-    text = f"task {task.name}{where} failed{times}"
-    if status.message:
-        text += f": {status.message}"
-    elif status.exit_code is not None:
-        text += f": exit code {status.exit_code}"
-    return f'{text}; last log line: "{status.last_log}"' if status.last_log else text
-
-
-def _current_tasks(view: ServiceView) -> list[tuple[Task, str]]:
-    """Tasks that the service needs at its current revision, with the names of their nodes."""
-    return [
-        (task, node)
-        for task, node in zip(view.tasks, view.node_names, strict=True)
-        if task.revision == view.service.revision and task.desired is DesiredState.RUNNING
+def is_hopeless(view: ServiceView) -> bool:
+    """A task of the current revision keeps failing, or has ended for good."""
+    current = [
+        task
+        for task in view.tasks
+        if task.revision == view.service.revision and task.slot <= view.service.spec.replicas
     ]
+    replaced = {task.slot for task in current if task.wanted}
+    return any(_keeps_failing(task) or _has_ended(task, replaced) for task in current)
+
+
+def _keeps_failing(task: Task) -> bool:
+    failing = task.status.failures >= TOO_MANY_FAILURES
+    return task.wanted and failing and task.status.state is not TaskState.RUNNING
+
+
+def _has_ended(task: Task, replaced: set[int]) -> bool:
+    ended = task.status.state in (TaskState.FAILED, TaskState.COMPLETE)
+    return ended and task.desired is DesiredState.RUNNING and task.slot not in replaced
 
 
 class _Wait:
@@ -173,8 +142,9 @@ class _Wait:
             return False
         if not view.status.converged:
             self.converged_at = None
-            if failure := failure_of(view):
-                raise ServiceWaitFailed(failure, view)
+            if is_hopeless(view):
+                name = view.service.spec.name
+                raise ServiceWaitFailed(f"{name}: {view.status.reason}", view)
             return False
         if self.converged_at is None or view.status.converged_since != self._converged_since:
             self._converged_since = view.status.converged_since
@@ -199,8 +169,9 @@ class _Wait:
         """ServiceWaitFailed when the time is up."""
         if time.monotonic() < self._deadline:
             return
-        reason = trouble or (shortfall_of(self.view) if self.view else "no manager answered")
+        reason = self.view.status.reason if self.view and not trouble else trouble
         after = format_duration(self._timeout)
+        reason = reason or "no manager answered"
         raise ServiceWaitFailed(f"{name}: not running after {after}: {reason}", self.view)
 
     def _ran_before(self, view: ServiceView) -> float:

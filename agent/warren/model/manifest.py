@@ -10,7 +10,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import Enum
@@ -52,11 +52,15 @@ class Form(NamedTuple):
     secrets: bool
 
 
-def parse_service(data: object) -> tuple[ServiceSpec, tuple[str, ...]]:
+def parse_service(data: object, *, partial: bool = False) -> tuple[ServiceSpec, tuple[str, ...]]:
     """The service, and the keys that `data` has: others are left as they are by an Apply.
 
-    A key whose value is null counts as there, with its default.
+    A key whose value is null counts as there, with its default. With `partial` the image may be
+    missing, for a change to a service that exists; it then reads as empty text.
     """
+    if partial and isinstance(data, Mapping) and "image" not in data:
+        spec, fields_given = _parse_top(ServiceSpec, {**data, "image": "-"}, "service")
+        return replace(spec, image=""), tuple(name for name in fields_given if name != "image")
     return _parse_top(ServiceSpec, data, "service")
 
 

@@ -1,0 +1,152 @@
+"""Objects as plain data, for `-o json` and for what modules return. Names stay; secrets are hidden.
+
+Services and nodes read as their manifests do, with what is known of them beside it.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from warren.model import manifest
+from warren.model.nodes import NodeState
+from warren.model.services import PortMode, ServiceSpec
+from warren.model.tasks import Task, TaskState
+from warren.model.views import Change, ClusterView, JoinTokenView, NodeView, ServiceView
+
+
+def service(view: ServiceView) -> dict[str, Any]:
+    """The spec in full, with version, revision and status beside it."""
+    status = view.status
+    return {
+        **spec(view.service.spec),
+        "version": view.service.version,
+        "revision": view.service.revision,
+        "created_at": _time(view.service.created_at),
+        "updated_at": _time(view.service.updated_at),
+        "removing": view.service.removing,
+        "status": {
+            "desired": status.desired,
+            "running": status.running,
+            "up_to_date": status.up_to_date,
+            "failing": status.failing,
+            "converged": status.converged,
+            "reason": status.reason,
+        },
+    }
+
+
+def spec(value: ServiceSpec) -> dict[str, Any]:
+    """A service's spec in the form of its manifest, defaults too."""
+    return manifest.service_to_dict(value, omit_defaults=False)
+
+
+def tasks(view: ServiceView) -> list[dict[str, Any]]:
+    """The service's tasks, in the order of the view."""
+    return [task(each, node) for each, node in zip(view.tasks, view.node_names, strict=True)]
+
+
+def task(value: Task, node: str) -> dict[str, Any]:
+    """One task; its template is the service's and left out."""
+    status = value.status
+    return {
+        "name": value.name,
+        "id": value.id,
+        "slot": value.slot,
+        "revision": value.revision,
+        "node": node,
+        "desired": value.desired.value,
+        "state": status.state.value,
+        "since": _time(status.since),
+        "message": status.message,
+        "exit_code": status.exit_code,
+        "failures": status.failures,
+        "last_log": status.last_log,
+        "address": status.address,
+        "image_digest": status.image_digest,
+    }
+
+
+def node(view: NodeView) -> dict[str, Any]:
+    """A node: spec, status, what the host is, and what it carries."""
+    value = view.node
+    return {
+        **manifest.to_dict(value.spec),
+        "id": value.id,
+        "version": value.version,
+        "state": value.status.state.value,
+        "since": _time(value.status.since),
+        "message": value.status.message,
+        "leader": view.leader,
+        "reachable": view.reachable,
+        "joined_at": _time(value.joined_at),
+        "mesh": manifest.to_dict(value.mesh),
+        "description": manifest.to_dict(value.description),
+        "tasks": view.tasks,
+        "reserved": {"cpus": view.reserved_cpus, "memory_bytes": view.reserved_memory},
+    }
+
+
+def cluster(view: ClusterView) -> dict[str, Any]:
+    """The cluster: settings, identity, and its managers by name."""
+    return {
+        **manifest.to_dict(view.spec),
+        "id": view.id,
+        "version": view.version,
+        "created_at": _time(view.created_at),
+        "leader": view.leader,
+        "managers": [
+            {
+                "name": each.node.spec.name,
+                "id": each.node.id,
+                "address": each.node.description.address,
+                "mesh_address": each.node.mesh.address,
+                "state": each.node.status.state.value,
+                "leader": each.leader,
+                "reachable": each.reachable,
+            }
+            for each in view.managers
+        ],
+        "nodes": view.nodes,
+        "nodes_ready": view.nodes_ready,
+        "services": view.services,
+        "tasks_running": view.tasks_running,
+        "term": view.term,
+        "index": view.index,
+        "ca_digest": view.ca_digest,
+        "warren": view.warren,
+    }
+
+
+def join_token(view: JoinTokenView) -> dict[str, Any]:
+    """A join token; its text is there only in the answer to its creation."""
+    return {
+        "id": view.id,
+        "role": view.role.value,
+        "created_at": _time(view.created_at),
+        "expires_at": _time(view.expires_at),
+        **({"token": view.token} if view.token else {}),
+    }
+
+
+def changes(values: tuple[Change, ...]) -> list[dict[str, str]]:
+    """Differences as path, before, after."""
+    return [{"path": c.path, "before": c.before, "after": c.after} for c in values]
+
+
+def endpoints(view: ServiceView, nodes: tuple[NodeView, ...]) -> list[str]:
+    """Where the service's published ports answer: `address:port`, one per node that has them."""
+    running = {t.node_id for t in view.tasks if t.status.state is TaskState.RUNNING}
+    found = []
+    for port in view.service.spec.ports:
+        for each in nodes:
+            there = port.mode is PortMode.MESH or each.node.id in running
+            if port.published and there and each.node.status.state is NodeState.READY:
+                found.append(f"{_address(each)}:{port.published}")
+    return found
+
+
+def _address(view: NodeView) -> str:
+    return view.node.description.address or view.node.mesh.endpoint.rpartition(":")[0]
+
+
+def _time(value: datetime) -> str:
+    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,174 @@
+# Copyright (c) The Warren authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Services as results: what the modules that deploy them return, and in which form."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.warren.core.plugins.module_utils.warren import WarrenModule, fail
+
+try:
+    import yaml
+    from warren.client import reports, waits
+    from warren.model.errors import InvalidInput, NotFound
+    from warren.model.manifest import parse_service, service_to_dict
+except ImportError:  # told by module_utils/warren.py
+    pass
+
+if TYPE_CHECKING:
+    from warren.client import Client
+    from warren.model.services import ServiceSpec
+    from warren.model.views import Change, ServiceApplied, ServiceView
+
+SPEC_OPTIONS = (
+    "image",
+    "command",
+    "args",
+    "env",
+    "user",
+    "working_dir",
+    "resources",
+    "restart",
+    "placement",
+    "pull",
+    "registry_auth",
+    "stop_signal",
+    "stop_grace_period",
+    "replicas",
+    "ports",
+    "labels",
+)
+"""Options of warren_service that are fields of a service's manifest, besides its name."""
+
+
+def specs_of(manifests: list[Any]) -> list[tuple[ServiceSpec, tuple[str, ...]]]:
+    """Every manifest read, before anything is asked of the cluster. Names may stand once."""
+    specs = [parse_service(manifest) for manifest in manifests]
+    seen: set[str] = set()
+    for spec, _fields in specs:
+        if spec.name in seen:
+            raise InvalidInput("stands there twice", path=f"{spec.name}.name")
+        seen.add(spec.name)
+    return specs
+
+
+def deploy(
+    module: WarrenModule, client: Client, specs: list[tuple[ServiceSpec, tuple[str, ...]]]
+) -> list[dict[str, Any]]:
+    """Bring the services to their specs, and wait if asked to; one result for each.
+
+    What the cluster would refuse it refuses in the dry run, before any of them is touched.
+    A wait that fails ends the module, with the results so far and the view that was last seen.
+    """
+    expected = module.params.get("expected_version") or 0
+    dry_runs = module.check_mode or len(specs) > 1
+    applied = [
+        client.apply_service(spec, fields, expected_version=expected, dry_run=dry_runs)
+        for spec, fields in specs
+    ]
+    if module.check_mode:
+        return [_result(client, each, _existing(client, each.after.name)) for each in applied]
+    if dry_runs:
+        applied = [client.apply_service(spec, fields) for spec, fields in specs]
+    results: list[dict[str, Any]] = []
+    deadline = time.monotonic() + module.params["wait_timeout"]
+    for each in applied:
+        try:
+            view = _view(module, client, each, deadline)
+        except waits.ServiceWaitFailed as error:
+            results.append(_result(client, each, error.view))
+            _fail_waiting(module, error, results)
+        results.append(_result(client, each, view))
+    return results
+
+
+def difference(applied: ServiceApplied) -> dict[str, str]:
+    """`before` and `after` hold only what differs; `prepared` is what it means for tasks."""
+    name = applied.after.name
+    if applied.before is None:
+        before, after = "", to_yaml(service_to_dict(applied.after))
+    else:
+        before, after = changed_lines(applied.changes)
+    shown = {
+        "before_header": f"service {name}",
+        "after_header": f"service {name}",
+        "before": before,
+        "after": after,
+    }
+    if applied.changed and applied.plan:
+        shown["prepared"] = "".join(f"{line}\n" for line in applied.plan)
+    return shown
+
+
+def changed_lines(changes: tuple[Change, ...]) -> tuple[str, str]:
+    """What differs, as text before and after. A changed secret shows only that it changed."""
+    before = "".join(f"{c.path}: {c.before}\n" for c in changes if c.before)
+    after = "".join(
+        f"{c.path}: {c.after}{' (changed)' if c.after == c.before else ''}\n"
+        for c in changes
+        if c.after
+    )
+    return before, after
+
+
+def to_yaml(data: object) -> str:
+    """As people read it: block style, in the order given."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
+
+
+def current(client: Client, view: ServiceView) -> dict[str, Any]:
+    """A service as it is: in full, with its tasks and where it answers."""
+    published = any(port.published for port in view.service.spec.ports)
+    return {
+        "service": reports.service(view),
+        "tasks": reports.tasks(view),
+        "endpoints": reports.endpoints(view, client.list_nodes()) if published else [],
+    }
+
+
+def _existing(client: Client, name: str) -> ServiceView | None:
+    try:
+        return client.get_service(name)
+    except NotFound:
+        return None
+
+
+def _view(
+    module: WarrenModule, client: Client, applied: ServiceApplied, deadline: float
+) -> ServiceView:
+    if not module.params["wait"]:
+        return client.get_service(applied.after.name)
+    return waits.wait_service(
+        client,
+        applied.after.name,
+        timeout=timedelta(seconds=max(0.0, deadline - time.monotonic())),
+        version=applied.version,
+        changed=applied.changed,
+    )
+
+
+def _result(client: Client, applied: ServiceApplied, view: ServiceView | None) -> dict[str, Any]:
+    """The same keys whether it was done, would be done, or failed."""
+    now = current(client, view) if view else {"service": {}, "tasks": [], "endpoints": []}
+    now["service"] = {**now["service"], **reports.spec(applied.after)}
+    return {
+        **now,
+        "changed": applied.changed,
+        "changes": reports.changes(applied.changes),
+        "plan": list(applied.plan),
+        "diff": difference(applied),
+    }
+
+
+def _fail_waiting(
+    module: WarrenModule, error: waits.ServiceWaitFailed, results: list[dict[str, Any]]
+) -> None:
+    """Ends the module. One service's result stands at the top, several under `services`."""
+    diff = [result.pop("diff") for result in results]
+    changed = any(result["changed"] for result in results)
+    if "services" in module.params:
+        fail(module, error, changed=changed, diff=diff, services=results)
+    fail(module, error, diff=diff, **results[0])

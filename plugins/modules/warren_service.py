@@ -1,0 +1,426 @@
+#!/usr/bin/python
+# Copyright (c) The Warren authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: warren_service
+short_description: Run a service on a Warren cluster, or remove it
+version_added: 0.1.0
+description:
+  - Declares a service, waits until its tasks run, and fails with the reason when they will not.
+  - An option that is left out is left as it is. On creation it has its default.
+    An option that is given replaces what was there, so an empty list or mapping clears it.
+  - The cluster computes what would change, so check mode and diff say what really happens.
+author:
+  - The Warren authors
+options:
+  name:
+    description: Name of the service, a DNS label.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) creates or changes the service.
+      - V(absent) stops its tasks and removes it.
+    type: str
+    choices: [present, absent]
+    default: present
+  expected_version:
+    description: Fail with V(Conflict) unless this is the version of the service. V(0) accepts any.
+    type: int
+    default: 0
+  image:
+    description: Image that tasks run. Needed to create the service.
+    type: str
+  command:
+    description:
+      - Replaces the entrypoint of the image. A list of text, an empty one for that of the image.
+    type: raw
+  args:
+    description:
+      - Replaces the command of the image, that is the arguments to its entrypoint. A list of text.
+    type: raw
+  env:
+    description: Environment variables. Replaces all that were given before.
+    type: dict
+  user:
+    description: User, or C(user:group), that the process runs as. Empty for that of the image.
+    type: str
+  working_dir:
+    description: Working directory of the process. Empty for that of the image.
+    type: str
+  replicas:
+    description: Number of tasks. By default 1 when the service is created.
+    type: int
+  ports:
+    description: Ports of the tasks. Replaces all that were given before.
+    type: list
+    elements: dict
+    suboptions:
+      target:
+        description: Port that the process listens on.
+        type: int
+        required: true
+      published:
+        description: Port of the nodes that leads to it. V(0) publishes nothing.
+        type: int
+        default: 0
+      protocol:
+        description: Transport protocol.
+        type: str
+        choices: [tcp, udp]
+        default: tcp
+      mode:
+        description: With V(mesh) every node answers, with V(host) only nodes that run a task.
+        type: str
+        choices: [mesh, host]
+        default: mesh
+      name:
+        description: Name of the port.
+        type: str
+        default: ""
+  resources:
+    description: What tasks may use, and what is set aside for them. Replaced as a whole.
+    type: dict
+    suboptions:
+      limits:
+        description: The most that a task may use. Zero means no limit.
+        type: dict
+        suboptions:
+          memory:
+            description: Bytes, or text such as V(256MiB).
+            type: str
+          cpus:
+            description: CPUs, such as V(0.5).
+            type: float
+          pids:
+            description: Processes and threads.
+            type: int
+      reservations:
+        description: What the scheduler sets aside. Not above the limit.
+        type: dict
+        suboptions:
+          memory:
+            description: Bytes, or text such as V(256MiB).
+            type: str
+          cpus:
+            description: CPUs, such as V(0.5).
+            type: float
+  restart:
+    description: What happens when the process of a task ends. Replaced as a whole.
+    type: dict
+    suboptions:
+      condition:
+        description: When it is started again.
+        type: str
+        choices: [any, on_failure, none]
+        default: any
+      delay:
+        description: Wait before the first restart, such as V(500ms) or V(2m30s).
+        type: str
+        default: 1s
+      backoff:
+        description: Each further wait is longer by this factor.
+        type: float
+        default: 2
+      max_delay:
+        description: Longest wait.
+        type: str
+        default: 1m
+      max_attempts:
+        description:
+          - Restarts within O(restart.window) after which the task has failed for good. V(0) means
+            no end.
+        type: int
+        default: 0
+      window:
+        description: A run that lasts longer clears the count and the delay.
+        type: str
+        default: 10m
+  placement:
+    description: Where tasks may run. Replaced as a whole.
+    type: dict
+    suboptions:
+      constraints:
+        description:
+          - Conditions on nodes, such as C(node.labels.zone == north) or C(node.name != m1).
+          - Left sides are C(node.name), C(node.role), C(node.arch) and C(node.labels.<key>).
+        type: list
+        elements: str
+      max_per_node:
+        description: Most tasks of the service on one node. V(0) means any number.
+        type: int
+        default: 0
+  pull:
+    description: When the image is pulled before a start.
+    type: str
+    choices: [missing, always, never]
+  registry_auth:
+    description: Credentials for the registry of the image. An empty mapping removes them.
+    type: dict
+    suboptions:
+      username:
+        description: Name of the user.
+        type: str
+      password:
+        description: Password or token. It is never read back.
+        type: str
+  stop_signal:
+    description: Signal that asks the process to end. Empty for that of the image.
+    type: str
+  stop_grace_period:
+    description: Time that the process has to end before it is killed, such as V(10s).
+    type: str
+  labels:
+    description: Labels of the service, for people and tools. Replaces all that were given before.
+    type: dict
+extends_documentation_fragment:
+  - warren.core.connection
+  - warren.core.wait
+  - warren.core.attributes
+  - warren.core.attributes.actiongroup
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The cluster makes a dry run.
+  diff_mode:
+    support: full
+    details:
+      - Shows what differs, and the plan for the tasks. Secrets show only that they changed.
+  idempotent:
+    support: full
+seealso:
+  - module: warren.core.warren_apply
+  - module: warren.core.warren_service_info
+"""
+
+EXAMPLES = r"""
+- name: Web answers on port 80 of every node
+  warren.core.warren_service:
+    name: web
+    image: registry.example/web:1.5
+    replicas: 3
+    ports:
+      - {name: http, target: 8080, published: 80}
+    env:
+      LOG_LEVEL: info
+    resources:
+      limits: {memory: 256MiB, cpus: 0.5}
+      reservations: {memory: 64MiB}
+  register: web
+
+- name: Web has five tasks, and is otherwise as it was
+  warren.core.warren_service:
+    name: web
+    replicas: 5
+
+- name: Web is gone
+  warren.core.warren_service:
+    name: web
+    state: absent
+"""
+
+RETURN = r"""
+service:
+  description:
+    - The service with all its options as the cluster has them. In check mode, as it would have
+      them.
+  returned: always, but for errors before it was read
+  type: dict
+  contains:
+    name:
+      description: Name of the service.
+      type: str
+      returned: always
+    version:
+      description: Grows with every change of the service. For O(expected_version).
+      type: int
+      returned: when the service exists
+    revision:
+      description:
+        - Counts the changes of what tasks are made from. Changing replicas, ports or labels makes
+          no new one.
+      type: int
+      returned: when the service exists
+    status:
+      description:
+        - Counts of tasks C(desired), C(running), C(up_to_date), C(failing), with C(converged) and
+          C(reason).
+      type: dict
+      returned: when the service exists
+tasks:
+  description: Tasks of the service, those that are wanted first.
+  returned: always, but for errors before it was read
+  type: list
+  elements: dict
+  sample:
+    - name: web.1
+      id: web-1-k3x7q
+      slot: 1
+      revision: 2
+      node: m2
+      desired: running
+      state: running
+      since: "2026-01-01T12:00:00.000Z"
+      message: ""
+      exit_code: null
+      failures: 0
+      last_log: ""
+      address: 10.88.1.2
+      image_digest: ""
+endpoints:
+  description: Where the published ports of the service answer.
+  returned: always, but for errors before it was read
+  type: list
+  elements: str
+  sample: ["10.77.0.11:80", "10.77.0.12:80"]
+changes:
+  description: What differs from before, field by field. Secrets read V((hidden\)).
+  returned: success, and when waiting failed
+  type: list
+  elements: dict
+  sample: [{path: replicas, before: "2", after: "3"}]
+plan:
+  description: What happens to tasks, line by line. The cluster computes it, also in check mode.
+  returned: success, and when waiting failed
+  type: list
+  elements: str
+duration:
+  description: Seconds that it took.
+  returned: always
+  type: float
+error:
+  description:
+    - Class of the error, such as V(InvalidInput), V(NotFound), V(Conflict), V(Unavailable) or
+      V(WaitFailed).
+  returned: failure
+  type: str
+path:
+  description: The field that is wrong, such as V(web.ports[0].target), where one is.
+  returned: failure
+  type: str
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from ansible_collections.warren.core.plugins.module_utils.services import (
+    SPEC_OPTIONS,
+    current,
+    deploy,
+    to_yaml,
+)
+from ansible_collections.warren.core.plugins.module_utils.warren import (
+    WAIT_ARGUMENTS,
+    WarrenModule,
+    fail,
+    run,
+)
+
+try:
+    from warren.client import waits
+    from warren.model.errors import NotFound
+    from warren.model.manifest import parse_service, service_to_dict
+except ImportError:  # told by module_utils/warren.py
+    pass
+
+
+def main() -> None:
+    """Entry point."""
+    module = WarrenModule(
+        {
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "expected_version": {"type": "int", "default": 0},
+            "image": {"type": "str"},
+            "command": {"type": "raw"},
+            "args": {"type": "raw"},
+            "env": {"type": "dict"},
+            "user": {"type": "str"},
+            "working_dir": {"type": "str"},
+            "replicas": {"type": "int"},
+            "ports": {"type": "list", "elements": "dict"},
+            "resources": {"type": "dict"},
+            "restart": {"type": "dict"},
+            "placement": {"type": "dict"},
+            "pull": {"type": "str", "choices": ["missing", "always", "never"]},
+            "registry_auth": {
+                "type": "dict",
+                "options": {
+                    "username": {"type": "str"},
+                    "password": {"type": "str", "no_log": True},
+                },
+            },
+            "stop_signal": {"type": "str"},
+            "stop_grace_period": {"type": "str"},
+            "labels": {"type": "dict"},
+            **WAIT_ARGUMENTS,
+        }
+    )
+    run(module, lambda: absent(module) if module.params["state"] == "absent" else present(module))
+
+
+def present(module: WarrenModule) -> dict[str, Any]:
+    """The service is as the options say."""
+    spec = parse_service(_manifest(module.params), partial=True)
+    with module.client() as client:
+        (result,) = deploy(module, client, [spec])
+    return result
+
+
+def absent(module: WarrenModule) -> dict[str, Any]:
+    """The service and its tasks are gone."""
+    name = module.params["name"]
+    empty: dict[str, Any] = {"service": {}, "tasks": [], "endpoints": [], "changes": [], "plan": []}
+    with module.client() as client:
+        try:
+            view = client.get_service(name)
+        except NotFound:
+            return {"changed": False, **empty}
+        deleted = client.delete_service(
+            name,
+            expected_version=module.params["expected_version"],
+            dry_run=module.check_mode,
+        )
+        if module.params["wait"] and not module.check_mode:
+            _wait_gone(module, client, name)
+        before = to_yaml(service_to_dict(view.service.spec)) if deleted.changed else ""
+        return {
+            "changed": deleted.changed,
+            **(current(client, view) if module.check_mode else empty),
+            "changes": [],
+            "plan": list(deleted.plan),
+            "diff": {
+                "before_header": f"service {name}",
+                "after_header": f"service {name}",
+                "before": before,
+                "after": "",
+                "prepared": "".join(f"{line}\n" for line in deleted.plan),
+            },
+        }
+
+
+def _wait_gone(module: WarrenModule, client: Any, name: str) -> None:
+    timeout = timedelta(seconds=module.params["wait_timeout"])
+    try:
+        waits.wait_service_gone(client, name, timeout=timeout)
+    except waits.ServiceWaitFailed as error:
+        last = current(client, error.view) if error.view else {}
+        fail(module, error, changed=True, **last)
+
+
+def _manifest(params: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given. Ansible cannot tell null from left out: both are left out."""
+    given = {name: params[name] for name in SPEC_OPTIONS if params[name] is not None}
+    auth = given.get("registry_auth")
+    if auth is not None:
+        auth = {key: value for key, value in auth.items() if value is not None}
+        given["registry_auth"] = auth or None
+    return {"name": params["name"], **given}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# Copyright (c) The Warren authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: warren_service_info
+short_description: Read services of a Warren cluster
+version_added: 0.1.0
+description:
+  - Reads one service or all of them, with their tasks.
+author:
+  - The Warren authors
+options:
+  name:
+    description: Name of the service. Without it, all services.
+    type: str
+extends_documentation_fragment:
+  - warren.core.connection
+  - warren.core.attributes.actiongroup
+  - warren.core.attributes.info
+seealso:
+  - module: warren.core.warren_service
+"""
+
+EXAMPLES = r"""
+- name: Read web
+  warren.core.warren_service_info:
+    name: web
+  register: web
+
+- name: Web runs
+  ansible.builtin.assert:
+    that: web.exists and web.services[0].service.status.converged
+"""
+
+RETURN = r"""
+exists:
+  description: Whether any service was found.
+  returned: success
+  type: bool
+services:
+  description:
+    - For each service C(service), C(tasks) and C(endpoints), as M(warren.core.warren_service)
+      returns them.
+    - Empty when there is no service of that name.
+  returned: success
+  type: list
+  elements: dict
+duration:
+  description: Seconds that it took.
+  returned: always
+  type: float
+error:
+  description:
+    - Class of the error, such as V(InvalidInput), V(NotFound), V(Conflict), V(Unavailable) or
+      V(WaitFailed).
+  returned: failure
+  type: str
+path:
+  description: The field that is wrong, such as V(web.ports[0].target), where one is.
+  returned: failure
+  type: str
+"""
+
+from typing import Any
+
+from ansible_collections.warren.core.plugins.module_utils.services import current
+from ansible_collections.warren.core.plugins.module_utils.warren import WarrenModule, run
+
+
+def main() -> None:
+    """Entry point."""
+    module = WarrenModule({"name": {"type": "str"}})
+    run(module, lambda: read(module))
+
+
+def read(module: WarrenModule) -> dict[str, Any]:
+    """The services as they are."""
+
+    from warren.model.errors import NotFound
+
+    name = module.params["name"]
+    with module.client() as client:
+        try:
+            views = (client.get_service(name),) if name else client.list_services()
+        except NotFound:
+            views = ()
+        services = [current(client, view) for view in views]
+    return {"changed": False, "exists": bool(services), "services": services}
+
+
+if __name__ == "__main__":
+    main()
