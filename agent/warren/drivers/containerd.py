@@ -145,7 +145,12 @@ class Containerd:
             container_id=instance.container_id, cmd=command, timeout=seconds
         )
         with cri_errors.translated(f"run {command[0]} in {instance.task_id}"):
-            answer = await self._runtime().ExecSync(request, timeout=seconds + _CALL)
+            try:
+                answer = await self._runtime().ExecSync(request, timeout=seconds + _CALL)
+            except grpc.aio.AioRpcError as error:
+                if cri_errors.is_not_running(error):
+                    raise DriverError(f"task {instance.task_id} is not running") from error
+                raise
         return ExecOutput(stdout=answer.stdout, stderr=answer.stderr, exit_code=answer.exit_code)
 
     async def close(self) -> None:

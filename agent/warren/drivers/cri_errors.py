@@ -34,6 +34,10 @@ _CREDENTIALS = re.compile(
 )
 _MISSING = re.compile(r": not found\b|manifest unknown|repository name not known")
 _NAME_RESERVED = re.compile(r"failed to reserve (sandbox )?name|name .* is reserved")
+_NOT_RUNNING = re.compile(r"is in CONTAINER_\w+ state|is not running")
+_IMAGE_ABSENT = re.compile(
+    r'failed to (?:resolve|get) image (?:from containerd )?"([^"]+)".*not found'
+)
 _INNERMOST = (
     "unable to start container process: ",
     "OCI runtime create failed: ",
@@ -86,6 +90,11 @@ def is_name_reserved(error: grpc.aio.AioRpcError) -> bool:
     return _NAME_RESERVED.search(error.details() or "") is not None
 
 
+def is_not_running(error: grpc.aio.AioRpcError) -> bool:
+    """No command can run in the container: it has ended, or was removed."""
+    return is_not_found(error) or _NOT_RUNNING.search(error.details() or "") is not None
+
+
 def is_network_missing(error: grpc.aio.AioRpcError) -> bool:
     """The runtime has not yet seen the CNI configuration."""
     return "cni plugin not initialized" in (error.details() or "")
@@ -93,6 +102,9 @@ def is_network_missing(error: grpc.aio.AioRpcError) -> bool:
 
 def _translate(action: str, error: grpc.aio.AioRpcError) -> DriverError | DeadlineExceeded:
     details = error.details() or ""
+    absent = _IMAGE_ABSENT.search(details)
+    if absent:
+        return ImageUnavailable(f"image {absent[1]} is not on this node")
     match error.code():
         case grpc.StatusCode.UNAVAILABLE:
             return RuntimeUnavailable(f"cannot {action}: the container runtime does not answer")

@@ -1,0 +1,76 @@
+"""What the contract suites share: private namespaces, a private containerd, and both runtimes."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from warren.drivers.cni import CniNetwork
+from warren.drivers.containerd import Containerd
+from warren.drivers.ports import ExecOutput, Runtime
+from warren.model.errors import DeadlineExceeded
+from warren.testing.fake_runtime import FakeRuntime, Program
+
+from tests.contract import images, namespaces, orders, private_containerd
+from tests.contract.private_containerd import PrivateContainerd
+
+CLUSTER = "contract"
+
+
+@pytest.fixture(scope="session")
+def private_network() -> Iterator[None]:
+    """The test run's own network namespace, for everything that follows."""
+    namespaces.require("ip")
+    with namespaces.own_network():
+        yield
+
+
+@pytest.fixture(scope="session")
+def containerd(
+    private_network: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivateContainerd]:
+    """A running containerd without any network yet."""
+    with private_containerd.running(tmp_path_factory.mktemp("containerd")) as running:
+        yield running
+
+
+@pytest.fixture
+async def real_runtime(containerd: PrivateContainerd) -> AsyncIterator[Containerd]:
+    """The real driver, on a containerd in which nothing is left when the test ends."""
+    network = CniNetwork(containerd.cni_config_dir, leases_dir=containerd.leases_dir)
+    await network.configure("10.88.1.0/24", 1420)
+    runtime = Containerd(
+        containerd.endpoint, cluster_id=CLUSTER, cgroup_parent=containerd.cgroup_parent
+    )
+    yield runtime
+    for instance in await runtime.instances():
+        await runtime.remove(instance)
+    await runtime.close()
+
+
+@pytest.fixture(params=["fake", "real"])
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    """Both, one after the other, with the test image present."""
+    if request.param == "real":
+        real: Containerd = request.getfixturevalue("real_runtime")
+        return real
+    fake = FakeRuntime(images=[images.BUSYBOX])
+    fake.local_images.add(images.BUSYBOX)
+    fake.programs = {
+        orders.STUBBORN: Program(ignores_stop_signal=True),
+        orders.TAKES_USR1: Program(stop_exit_code=7),
+        orders.FAILS: Program(exit_code=3),
+        orders.SPEAKS: Program(exit_code=0, output=("one", "two")),
+    }
+    fake.outputs = {
+        ("sh", "-c", "echo out; echo err >&2; exit 5"): ExecOutput(
+            stdout=b"out\n", stderr=b"err\n", exit_code=5
+        ),
+        ("sleep", "60"): DeadlineExceeded("sleep did not end in time"),
+    }
+    return fake
+
+
+@pytest.fixture
+def log_dir(tmp_path: Path) -> Path:
+    """Where tasks log to."""
+    return tmp_path / "logs"
