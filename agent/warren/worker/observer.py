@@ -8,7 +8,7 @@ asks for one with a higher number.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -40,6 +40,8 @@ class Observer:
         self._asked = asyncio.Event()
         self._news = asyncio.Event()
         self._answering = True
+        self._gone: dict[str, int] = {}
+        """Tasks of which nothing is left, with the look that may still have seen something."""
         self.last = Look()
         """The last look that succeeded."""
         self.begun = 0
@@ -48,6 +50,12 @@ class Observer:
     def ask(self) -> None:
         """Look now rather than within the second."""
         self._asked.set()
+
+    def forget(self, task_id: str) -> None:
+        """Nothing is left of the task: looks begun before now do not count for it."""
+        self._gone[task_id] = self.begun
+        remaining = {key: value for key, value in self.last.instances.items() if key != task_id}
+        self.last = Look(number=self.last.number, instances=remaining)
 
     async def wait_look(self, number: int) -> None:
         """Until a look after that number has succeeded."""
@@ -78,13 +86,15 @@ class Observer:
         if not self._answering:
             log.info("the container runtime answers again")
         self._answering = True
-        self.last = Look(number=number, instances=_by_task(instances))
+        seen = [i for i in instances if self._gone.get(i.task_id, 0) < number]
+        self._gone = {key: last for key, last in self._gone.items() if last >= number}
+        self.last = Look(number=number, instances=_by_task(seen))
         self._news.set()
         self._news = asyncio.Event()
         self._seen()
 
 
-def _by_task(instances: tuple[Instance, ...]) -> Mapping[str, tuple[Instance, ...]]:
+def _by_task(instances: Iterable[Instance]) -> Mapping[str, tuple[Instance, ...]]:
     found = defaultdict(list)
     for instance in instances:
         found[instance.task_id].append(instance)

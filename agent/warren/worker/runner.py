@@ -152,6 +152,7 @@ class Runner:
             self._advance(law.after(self._task.template, self._progress, event, now))
 
     def _forget(self) -> None:
+        self._host.observer.forget(self._task_id)
         self._host.reporter.forget(self._task_id)
         task_logs.remove(self._host.log_dir, self._task_id)
         self._host.progress_file.forget(self._task_id)
