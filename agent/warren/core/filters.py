@@ -278,13 +278,14 @@ def filters_for(service: str, template: TaskTemplate, ports: Sequence[Port]) -> 
 
 
 def explain(filters: Sequence[Filter], nodes: Sequence[NodeUsage]) -> str:
-    """Why none of `nodes` passes, in one line for the user."""
+    """Why none of `nodes` passes, in one line for the user; what refuses most nodes first."""
     if not nodes:
         return "there are no nodes"
-    refusals = Counter(_refusing(filters, usage) for usage in nodes)
-    refused = sorted((index, count) for index, count in refusals.items() if index is not None)
-    parts = [filters[index].explain(count, len(nodes)) for index, count in refused]
-    if len(parts) == 1 and refused[0][1] == len(nodes):
+    refusing = (_refusing(filters, usage) for usage in nodes)
+    refusals = Counter(index for index in refusing if index is not None)
+    most_first = sorted(refusals.items(), key=lambda refusal: (-refusal[1], refusal[0]))
+    parts = [filters[index].explain(count, len(nodes)) for index, count in most_first]
+    if most_first[0][1] == len(nodes):
         return parts[0]
     return f"no suitable node ({len(nodes)} nodes): {', '.join(parts)}"
 

@@ -1,0 +1,181 @@
+"""Builders: objects with everything that a test does not care about filled in.
+
+`a_task(slot=2)`, `a_node("w1")`, `a_state(...)`: what a test names is what it is about. All times
+are offsets from `NOON`, so that failures read well.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from warren.model.clusters import Cluster, ClusterSpec, JoinToken
+from warren.model.nodes import (
+    Availability,
+    Node,
+    NodeDescription,
+    NodeMesh,
+    NodeRole,
+    NodeSpec,
+    NodeState,
+    NodeStatus,
+)
+from warren.model.services import Bytes, Secret, Service, ServiceSpec, template_of
+from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.state.cluster import ClusterState
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+GIB = 2**30
+
+
+def at(seconds: float) -> datetime:
+    """So many seconds after NOON."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def counting_ids() -> Callable[[], str]:
+    """`00001`, `00002`, …: a `new_id` without chance."""
+    count = 0
+
+    def new_id() -> str:
+        nonlocal count
+        count += 1
+        return f"{count:05}"
+
+    return new_id
+
+
+def a_cluster(**settings: Any) -> Cluster:
+    """A cluster; `settings` are fields of its spec."""
+    return Cluster(
+        id="c1",
+        spec=ClusterSpec(**settings),
+        created_at=NOON,
+        ca_certificate="-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ca_key=Secret("key"),
+        raft_secret=Secret("secret"),
+    )
+
+
+def a_node(
+    name: str = "w1",
+    *,
+    number: int | None = None,
+    state: NodeState = NodeState.READY,
+    availability: Availability = Availability.ACTIVE,
+    roles: tuple[NodeRole, ...] = (NodeRole.WORKER,),
+    labels: Mapping[str, str] | None = None,
+    cpus: float = 4.0,
+    memory: int = 4 * GIB,
+    architecture: str = "x86_64",
+    message: str = "",
+) -> Node:
+    """A ready worker of 4 cpus and 4 GiB. Its id is its name; addresses follow its number."""
+    digits = "".join(character for character in name if character.isdigit())
+    number = number if number is not None else int(digits or 0)
+    return Node(
+        id=name,
+        spec=NodeSpec(name=name, roles=roles, labels=labels or {}, availability=availability),
+        description=NodeDescription(
+            address=f"192.0.2.{number}",
+            cpus=cpus,
+            memory=Bytes(memory),
+            architecture=architecture,
+        ),
+        mesh=NodeMesh(
+            public_key=f"key of {name}",
+            endpoint=f"192.0.2.{number}:51820",
+            address=f"10.86.0.{number}",
+            subnet=f"10.88.{number}.0/24",
+        ),
+        status=NodeStatus(state=state, since=NOON, message=message),
+        joined_at=NOON,
+    )
+
+
+def a_spec(name: str = "web", **values: Any) -> ServiceSpec:
+    """A service spec with an image."""
+    return ServiceSpec(**{"name": name, "image": f"registry.example/{name}:1", **values})
+
+
+def a_service(
+    name: str = "web", *, revision: int = 1, removing: bool = False, **values: Any
+) -> Service:
+    """A stored service; `values` are fields of its spec."""
+    return Service(
+        spec=a_spec(name, **values),
+        version=1,
+        revision=revision,
+        created_at=NOON,
+        updated_at=NOON,
+        removing=removing,
+    )
+
+
+def a_task(
+    slot: int = 1,
+    node: str = "",
+    *,
+    service: str = "web",
+    revision: int = 1,
+    state: TaskState | None = None,
+    desired: DesiredState = DesiredState.RUNNING,
+    created_at: datetime = NOON,
+    since: datetime = NOON,
+    id: str = "",  # noqa: A002 - the field's name
+    spec: ServiceSpec | None = None,
+    **status: Any,
+) -> Task:
+    """A task that runs on `node`; PENDING without one. `status` holds further fields of that."""
+    state = state or (TaskState.RUNNING if node else TaskState.PENDING)
+    if state is TaskState.RUNNING:
+        status.setdefault("address", f"10.88.0.{slot}")
+    return Task(
+        id=id or f"{service}-{slot}-r{revision}",
+        service=service,
+        slot=slot,
+        revision=revision,
+        template=template_of(spec or a_spec(service)),
+        created_at=created_at,
+        node_id=node,
+        desired=desired,
+        status=TaskStatus(state=state, since=since, **status),
+    )
+
+
+def a_token(id: str = "0123abcd", *, expires_at: datetime = NOON) -> JoinToken:  # noqa: A002
+    """A worker's join token."""
+    return JoinToken(
+        id=id,
+        role=NodeRole.WORKER,
+        secret_hash=id * 8,
+        created_at=NOON,
+        expires_at=expires_at,
+    )
+
+
+def a_state(
+    *,
+    nodes: Iterable[Node] = (),
+    services: Iterable[Service] = (),
+    tasks: Iterable[Task] = (),
+    tokens: Iterable[JoinToken] = (),
+    **settings: Any,
+) -> ClusterState:
+    """A state with a cluster; each task has the template that its service has now."""
+    by_name = {service.spec.name: service for service in services}
+    return ClusterState(
+        index=100,
+        cluster=a_cluster(**settings),
+        nodes={node.id: node for node in nodes},
+        services=by_name,
+        tasks={task.id: _with_template(task, by_name) for task in tasks},
+        tokens={token.id: token for token in tokens},
+    )
+
+
+def _with_template(task: Task, services: Mapping[str, Service]) -> Task:
+    service = services.get(task.service)
+    if service is None or service.revision != task.revision:
+        return task
+    return replace(task, template=template_of(service.spec))

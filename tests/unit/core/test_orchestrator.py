@@ -1,0 +1,367 @@
+"""Which tasks are created and stopped, slot by slot."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from warren.core import orchestrator
+from warren.core.decisions import Decision
+from warren.model.nodes import Availability, NodeRole
+from warren.model.services import Port, PortMode, RestartPolicy, Service, template_of
+from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.state.cluster import ClusterState
+from warren.state.commands import Command, CreateTask, SetTaskDesired, SetTaskStatus
+from warren.testing.builders import (
+    GIB,
+    NOON,
+    a_node,
+    a_service,
+    a_state,
+    a_task,
+    at,
+    counting_ids,
+)
+
+RUNNING, FAILED, COMPLETE = TaskState.RUNNING, TaskState.FAILED, TaskState.COMPLETE
+THREE = (a_node("w1"), a_node("w2"), a_node("w3"))
+
+
+def decide(state: ClusterState) -> Decision:
+    return orchestrator.decide(state, at(100), counting_ids())
+
+
+def create(service: Service, slot: int, number: int = 1) -> CreateTask:
+    return CreateTask(
+        task=Task(
+            id=f"{service.spec.name}-{slot}-{number:05}",
+            service=service.spec.name,
+            slot=slot,
+            revision=service.revision,
+            template=template_of(service.spec),
+            created_at=at(100),
+            status=TaskStatus(state=TaskState.PENDING, since=at(100)),
+        )
+    )
+
+
+def stop(task: Task) -> SetTaskDesired:
+    return SetTaskDesired(task_id=task.id, desired=DesiredState.STOPPED)
+
+
+def test_creates_a_task_for_each_empty_slot() -> None:
+    web = a_service(replicas=3)
+    state = a_state(nodes=THREE, services=[web], tasks=[a_task(2, "w1")])
+
+    decision = decide(state)
+
+    assert decision == Decision(commands=(create(web, 1, 1), create(web, 3, 2)))
+
+
+def test_leaves_a_service_alone_that_is_as_it_should_be() -> None:
+    tasks = [a_task(1, "w1"), a_task(2, "w2", state=TaskState.RESTARTING, failures=2)]
+    state = a_state(nodes=THREE, services=[a_service(replicas=2)], tasks=tasks)
+
+    assert decide(state) == Decision()
+
+
+def test_an_id_that_is_taken_is_not_used_again() -> None:
+    web = a_service(replicas=2)
+    state = a_state(services=[web], tasks=[a_task(1, "w1", id="web-2-00001", state=RUNNING)])
+
+    assert decide(state) == Decision(commands=(create(web, 2, 2),))
+
+
+def test_scaling_down_stops_the_highest_slots() -> None:
+    tasks = [a_task(slot, "w1") for slot in (1, 2, 3, 4)]
+    state = a_state(nodes=THREE, services=[a_service(replicas=2)], tasks=tasks)
+
+    assert decide(state) == Decision(commands=(stop(tasks[3]), stop(tasks[2])))
+
+
+def test_a_task_without_a_node_ends_at_once_when_it_is_stopped() -> None:
+    task = a_task(1, message="no node has 8 GiB of memory free (3 of 3)")
+    state = a_state(nodes=THREE, services=[a_service(replicas=0)], tasks=[task])
+
+    ended = replace(task.status, state=TaskState.STOPPED, since=at(100))
+    expected: tuple[Command, ...] = (stop(task), SetTaskStatus(task_id=task.id, status=ended))
+    assert decide(state) == Decision(commands=expected)
+
+
+def test_removing_a_service_stops_all_its_tasks() -> None:
+    tasks = [a_task(1, "w1"), a_task(2, "w2", revision=2)]
+    state = a_state(services=[a_service(replicas=2, removing=True)], tasks=tasks)
+
+    assert decide(state) == Decision(commands=(stop(tasks[1]), stop(tasks[0])))
+
+
+@pytest.mark.parametrize("ended", [TaskState.LOST, TaskState.STOPPED])
+def test_a_task_that_was_lost_is_replaced(ended: TaskState) -> None:
+    web = a_service()
+    state = a_state(services=[web], tasks=[a_task(1, "w1", state=ended)])
+
+    assert decide(state) == Decision(commands=(create(web, 1),))
+
+
+@pytest.mark.parametrize("ended", [FAILED, COMPLETE])
+def test_a_task_that_ended_for_good_leaves_its_slot_empty(ended: TaskState) -> None:
+    state = a_state(services=[a_service()], tasks=[a_task(1, "w1", state=ended)])
+
+    assert decide(state) == Decision()
+
+
+@pytest.mark.parametrize("ended", [FAILED, COMPLETE])
+def test_a_new_revision_fills_a_slot_that_was_left_empty(ended: TaskState) -> None:
+    web = a_service(revision=2)
+    state = a_state(services=[web], tasks=[a_task(1, "w1", state=ended)])
+
+    assert decide(state) == Decision(commands=(create(web, 1),))
+
+
+def test_scaling_down_and_up_tries_a_failed_slot_again() -> None:
+    failed = a_task(2, "w1", state=FAILED)
+    down = a_state(services=[a_service(replicas=1)], tasks=[a_task(1, "w1"), failed])
+    assert decide(down) == Decision(commands=(stop(failed),))
+
+    web = a_service(replicas=2)
+    stopped = replace(failed, desired=DesiredState.STOPPED)
+    up = a_state(services=[web], tasks=[a_task(1, "w1"), stopped])
+    assert decide(up) == Decision(commands=(create(web, 2),))
+
+
+class TestRollout:
+    """Outdated tasks are replaced one slot at a time, the new before the old."""
+
+    def test_begins_with_the_first_slot_and_stops_nothing(self) -> None:
+        web = a_service(replicas=3, revision=2)
+        tasks = [a_task(slot, "w1") for slot in (3, 2, 1)]
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=tasks))
+
+        assert decision == Decision(commands=(create(web, 1),))
+
+    def test_stops_the_old_task_when_the_new_runs_and_goes_on_with_the_next_slot(self) -> None:
+        web = a_service(replicas=2, revision=2)
+        old = [a_task(1, "w1"), a_task(2, "w2")]
+        new = a_task(1, "w3", revision=2)
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=[*old, new]))
+
+        assert decision == Decision(commands=(stop(old[0]), create(web, 2)))
+
+    @pytest.mark.parametrize(
+        "state",
+        [TaskState.PENDING, TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING, FAILED],
+    )
+    def test_halts_while_the_new_task_does_not_run(self, state: TaskState) -> None:
+        old = [a_task(1, "w1"), a_task(2, "w2")]
+        node = "" if state is TaskState.PENDING else "w3"
+        new = a_task(1, node, revision=2, state=state)
+        web = a_service(replicas=2, revision=2)
+
+        assert decide(a_state(nodes=THREE, services=[web], tasks=[*old, new])) == Decision()
+
+    def test_halts_at_a_new_task_that_failed_until_it_has_run_for_a_while(self) -> None:
+        old = [a_task(1, "w1"), a_task(2, "w2")]
+        new = a_task(1, "w3", revision=2, failures=1, since=at(90))
+        web = a_service(replicas=2, revision=2)
+        state = a_state(nodes=THREE, services=[web], tasks=[*old, new])
+
+        assert decide(state) == Decision(wake_at=at(120))
+        later = orchestrator.decide(state, at(120), counting_ids())
+        created = replace(create(web, 2).task, created_at=at(120))
+        created = replace(created, status=replace(created.status, since=at(120)))
+        assert later == Decision(commands=(stop(old[0]), CreateTask(task=created)))
+
+    def test_trusts_a_task_sooner_if_its_restart_window_is_short(self) -> None:
+        web = a_service(replicas=1, revision=2, restart=RestartPolicy(window=timedelta(seconds=5)))
+        new = a_task(1, "w3", revision=2, failures=1, since=at(95))
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=[a_task(1, "w1"), new]))
+
+        assert decision == Decision(commands=(stop(a_task(1, "w1")),))
+
+    def test_halts_when_a_task_that_was_replaced_earlier_fails(self) -> None:
+        tasks = [
+            a_task(1, "w1", revision=2, state=TaskState.RESTARTING, failures=1),
+            a_task(2, "w2"),
+        ]
+        web = a_service(replicas=2, revision=2)
+
+        assert decide(a_state(nodes=THREE, services=[web], tasks=tasks)) == Decision()
+
+    def test_a_newer_revision_replaces_the_broken_one_and_keeps_what_runs(self) -> None:
+        web = a_service(replicas=2, revision=3)
+        running = [a_task(1, "w1"), a_task(2, "w2")]
+        broken = a_task(1, "w3", revision=2, state=TaskState.RESTARTING, failures=4)
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=[*running, broken]))
+
+        assert decision == Decision(commands=(stop(broken), create(web, 1)))
+
+    def test_outdated_tasks_that_never_had_a_node_are_replaced_all_at_once(self) -> None:
+        web = a_service(replicas=2, revision=2)
+        pending = [a_task(1), a_task(2)]
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=pending))
+
+        ended = replace(pending[0].status, state=TaskState.STOPPED, since=at(100))
+        assert decision == Decision(
+            commands=(
+                stop(pending[0]),
+                SetTaskStatus(task_id=pending[0].id, status=ended),
+                stop(pending[1]),
+                SetTaskStatus(task_id=pending[1].id, status=ended),
+                create(web, 1, 1),
+                create(web, 2, 2),
+            )
+        )
+
+    def test_a_task_that_completed_counts_as_done(self) -> None:
+        old = a_task(1, "w1")
+        web = a_service(replicas=1, revision=2)
+        new = a_task(1, "w2", revision=2, state=COMPLETE)
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=[old, new]))
+
+        assert decision == Decision(commands=(stop(old),))
+
+    def test_empty_slots_are_filled_even_while_it_is_halted(self) -> None:
+        web = a_service(replicas=3, revision=2)
+        tasks = [a_task(1, "w1"), a_task(1, "w2", revision=2, state=FAILED), a_task(2, "w2")]
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=tasks))
+
+        assert decision == Decision(commands=(create(web, 3),))
+
+
+class TestExclusivePlaces:
+    """Where two tasks of the service cannot be on a node, the old may have to go first."""
+
+    port = Port(target=80, published=8080, mode=PortMode.HOST)
+
+    def test_a_host_port_that_is_taken_on_every_node_is_freed_first(self) -> None:
+        web = a_service(replicas=3, revision=2, ports=(self.port,))
+        old = [a_task(1, "w1"), a_task(2, "w2"), a_task(3, "w3")]
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=old))
+
+        assert decision == Decision(commands=(stop(old[0]), create(web, 1)))
+
+    def test_the_new_task_starts_first_where_a_node_is_free(self) -> None:
+        web = a_service(replicas=2, revision=2, ports=(self.port,))
+        old = [a_task(1, "w1"), a_task(2, "w2")]
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=old))
+
+        assert decision == Decision(commands=(create(web, 1),))
+
+    def test_a_port_that_is_about_to_be_free_counts_as_free(self) -> None:
+        web = a_service(replicas=3, revision=2, ports=(self.port,))
+        stopping = a_task(1, "w1", state=TaskState.STOPPING, desired=DesiredState.STOPPED)
+        tasks = [stopping, a_task(1, "w4", revision=2), a_task(2, "w2"), a_task(3, "w3")]
+
+        decision = decide(a_state(nodes=[*THREE, a_node("w4")], services=[web], tasks=tasks))
+
+        assert decision == Decision(commands=(create(web, 2),))
+
+    def test_max_per_node_is_as_exclusive_as_a_port(self) -> None:
+        web = a_service(replicas=3, revision=2)
+        placement = replace(web.spec.placement, max_per_node=1)
+        web = replace(web, spec=replace(web.spec, placement=placement))
+        old = [a_task(1, "w1"), a_task(2, "w2"), a_task(3, "w3")]
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=old))
+
+        assert decision == Decision(commands=(stop(old[0]), create(web, 1)))
+
+    def test_a_waiting_replacement_gets_its_place_when_the_free_node_is_gone(self) -> None:
+        web = a_service(replicas=1, revision=2, ports=(self.port,))
+        old = a_task(1, "w1")
+
+        decision = decide(
+            a_state(nodes=[a_node("w1")], services=[web], tasks=[old, a_task(1, revision=2)])
+        )
+
+        assert decision == Decision(commands=(stop(old),))
+
+    def test_the_old_task_stays_if_the_new_would_not_fit_in_its_place_either(self) -> None:
+        web = a_service(replicas=1, revision=2, ports=(self.port,))
+        reserved = replace(web.spec.resources.reservations, memory=8 * GIB)
+        resources = replace(web.spec.resources, reservations=reserved)
+        web = replace(web, spec=replace(web.spec, resources=resources))
+
+        decision = decide(a_state(nodes=THREE[:1], services=[web], tasks=[a_task(1, "w1")]))
+
+        assert decision == Decision(commands=(create(web, 1),))
+
+    def test_a_lack_of_memory_alone_never_stops_what_runs(self) -> None:
+        web = a_service(replicas=1, revision=2)
+        reserved = replace(web.spec.resources.reservations, memory=3 * GIB)
+        resources = replace(web.spec.resources, reservations=reserved)
+        web = replace(web, spec=replace(web.spec, resources=resources))
+        old = a_task(1, "w1", spec=web.spec)
+        pending = a_task(1, revision=2)
+
+        state = a_state(nodes=THREE[:1], services=[web], tasks=[old, pending])
+
+        assert decide(state) == Decision()
+
+
+class TestLeavingNodes:
+    """A node that drains, or is no worker any more, keeps its tasks until others run."""
+
+    @pytest.mark.parametrize(
+        "leaving",
+        [
+            a_node("w1", availability=Availability.DRAIN),
+            a_node("w1", roles=(NodeRole.MANAGER,)),
+        ],
+    )
+    def test_its_tasks_are_created_elsewhere_all_at_once(self, leaving: object) -> None:
+        assert not isinstance(leaving, str)
+        web = a_service(replicas=3)
+        tasks = [a_task(1, "w1"), a_task(2, "w1"), a_task(3, "w2")]
+        nodes = [leaving, a_node("w2")]
+
+        decision = decide(a_state(nodes=nodes, services=[web], tasks=tasks))  # type: ignore[arg-type]
+
+        assert decision == Decision(commands=(create(web, 1, 1), create(web, 2, 2)))
+
+    def test_its_task_stops_when_the_other_runs(self) -> None:
+        nodes = [a_node("w1", availability=Availability.DRAIN), a_node("w2")]
+        old = a_task(1, "w1")
+        tasks = [old, a_task(1, "w2", id="web-1-new")]
+
+        decision = decide(a_state(nodes=nodes, services=[a_service()], tasks=tasks))
+
+        assert decision == Decision(commands=(stop(old),))
+
+    def test_its_task_goes_on_while_the_other_has_no_place(self) -> None:
+        nodes = [a_node("w1", availability=Availability.DRAIN)]
+        tasks = [a_task(1, "w1"), a_task(1, id="web-1-new")]
+
+        assert decide(a_state(nodes=nodes, services=[a_service()], tasks=tasks)) == Decision()
+
+    def test_a_node_that_comes_back_from_draining_keeps_one_task_per_slot(self) -> None:
+        kept = a_task(1, "w1")
+        extra = a_task(1, "w2", id="web-1-new", state=TaskState.STARTING)
+
+        decision = decide(a_state(nodes=THREE, services=[a_service()], tasks=[extra, kept]))
+
+        assert decision == Decision(commands=(stop(extra),))
+
+    def test_a_paused_node_keeps_its_tasks(self) -> None:
+        nodes = [a_node("w1", availability=Availability.PAUSE)]
+
+        decision = decide(a_state(nodes=nodes, services=[a_service()], tasks=[a_task(1, "w1")]))
+
+        assert decision == Decision()
+
+
+def test_two_wanted_tasks_of_a_slot_become_one() -> None:
+    older = a_task(1, "w1", id="web-1-a", created_at=NOON)
+    younger = a_task(1, "w2", id="web-1-b", created_at=at(1))
+
+    decision = decide(a_state(nodes=THREE, services=[a_service()], tasks=[younger, older]))
+
+    assert decision == Decision(commands=(stop(younger),))
