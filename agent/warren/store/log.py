@@ -7,7 +7,7 @@ in the same order everywhere. Engines: `raft/pysyncobj_log.py`, and the verified
 callbacks and futures come back to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -19,11 +19,15 @@ class StateMachine(Protocol):
     def apply(self, command: bytes) -> bytes:
         """Take a committed command and answer its outcome. Must not raise: it would stop all."""
 
-    def snapshot(self) -> bytes:
-        """The whole state."""
+    def snapshot(self) -> Iterator[bytes]:
+        """The whole state, captured now, in pieces that are made as they are asked for.
+
+        The pieces are taken by another thread while commands are applied, so the state must be
+        immutable or copied.
+        """
 
     def restore(self, snapshot: bytes) -> None:
-        """Become the state that `snapshot` wrote."""
+        """Become the state whose pieces, joined, are `snapshot`; b"": before any command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,86 @@
+"""Makes a command that is proposed again have its first outcome again, on any engine.
+
+A client that does not know what became of its command repeats it with the same key. The keys and
+outcomes of the last commands are part of the replicated state: every manager remembers the same
+ones, in the order of the log, and snapshots carry them. `Remembering` stands between an engine and
+the state machine; engines wrap what they are started with.
+
+It is also where a command set's version is checked: a manager that does not know a command stops,
+as skipping it would make its state differ from the others'.
+"""
+
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from warren.store import store_pb2
+from warren.store.log import StateMachine
+
+REMEMBERED = 10_000
+FORMAT = 1
+_LENGTH = struct.Struct("<I")
+
+
+class TooNew(Exception):
+    """The log holds a command of a newer version of Warren: upgrade this manager."""
+
+
+def proposal(command: bytes, key: str = "", version: int = 1) -> bytes:
+    """The bytes that go into the log."""
+    message = store_pb2.Proposal(version=version, key=key, command=command)
+    return message.SerializeToString()
+
+
+class Remembering:
+    """A state machine around another one."""
+
+    def __init__(self, machine: StateMachine, version: int = 1) -> None:
+        """`version`: the newest command set that `machine` knows."""
+        self._machine = machine
+        self._version = version
+        self._outcomes: OrderedDict[str, bytes] = OrderedDict()
+
+    def apply(self, command: bytes) -> bytes:
+        """Apply a proposal, or answer what became of the first one with its key."""
+        message = store_pb2.Proposal.FromString(command)
+        if message.version > self._version:
+            raise TooNew(
+                f"the log holds a command of version {message.version} and this manager knows "
+                f"{self._version}: upgrade it"
+            )
+        if not message.key:
+            return self._machine.apply(message.command)
+        outcome = self._outcomes.get(message.key)
+        if outcome is None:
+            outcome = self._outcomes[message.key] = self._machine.apply(message.command)
+            if len(self._outcomes) > REMEMBERED:
+                self._outcomes.popitem(last=False)
+        return outcome
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Keys and outcomes, then the pieces of the machine's own snapshot."""
+        outcomes = list(self._outcomes.items())
+        state = self._machine.snapshot()
+        return _pieces(outcomes, state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Become what `snapshot` wrote."""
+        self._outcomes.clear()
+        if not snapshot:
+            self._machine.restore(b"")
+            return
+        start = _LENGTH.size + _LENGTH.unpack_from(snapshot)[0]
+        head = store_pb2.SnapshotHead.FromString(snapshot[_LENGTH.size : start])
+        if head.format != FORMAT:
+            raise TooNew(f"the snapshot has format {head.format}, and this manager knows {FORMAT}")
+        self._outcomes.update((known.key, known.outcome) for known in head.outcomes)
+        self._machine.restore(snapshot[start:])
+
+
+def _pieces(outcomes: list[tuple[str, bytes]], state: Iterator[bytes]) -> Iterator[bytes]:
+    head = store_pb2.SnapshotHead(format=FORMAT)
+    for key, outcome in outcomes:
+        head.outcomes.add(key=key, outcome=outcome)
+    data = head.SerializeToString(deterministic=True)
+    yield _LENGTH.pack(len(data)) + data
+    yield from state
