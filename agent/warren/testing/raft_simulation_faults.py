@@ -116,7 +116,9 @@ class _Life:
             case "bridge":
                 return _between(mixed[:half], mixed[half + 1 :])
             case "one way":
-                ways = [(mixed[0], n) if chance.random() < 0.5 else (n, mixed[0]) for n in mixed[1:]]
+                ways = [
+                    (mixed[0], n) if chance.random() < 0.5 else (n, mixed[0]) for n in mixed[1:]
+                ]
                 return {way for way in ways if chance.random() < 0.7}
             case "any":
                 return _between(mixed[:1], mixed[1:])

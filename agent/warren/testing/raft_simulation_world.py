@@ -28,7 +28,7 @@ from warren.testing.raft_simulation_checks import Checks, Seen, Violation
 from warren.testing.raft_simulation_disk import SimulatedDisk
 from warren.testing.raft_simulation_network import Network
 
-TICK = 0.02
+TICK = 0.05
 CLUSTER = "simulated"
 
 
@@ -184,6 +184,8 @@ class World:
         self.stopped: dict[str, str] = {}
         """Members that refuse to run, and why."""
         self.trace = hashlib.sha256()
+        """Of every message that arrived, when `traced`: two runs of a seed must agree."""
+        self.traced = False
         self.network = Network(random.Random(f"network {plan.seed}"), lambda: self.now, self.at)
         self.network.on_message = self._note_message
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -243,7 +245,10 @@ class World:
 
     def disk(self, node_id: str) -> SimulatedDisk:
         """The disk of a member, whether it runs or not."""
-        return self.disks.setdefault(node_id, SimulatedDisk())
+        disk = self.disks.get(node_id)
+        if disk is None:
+            disk = self.disks[node_id] = SimulatedDisk()
+        return disk
 
     def start(self, node_id: str, *, bootstrap: bool = False) -> None:
         """Start a member from what its disk holds."""
@@ -352,7 +357,8 @@ class World:
         return more
 
     def _note_message(self, a: str, b: str, message: Message) -> None:
-        self.trace.update(f"{self.now:.6f} {a} {b} {message!r}".encode())
+        if self.traced:
+            self.trace.update(f"{self.now:.6f} {a} {b} {message!r}".encode())
 
     # --- what clients and operators do
 

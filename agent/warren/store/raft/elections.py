@@ -1,7 +1,8 @@
 """Who leads: patience, votes, leaving the lead, handing it over. Pure.
 
 Laws: one vote per member and term; a vote only for a log that is not behind; only voters of the
-newest configuration in the log are counted, each once. Before a member raises its term it asks
+newest configuration in the log are counted, each once; but whoever an uncommitted change leaves out
+may stand, as its log may be the only one that can win. Before a member raises its term it asks
 whether it would win (`pre`), and who hears a leader denies everyone else, so that a member that
 returns disturbs nobody. A leader that no majority answers leaves by itself.
 """
@@ -32,7 +33,7 @@ def tick(raft: Raft, log: LogView, now: float, chance: float) -> Decision:
     """Let time pass."""
     if isinstance(raft.role, Leader):
         return _tick_leader(raft, raft.role, log, now, chance)
-    if now < raft.deadline or raft.me not in log.configuration.voters:
+    if now < raft.deadline or not log.may_count(raft.me, raft.commit):
         return Decision(raft=raft)
     return campaign(raft, log, now, chance)
 

@@ -61,6 +61,9 @@ class LogView(Protocol):
     def term_at(self, index: int) -> int | None:
         """Term of an entry, or None outside of the log."""
 
+    def may_count(self, node_id: str, commit: int) -> bool:
+        """By some configuration that holds, or may yet: the committed one, and those after it."""
+
     def slice(self, first: int, *, count: int, size_bytes: int) -> tuple[Entry, ...]:
         """Entries from `first` on: no more than `count`, or `size_bytes` but for the first."""
 
@@ -102,6 +105,14 @@ class Log:
     def configuration_at(self, index: int) -> Configuration:
         """The members as of `index`, for a snapshot taken there."""
         return next(c for at, c in reversed(self._configurations) if at <= index)
+
+    def may_count(self, node_id: str, commit: int) -> bool:
+        for at, configuration in reversed(self._configurations):
+            if node_id in configuration.voters:
+                return True
+            if at <= commit:
+                break
+        return False
 
     def term_at(self, index: int) -> int | None:
         position = index - self.base_index - 1

@@ -100,6 +100,8 @@ class Node:
         self._pending = Pending()
         self._compaction = Compaction(setup.limits, setup.background, setup.chance())
         self._outbox: list[Send] = []
+        self._met: set[str] = set()
+        """Peers that said an acceptable hello; nobody else is listened to."""
         self._disk_ids: dict[str, str] = {}
         self._versions: dict[str, int] = {setup.identity.node_id: setup.commands_version}
         self._handed_over: Reply | None = None
@@ -164,7 +166,9 @@ class Node:
             committed=self.log.configuration_at(self.raft.commit),
         )
         refused = trust.meet(hello, cluster_id, self.raft.term, known, witnesses)
+        self._met.discard(hello.node_id)
         if refused is None:
+            self._met.add(hello.node_id)
             self._disk_ids[hello.node_id] = hello.disk_id
             self._versions[hello.node_id] = hello.commands_version
             self.refused = ""
@@ -180,10 +184,10 @@ class Node:
 
     def receive(self, sender: str, message: Message, now: float) -> None:
         """Take a message from a peer that was met. What is not lawful is ignored, not obeyed."""
-        if self._was_removed(sender):
-            return
         if isinstance(message, Refused):
             self._take_refusal(message)
+            return
+        if sender not in self._met or self._was_removed(sender):
             return
         if isinstance(message, VoteRequest):
             self._decide(
@@ -191,6 +195,10 @@ class Node:
                     self.raft, self.log, sender, message, now, self._setup.chance()
                 )
             )
+            return
+        if isinstance(message, VoteAnswer) and message.pre and message.term <= self.raft.term:
+            # Whether it would vote is not said in any term: it names the one it is for.
+            self._receive(sender, message, now)
             return
         if message.term < self.raft.term:
             if isinstance(message, Append | Heartbeat | SnapshotChunk):
