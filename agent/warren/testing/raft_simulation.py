@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=500, help="how many lives (500)")
     parser.add_argument("--start", type=int, default=1, help="the first seed (1)")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after this long (never)")
+    parser.add_argument("--stop", action="store_true", help="stop at the first bad seed")
     options = parser.parse_args(arguments)
     began, counts, bad, done = time.monotonic(), Counter[str](), [], 0
     virtual = 0.0
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
             bad.append(seed)
             where = traceback.extract_tb(error.__traceback__)[-1]
             print(f"seed {seed}: {type(error).__name__}: {error} ({where.name}:{where.lineno})")
+            if options.stop:
+                break
             continue
         counts.update(world.counts)
         counts["reads answered"] += world.checks.reads

@@ -138,6 +138,7 @@ class Network:
             self._epoch[x, y] = self._last_epoch
             self._heard_at[x, y] = self._now()
             self._held[x, y] = []
+            self._latest.pop((x, y), None)
             self.hosts[x].connected(y)
 
     def _post(self, way: tuple[str, str], epoch: int, data: bytes) -> None:

@@ -11,13 +11,15 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from warren.store.idempotency import Remembering, proposal
+from warren.store.raft import members
 from warren.store.raft.compaction import Limits
 from warren.store.raft.disks import DiskUnwritable
-from warren.store.raft.journal import Identity
-from warren.store.raft.members import Change, Member, Step
+from warren.store.raft.entries import Entry, Kind
+from warren.store.raft.journal import Identity, open_journal
+from warren.store.raft.members import Change, Configuration, Member
 from warren.store.raft.messages import Hello, Message, Refused
 from warren.store.raft.node import Node, Setup
 from warren.store.raft.pending import Answer, Done, NotDone, Reply
@@ -179,6 +181,8 @@ class World:
         self.failpoint_rate = 0.0
         self.power_share = 0.5
         """How often a failpoint takes the power, not only the process."""
+        self.retries = True
+        """Clients repeat, with the same key, what they do not know the end of."""
         self.disks: dict[str, SimulatedDisk] = {}
         self.processes: dict[str, Process] = {}
         self.stopped: dict[str, str] = {}
@@ -195,29 +199,17 @@ class World:
         self._form()
 
     def _form(self) -> None:
-        """All members start with the same first entry, as after joins long ago."""
+        """All members begin with the same first entry, as after joins long ago."""
         self.network.start()
-        first = Process(self, self.ids[0], bootstrap=True)
-        configuration = replace(
-            first.node.log.configuration,
-            members=tuple(Member(node_id=n, address=f"{n}:1", voter=True) for n in self.ids),
-        )
-        from warren.store.raft import members as codec
-        from warren.store.raft.entries import Entry, Kind
-
-        data = codec.to_bytes(configuration)
+        everyone = tuple(Member(node_id=n, address=f"{n}:1", voter=True) for n in self.ids)
+        data = members.to_bytes(Configuration(members=everyone))
         for node_id in self.ids:
-            if node_id != self.ids[0]:
-                Process(self, node_id, bootstrap=True).node.close()
-        first.node.close()
-        for node_id in self.ids:
-            self.disks.pop(node_id)
-            process = Process(self, node_id, bootstrap=False)
-            node = process.node
-            node._journal.save_state(1, None)
-            node._journal.append((Entry(1, 1, Kind.MEMBERS, data),))
-            node._journal.sync()
-            node.close()
+            identity = Identity(cluster_id=CLUSTER, node_id=node_id)
+            journal, _ = open_journal(self.disk(node_id), identity, f"disk-{node_id}")
+            journal.save_state(1, None)
+            journal.append((Entry(1, 1, Kind.MEMBERS, data),))
+            journal.sync()
+            journal.close()
         for node_id in self.ids:
             self.start(node_id)
 
@@ -349,7 +341,7 @@ class World:
                 process.paused_until = max(process.paused_until, self.now + delay)
             say(sends)
 
-        shell.say = slowly
+        shell.say = slowly  # type: ignore[method-assign]
         try:
             more: bool = shell.turn(0.0)
         finally:
@@ -395,7 +387,7 @@ class World:
 
         self._submit(process, lambda now: process.node.read(until, answered), answered)
 
-    def change(self, wish: Change, reply: Reply = lambda answer: None) -> None:
+    def change(self, wish: Change, reply: Reply) -> None:
         """An operator asks the leader for a change of members."""
         leader = self.leader()
         if leader is None:
@@ -417,11 +409,12 @@ class World:
         self.crash(node_id)
         self.ids.remove(node_id)
 
-    def members(self) -> frozenset[str]:
+    def member_ids(self) -> frozenset[str]:
         """As the leader has it, committed or not."""
         leader = self.leader()
-        ids = self.processes[leader].node.log.configuration.ids if leader else frozenset[str]()
-        return ids
+        if leader is None:
+            return frozenset()
+        return self.processes[leader].node.log.configuration.ids
 
     def _submit(self, process: Process, request: Callable[[float], None], reply: Reply) -> None:
         process.shell.submit(request, reply)
@@ -435,7 +428,7 @@ class World:
         elif not isinstance(answer, NotDone):
             self.counts["unknown"] += 1
             others = sorted(self.processes)
-            if others and self.chance.random() < 0.5:
+            if self.retries and others and self.chance.random() < 0.5:
                 again = self.leader() or self.chance.choice(others)
                 self.at(self.now + 0.05, lambda: self.write(again, operation, size=size))
 
@@ -465,9 +458,9 @@ class World:
         )
         if not self.run(seconds, self._has_converged):
             raise Violation(f"no convergence within {seconds} s after everything healed")
-        members = self.members()
+        ids = self.member_ids()
         self.checks.final(
-            {n: tuple(p.history.operations) for n, p in self.processes.items() if n in members}
+            {n: tuple(p.history.operations) for n, p in self.processes.items() if n in ids}
         )
 
     def _has_converged(self) -> bool:
@@ -482,8 +475,3 @@ class World:
         }
         everyone = lead.log.configuration.ids <= self.processes.keys()
         return everyone and places == {(lead.applied, lead.log.last_index, lead.log.last_term)}
-
-
-def promote(node_id: str) -> Change:
-    """A learner shall count."""
-    return Change(step=Step.PROMOTE, node_id=node_id)

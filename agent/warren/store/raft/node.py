@@ -307,8 +307,11 @@ class Node:
         self._files.drop_incoming()
 
     def _was_removed(self, peer: str) -> bool:
-        """By a committed entry: one that is not committed may yet be undone."""
-        if peer in self.log.configuration.ids:
+        """By a committed entry: one that is not committed may yet be undone.
+
+        Who leads may be on its way out: it hands over when its own removal is committed.
+        """
+        if peer in self.log.configuration.ids or peer == self.raft.leader:
             return False
         return peer in self.log.configuration_at(self.raft.commit).removed
 
