@@ -7,7 +7,7 @@ equal histories, and every acknowledged operation once.
 import pytest
 from tests.simulation.raft import levers
 
-from warren.store.raft import snapshots
+from warren.store.raft import replication, snapshots
 from warren.store.raft.compaction import Limits
 from warren.store.raft.members import Change, Step
 from warren.store.raft.messages import Append, Message, SnapshotChunk, VoteRequest
@@ -352,6 +352,54 @@ def test_a_leader_that_is_cut_off_stops_within_600_ms() -> None:
         assert world.run(2.0, lambda node=node: not isinstance(node.raft.role, Leader))  # type: ignore[misc]
         assert world.now - began <= 0.6
         world.settle()
+
+
+def test_an_entry_of_an_older_term_is_not_committed_by_counting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Figure 8 of the Raft paper, with the leader's entries sent one by one."""
+    monkeypatch.setattr(replication, "BATCH_ENTRIES", 1)
+    world = levers.a_world(members=5)
+    levers.isolate(world, "n1", "n2")
+    levers.write(world, "n1", "old")
+    world.run(0.05)
+    place = levers.last(world.processes["n2"])
+    for node_id in ("n1", "n2"):
+        world.crash(node_id)
+    levers.elect(world, "n5")
+    assert world.run(1.0, lambda: world.leader() == "n5")
+    levers.isolate(world, "n5")
+    world.run(0.02)
+    assert levers.last(world.processes["n5"]) == place
+    world.crash("n5")
+    for node_id in ("n1", "n2"):
+        world.start(node_id)
+    levers.rejoin(world, "n1")
+    levers.isolate(world, "n1", "n2", "n3")
+    world.run(0.5)
+    for _ in range(5):
+        levers.elect(world, "n1")
+        if world.run(0.05, lambda: _match(world, "n1", "n3") == place):
+            break
+    assert _match(world, "n1", "n3") == place
+    levers.isolate(world, "n1")
+    world.run(0.02)
+    old = world.processes["n1"].node.raft.commit
+    for node_id in ("n1", "n2"):
+        world.crash(node_id)
+    world.network.heal()
+    world.start("n5")
+    world.run(0.4)
+    levers.lead(world, "n5")
+
+    assert old < place
+    assert world.leader() == "n5"
+    world.settle()
+
+
+def _match(world: World, leader: str, follower: str) -> int:
+    role = world.processes[leader].node.raft.role
+    return role.progress[follower].match if isinstance(role, Leader) else 0
 
 
 def _kill_at(world: World, where: str, *, only: str = "") -> set[str]:

@@ -73,8 +73,10 @@ class Content:
         """Term of the newest entry."""
         return self.entries[-1].term if self.entries else self.base_term
 
-    def truncate(self, first: int) -> None:
-        """Forget entries from `first` on."""
+    def truncate(self, first: int, last_term: int) -> None:
+        """Forget entries from `first` on, which may be before the first file that is left."""
+        if first <= self.base_index:
+            self.base_index, self.base_term = first - 1, last_term
         del self.entries[max(0, first - self.base_index - 1) :]
 
 
@@ -385,7 +387,7 @@ def _take(payload: bytes, content: Content) -> None:
             _, content.term = _STATE.unpack_from(payload)
             content.vote = payload[_STATE.size :].decode() or None
         case Record.TRUNCATE:
-            content.truncate(_PLACE.unpack(payload)[1])
+            content.truncate(*_PLACE.unpack(payload)[1:])
         case Record.RESTART:
             _, content.base_index, content.base_term = _PLACE.unpack(payload)
             content.entries.clear()

@@ -467,6 +467,8 @@ class Node:
         self._outbox.append(Send(to=effect.to, message=chunk))
 
     def _install(self, install: Install) -> None:
+        # The term first: a disk with a snapshot of a term that it has not heard of is no state.
+        self._journal.sync()
         found = self._files.finish_incoming(install.index, install.term)
         if found is None:
             again = snapshots.start_over(self.raft, install.sender, install.index, install.round)
