@@ -7,12 +7,12 @@ count on it from then on.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 
 import grpc
 
-from warren.api import convert, status, warren_pb2, warren_pb2_grpc
+from warren.api import status, warren_pb2, warren_pb2_grpc
 from warren.bootstrap import node_files
 from warren.bootstrap.node_files import Credentials
 from warren.manager.cluster import ManagerContext
@@ -32,13 +32,12 @@ async def join_members(context: ManagerContext, credentials: Callable[[], Creden
     said = ""
     while others and not context.leads():
         for manager in others:
-            answer = await _ask(context, manager, credentials())
-            if not isinstance(answer, str):
-                await asyncio.to_thread(node_files.write_managers, context.config, answer)
+            refusal = await _ask(context, manager, credentials())
+            if not refusal:
                 return
-            if answer != said:
-                logger.warning("not yet a member of the log: %s: %s", manager.name, answer)
-                said = answer
+            if refusal != said:
+                logger.warning("not yet a member of the log: %s: %s", manager.name, refusal)
+                said = refusal
         await asyncio.sleep(PAUSE.total_seconds())
 
 
@@ -49,21 +48,22 @@ async def refresh_managers(context: ManagerContext) -> None:
         count = context.store.changes.count
         managers = context.managers()
         if managers != written and context.store.state.cluster is not None:
-            await asyncio.to_thread(node_files.write_managers, context.config, managers)
+            try:
+                await asyncio.to_thread(node_files.write_managers, context.config, managers)
+            except OSError as error:
+                logger.warning("cannot note the managers in node.json: %s", error)
             written = managers
         await context.store.changes.wait_newer(count)
 
 
-async def _ask(
-    context: ManagerContext, manager: ManagerAddress, credentials: Credentials
-) -> str | Sequence[ManagerAddress]:
-    """All managers, or why this one was not added."""
+async def _ask(context: ManagerContext, manager: ManagerAddress, credentials: Credentials) -> str:
+    """Empty text: this manager is a member now. Otherwise why it is not."""
     membership = context.membership
     request = warren_pb2.AddMemberRequest(node_id=membership.node_id, raft=membership.raft_address)
     async with open_channel(manager.api, credentials) as channel:
         stub = warren_pb2_grpc.ManagersStub(channel)
         try:
-            response = await stub.AddMember(request, timeout=CALL_TIMEOUT.total_seconds())
+            await stub.AddMember(request, timeout=CALL_TIMEOUT.total_seconds())
         except grpc.aio.AioRpcError as error:
             return str(status.error_from_rpc(error))
-    return [convert.from_message(each, ManagerAddress) for each in response.managers]
+    return ""

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 LEADER_TIMEOUT = timedelta(seconds=4)
 """How long a call waits for an election before it fails as Unavailable."""
 
+_TIME_TO_ANSWER = 0.2
+"""Seconds before the caller's deadline at which it is told why, instead of nothing."""
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -70,7 +73,7 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         async def serve(data: bytes, context: Context) -> bytes:
             try:
                 caller = self._admit(method, route, context)
-                if await self._is_answered_here(route, caller):
+                if await self._is_answered_here(route, caller, context):
                     assert route.unary is not None
                     answer = await route.unary(route.request.FromString(data), caller)
                     return answer.SerializeToString()
@@ -85,7 +88,7 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         async def serve(data: bytes, context: Context) -> AsyncIterator[bytes]:
             try:
                 caller = self._admit(method, route, context)
-                if await self._is_answered_here(route, caller):
+                if await self._is_answered_here(route, caller, context):
                     assert route.stream is not None
                     messages = route.stream(route.request.FromString(data), caller)
                     async with aclosing(messages):
@@ -107,11 +110,14 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         authorization.require(caller, route.roles, method.rpartition("/")[2])
         return caller
 
-    async def _is_answered_here(self, route: Route, caller: Caller) -> bool:
+    async def _is_answered_here(self, route: Route, caller: Caller, context: Context) -> bool:
         if not route.leader_only or self._context.leads():
             return True
+        patience = LEADER_TIMEOUT.total_seconds()
+        if (remaining := context.time_remaining()) is not None:
+            patience = min(patience, remaining - _TIME_TO_ANSWER)
         try:
-            async with asyncio.timeout(LEADER_TIMEOUT.total_seconds()):
+            async with asyncio.timeout(patience):
                 await self._context.wait_leader()
         except TimeoutError as error:
             raise Unavailable("no leader: a majority of the managers is needed") from error
