@@ -56,6 +56,7 @@ class Sessions:
         self._with = surroundings
         self._search = search.begin(managers)
         self._heartbeat_interval = ClusterSpec().heartbeat_interval
+        self._new_pace = asyncio.Event()
         self._closing = asyncio.Event()
         self._last_reason = ""
         self._greeted = False
@@ -70,7 +71,9 @@ class Sessions:
         """Take the managers and the heartbeat interval from an assignment."""
         managers = tuple(manager.api for manager in assignment.managers)
         self._search = search.learn(self._search, managers)
-        self._heartbeat_interval = assignment.spec.heartbeat_interval
+        if self._heartbeat_interval != assignment.spec.heartbeat_interval:
+            self._heartbeat_interval = assignment.spec.heartbeat_interval
+            self._new_pace.set()
 
     def close(self) -> None:
         """End the session in order; `run` returns when the manager has confirmed it."""
@@ -125,7 +128,7 @@ class Sessions:
                 await self._converse(call, hello)
             except* _Over as over:
                 reason = str(over.exceptions[0])
-            except* (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            except* (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
                 log.debug("the stream to %s broke", target)
             finally:
                 call.cancel()
@@ -187,9 +190,15 @@ class Sessions:
             await sender.send(warren_pb2.WorkerMessage(status=report))
 
     async def _beat(self, sender: "_Sender") -> None:
+        """A new interval begins with a heartbeat: the silence that is allowed is new, too."""
         while True:
-            await asyncio.sleep(self._heartbeat_interval.total_seconds())
+            self._new_pace.clear()
             await sender.send(warren_pb2.WorkerMessage(heartbeat=warren_pb2.Heartbeat()))
+            try:
+                async with asyncio.timeout(self._heartbeat_interval.total_seconds()):
+                    await self._new_pace.wait()
+            except TimeoutError:
+                continue
 
     async def _close_in_order(self, call: Call) -> None:
         await self._closing.wait()

@@ -62,6 +62,7 @@ class Worker:
         self._connect = connect or self._connect_with_certificate
         self._file = AssignmentFile(config.state_dir / "worker" / "assignment.pb")
         self._assignment: Assignment | None = None
+        self._saved: Assignment | None = None
         self._unsaved = asyncio.Event()
         self._reporter = Reporter()
         self._network = network.Network(
@@ -97,6 +98,7 @@ class Worker:
         kept = self._file.load()
         if kept is not None:
             log.info("going on with assignment %d from disk", kept.index)
+            self._saved = kept
             self._distribute(kept)
         async with asyncio.TaskGroup() as group:
             sessions = group.create_task(self._sessions.run())
@@ -111,6 +113,7 @@ class Worker:
             await asyncio.wait([sessions], timeout=_CLOSING_SECONDS)
             for task in (sessions, *others):
                 task.cancel()
+        self._save_assignment()
         await self._close_drivers()
 
     def _assigned(self, assignment: Assignment) -> None:
@@ -126,16 +129,18 @@ class Worker:
 
     async def _save_assignments(self) -> None:
         """After everything else has begun with it: waiting for the disk delays no task."""
-        saved: Assignment | None = None
         while True:
             await self._unsaved.wait()
-            self._unsaved.clear()
-            assignment = self._assignment
-            if assignment is None or assignment == saved:
-                continue
-            self._file.save(assignment)
-            membership.refresh_managers(self._config.state_dir / "node.json", assignment.managers)
-            saved = assignment
+            self._save_assignment()
+
+    def _save_assignment(self) -> None:
+        self._unsaved.clear()
+        assignment = self._assignment
+        if assignment is None or assignment == self._saved:
+            return
+        self._file.save(assignment)
+        membership.refresh_managers(self._config.state_dir / "node.json", assignment.managers)
+        self._saved = assignment
 
     async def _hello(self) -> warren_pb2.Hello:
         address = self._config.advertise_address

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
-from warren.api import convert, warren_pb2
+from warren.api import convert, warren_pb2, warren_pb2_grpc
 from warren.config import Config
 from warren.model.assignments import Assignment, ManagerAddress
 from warren.model.clusters import ClusterSpec
@@ -73,7 +73,7 @@ def an_assignment(
     )
 
 
-class FakeManager:
+class FakeManager(warren_pb2_grpc.DispatcherServicer):
     """The Dispatcher of one manager, on loopback, without TLS."""
 
     def __init__(self) -> None:
@@ -89,7 +89,6 @@ class FakeManager:
         self.sessions = 0
         self.ended = 0
         self.statuses: dict[str, TaskStatus] = {}
-        self.renewals: list[str] = []
         self._changed = asyncio.Condition()
         self._outgoing: asyncio.Queue[warren_pb2.ManagerMessage] = asyncio.Queue()
         self._server = grpc.aio.server()
@@ -98,7 +97,7 @@ class FakeManager:
         """Listen on a free port."""
         port = self._server.add_insecure_port("127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
-        self._server.add_generic_rpc_handlers((_Handlers(self),))
+        warren_pb2_grpc.add_DispatcherServicer_to_server(self, self._server)
         await self._server.start()
 
     async def stop(self) -> None:
@@ -127,9 +126,9 @@ class FakeManager:
             )
         )
 
-    async def session(
+    async def Session(  # noqa: N802 - the schema's name
         self,
-        requests: AsyncIterator[warren_pb2.WorkerMessage],
+        request_iterator: AsyncIterator[warren_pb2.WorkerMessage],
         context: grpc.aio.ServicerContext[warren_pb2.WorkerMessage, warren_pb2.ManagerMessage],
     ) -> AsyncIterator[warren_pb2.ManagerMessage]:
         """Serve one session."""
@@ -139,7 +138,7 @@ class FakeManager:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not the leader")
         self.sessions += 1
         self._outgoing = asyncio.Queue()
-        receiver = asyncio.create_task(self._receive(requests))
+        receiver = asyncio.create_task(self._receive(request_iterator))
         if self.assignment is not None:
             yield warren_pb2.ManagerMessage(assignment=convert.to_message(self.assignment))
         try:
@@ -170,20 +169,6 @@ class FakeManager:
     async def _note(self) -> None:
         async with self._changed:
             self._changed.notify_all()
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, manager: FakeManager) -> None:
-        self._manager = manager
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:  # type: ignore[type-arg]
-        if details.method != "/warren.v1.Dispatcher/Session":
-            return None
-        return grpc.stream_stream_rpc_method_handler(
-            self._manager.session,  # type: ignore[arg-type]
-            request_deserializer=warren_pb2.WorkerMessage.FromString,
-            response_serializer=warren_pb2.ManagerMessage.SerializeToString,
-        )
 
 
 def write_node_file(state_dir: Path, member: Membership) -> None:
