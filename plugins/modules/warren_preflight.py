@@ -106,6 +106,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 OUR_UNITS = ("/warren-manager.service", "/warren-worker.service", "/warren-wireguard.service")
 MESH_INTERFACE = "warren0"
 NODE_FILE = Path("/var/lib/warren/node.json")
+SOCKET = Path("/run/warren/warren.sock")
 
 CAP_SYS_RESOURCE = 24
 CLONE_NEWNET = 0x40000000
@@ -170,6 +171,7 @@ def describe(advertise: str) -> dict[str, Any]:
         "memory_mb": memory_mb(),
         "disk_free_mb": disk_free_mb(Path("/var/lib")),
         "member": membership(),
+        "serves": serves(),
     }
 
 
@@ -298,6 +300,15 @@ def membership() -> dict[str, Any]:
         return {}
     public = ("cluster", "cluster_id", "node_id", "name", "roles", "mesh_address", "api_port")
     return {key: node[key] for key in public if key in node}
+
+
+def serves() -> bool:
+    """Whether a manager runs here and lets root ask it."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(5)
+        channel.connect(str(SOCKET))
+        return True
+    return False
 
 
 def cgroup_version() -> str:
