@@ -294,6 +294,9 @@ class _Member(pysyncobj.SyncObj):  # type: ignore[misc]
     def status_now(self) -> LogStatus:
         """The library's view, put in our words."""
         leader = self._getLeader()
+        if leader is not None and leader != self.selfNode and not self.isNodeConnected(leader):
+            # Cut off from everyone, the library starts no election and remembers the old leader.
+            leader = None
         caught_up = self.raftLastApplied >= (self._SyncObj__noopIDx or 0)
         others = self.otherNodes
         return LogStatus(
