@@ -24,7 +24,13 @@ from warren.model.views import ClusterView
 T = TypeVar("T")
 
 DEADLINE = 30.0
-PORTS = {"api_port": 21443, "join_port": 21444, "raft_port": 21445}
+SPEC = ClusterSpec(
+    name="demo",
+    mesh_network="127.0.0.0/29",
+    api_port=21443,
+    join_port=21444,
+    raft_port=21445,
+)
 
 
 class Host:
@@ -57,12 +63,11 @@ class Host:
 
     def create(self) -> None:
         """Create a cluster here."""
-        spec = ClusterSpec(name="demo", mesh_network="127.0.0.0/29", **PORTS)
-        create.create_cluster(self.config, spec, self.node, mesh_key.ensure(self.config))
+        create.create_cluster(self.config, SPEC, self.node, mesh_key.ensure(self.config))
 
     def join(self, token: str, *others: "Host") -> None:
         """Join through any of `others`."""
-        endpoints = [f"{other.address}:{PORTS['join_port']}" for other in others]
+        endpoints = [f"{other.address}:{SPEC.join_port}" for other in others]
         join.join(self.config, token, endpoints, self.node)
 
     def start(self) -> None:
