@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 LAST_LINE_LENGTH = 500
 LINE_LENGTH_MAX = 256 * 1024
 """Longer lines are cut into lines of this length."""
+ATTEMPTS_KEPT = 5
+"""Logs of earlier attempts are removed when another one has ended."""
 _BLOCK = 64 * 1024
 
 
@@ -64,10 +66,13 @@ def remove(log_dir: Path, task_id: str) -> None:
         log.warning("cannot remove the logs of task %s: %s", task_id, error)
 
 
-def prune(log_dir: Path, task_id: str, *, keep: int) -> None:
-    """Remove the logs of all but the newest attempts."""
+def prune(log_dir: Path, task_id: str, *, keep: int = ATTEMPTS_KEPT) -> None:
+    """Remove the logs of all but the newest attempts: a crash loop must not fill the disk."""
     for attempt in attempts(log_dir, task_id)[:-keep]:
-        path_of(log_dir, task_id, attempt).unlink(missing_ok=True)
+        try:
+            path_of(log_dir, task_id, attempt).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("cannot remove an old log of task %s: %s", task_id, error)
 
 
 def parse(line: bytes) -> Record | None:
