@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_bundle
 short_description: Build and verify the offline bundle on the control node
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - A bundle holds all that hosts need to become a cluster without a way out to any registry.
     These are Debian packages and Python wheels for each release, and container images.
@@ -16,7 +16,7 @@ description:
   - Building needs a Debian machine with apt and pip, and root is not needed.
     The mirror and the package index are those that this machine uses itself.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   path:
     description: Directory of the bundle.
@@ -232,7 +232,9 @@ def _build(
     manifest = {
         "format": bundle_files.FORMAT,
         "architecture": _architecture(params),
-        "releases": {each: {"python": bundle_wheels.RELEASES[each][0]} for each in _releases(params)},
+        "releases": {
+            each: {"python": bundle_wheels.RELEASES[each][0]} for each in _releases(params)
+        },
         "sections": {each.name: each.key for each in sections},
         "files": files,
     }
@@ -294,10 +296,8 @@ def _build_images(
     apt: bundle_debs.PrivateApt, params: dict[str, Any], part: Path, work: Path
 ) -> Files:
     target = _directory(part, "images")
-    _, version = next(
-        each.split("=", 1) for each in apt.closure(["catatonit"]) if each.startswith("catatonit=")
-    )
-    apt.download([f"catatonit={version}"], work)
+    (package,) = (each for each in apt.closure(["catatonit"]) if each.startswith("catatonit="))
+    apt.download([package], work)
     for archive in work.glob("catatonit_*.deb"):
         bundle_debs.run(["dpkg-deb", "--extract", str(archive), str(work)])
     bundle_images.write_single_program(
@@ -307,8 +307,10 @@ def _build_images(
         arguments=["-P"],
         architecture=apt.architecture,
     )
-    purpose = f"sandbox of every task: catatonit {version}"
-    entries = {"images/pause.tar": _image_entry(target / "pause.tar", params["pause_image"], purpose)}
+    purpose = f"sandbox of every task: {package}"
+    entries = {
+        "images/pause.tar": _image_entry(target / "pause.tar", params["pause_image"], purpose)
+    }
     for image in params["images"]:
         archive = target / f"{bundle_files.digest_of(image['name'])[:16]}.tar"
         if image.get("archive"):
@@ -355,9 +357,7 @@ def _usable_sections(directory: Path, manifest: dict[str, Any]) -> dict[str, str
         for name in files
         if bundle_files.problem(directory, name, files[name])
     }
-    return {
-        name: key for name, key in manifest.get("sections", {}).items() if name not in harmed
-    }
+    return {name: key for name, key in manifest.get("sections", {}).items() if name not in harmed}
 
 
 def _take_over(directory: Path, part: Path, before: dict[str, Any], sections: set[str]) -> Files:

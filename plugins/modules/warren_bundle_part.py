@@ -8,13 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_bundle_part
 short_description: Copy a host's part of an offline bundle to it
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Brings the packages, wheels and images for the host's release from a bundle on the control node.
   - Only files that the host lacks are sent, in one archive, and each is verified on arrival.
   - The action plugin of the same name does the control node's half.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   bundle:
     description: Directory of the bundle, on the control node.

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ description:
   - Also makes join tokens, and issues certificates for operators, from a live cluster.
   - A setting that is left out is left as it is.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   state:
     description: The cluster exists and has these settings.

@@ -8,13 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_files
 short_description: Have several small files and links on a host
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Does for many files at once what M(ansible.builtin.copy) with O(ignore:content) does for one.
     A host that has all of them is asked once, and not once per file.
   - Each file is replaced in one step. Directories on the way are made.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   files:
     description: The files, by path, with their content.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_packages
 short_description: Install Debian packages from a host's part of a bundle, or from the distribution
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - With O(source), apt resolves among the packages in that directory alone, whatever repositories
     the host knows. Sources, lists and keys of the host's own apt are not touched.
@@ -16,7 +16,7 @@ description:
   - Without O(source), the host's own repositories are used, as C(apt-get install) would.
   - Recommended packages are not installed.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   names:
     description: Packages to have.

@@ -8,14 +8,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_venv
 short_description: Install the agent into a virtual environment of its own
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Each set of packages gets a new environment beside O(path), which is a link to the current one.
     A run that is interrupted, or fails, leaves the current one as it was.
   - With O(wheels), everything comes from that directory, and nothing else is asked.
   - Environments other than the current and the one before are removed.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   path:
     description: The link to the current environment.
