@@ -4,6 +4,7 @@ The kernel splits its answer over several messages once there are about twenty p
 one peer in two: everything is merged by public key. One peer is set per message.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -88,7 +89,7 @@ class KernelDevice:
                     answers.extend([part async for part in answer])
         except NetlinkError as error:
             raise DriverError(
-                f"WireGuard refused a change of {self._interface}: {error}"
+                f"WireGuard refused {self._interface}: {os.strerror(error.code)}"
             ) from error
         return answers
 
