@@ -60,9 +60,7 @@ def test_a_service_that_becomes_running_is_waited_for(client: Client, manager: F
     )
 
     assert view.status.converged
-    assert seen[0] == "0 of 1 task runs; web.1 on m1 is preparing: pulling the image" or seen[
-        0
-    ].startswith("0 of 1 task")
+    assert "pulling the image" in seen[0]
 
 
 def test_a_task_that_keeps_failing_ends_the_wait_with_its_last_line(
@@ -73,9 +71,9 @@ def test_a_task_that_keeps_failing_ends_the_wait_with_its_last_line(
     with pytest.raises(ServiceWaitFailed) as failure:
         waits.wait_service(client, "web", timeout=LONG)
 
-    assert str(failure.value) == (
-        "web: web.1 on m1 failed 3 times: exit code 1; last log line: KeyError: DATABASE_URL"
-    )
+    assert str(failure.value) == f"web: {manager.reason('web')}"
+    assert "web.1 on m1 failed 3 times: exit code 1" in str(failure.value)
+    assert "KeyError: DATABASE_URL" in str(failure.value)
     assert failure.value.view is not None
     assert failure.value.view.status.failing == 1
 
@@ -100,8 +98,8 @@ def test_a_task_that_nobody_can_take_says_why_at_the_timeout(
     with pytest.raises(ServiceWaitFailed) as failure:
         waits.wait_service(client, "web", timeout=timedelta(milliseconds=300))
 
-    assert str(failure.value).startswith("web: not running after 300ms: 0 of 1 task")
-    assert "no node has 512 GiB of memory free (3 of 3)" in str(failure.value)
+    assert str(failure.value) == f"web: not running after 300ms: {manager.reason('web')}"
+    assert "no node has 512 GiB" in str(failure.value)
 
 
 def test_a_service_that_is_not_there_is_not_waited_for(client: Client) -> None:
