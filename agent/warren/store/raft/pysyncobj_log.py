@@ -101,10 +101,11 @@ class PySyncObjLog:
         with suppress(FileNotFoundError):
             (self._config.directory / "snapshot.tmp").unlink()
         try:
-            self._member = await asyncio.to_thread(_Member, self._config, machine, self._fail)
-        except pysyncobj.SyncObjException as error:
-            message = f"cannot listen on {self._config.address} for Raft"
+            _listen(self._config.address).close()
+        except OSError as error:
+            message = f"cannot listen on {self._config.address} for Raft: {error.strerror}"
             raise FailedPrecondition(message) from error
+        self._member = await asyncio.to_thread(_Member, self._config, machine, self._fail)
         self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
         self._thread.start()
 
@@ -375,17 +376,7 @@ class _Transport(TCPTransport):  # type: ignore[misc]
 
 class _FreeServer(TcpServer):  # type: ignore[misc]
     def bind(self) -> None:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-            listener.setblocking(False)
-            listener.bind((self._TcpServer__host, self._TcpServer__port))
-            listener.listen(16)
-        except OSError:
-            listener.close()
-            raise
+        listener = _listen(f"{self._TcpServer__host}:{self._TcpServer__port}")
         events = POLL_EVENT_TYPE.READ | POLL_EVENT_TYPE.ERROR
         self._TcpServer__socket = listener
         self._TcpServer__fileno = listener.fileno()
@@ -393,3 +384,19 @@ class _FreeServer(TcpServer):  # type: ignore[misc]
             listener.fileno(), self._TcpServer__onNewConnection, events
         )
         self._TcpServer__state = SERVER_STATE.BINDED
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.setblocking(False)
+        listener.bind((host, int(port)))
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
+    return listener
