@@ -156,6 +156,11 @@ class Containerd:
                 raise
         return ExecOutput(stdout=answer.stdout, stderr=answer.stderr, exit_code=answer.exit_code)
 
+    async def reopen_log(self, instance: Instance) -> None:
+        request = cri.ReopenContainerLogRequest(container_id=instance.container_id)
+        with cri_errors.translated(f"reopen the log of {instance.task_id}"):
+            await self._runtime().ReopenContainerLog(request, timeout=_CALL)
+
     async def close(self) -> None:
         if self._unfinished:
             await asyncio.wait(self._unfinished)
