@@ -155,6 +155,14 @@ class FakeRuntime:
             raise DeadlineExceeded(f"{' '.join(command)} did not end within {timeout}")
         return output
 
+    async def reopen_log(self, instance: Instance) -> None:
+        await self._enter("reopen_log")
+        known = self._instances.get((instance.task_id, instance.attempt))
+        if known is None or known.state is not InstanceState.RUNNING:
+            raise DriverError(f"task {instance.task_id} is not running")
+        newest = (o for o in reversed(self.orders) if o.task.id == instance.task_id)
+        next(o for o in newest if o.attempt == instance.attempt).log_path.touch()
+
     async def close(self) -> None:
         """Nothing to let go of; instances stay."""
 

@@ -18,6 +18,7 @@ from warren.drivers.ports import Runtime
 from warren.model.assignments import Assignment
 from warren.worker import certificates, describe, executor, membership, network, session
 from warren.worker.local_store import AssignmentFile, ProgressFile
+from warren.worker.log_rotation import LogRotation
 from warren.worker.logs import LogReader
 from warren.worker.reporter import Reporter
 from warren.worker.requests import Requests
@@ -79,6 +80,7 @@ class Worker:
                 now=_now,
             )
         )
+        self._log_rotation = LogRotation(config.log_dir, drivers.runtime, self._executor.running)
         self._sessions = session.Sessions(
             session.Surroundings(
                 connect=self._connect,
@@ -107,6 +109,7 @@ class Worker:
                 group.create_task(self._network.run()),
                 group.create_task(self._save_assignments()),
                 group.create_task(self._renewal.run()),
+                group.create_task(self._log_rotation.run()),
             ]
             await stop.wait()
             self._sessions.close()

@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from warren.drivers.ports import StartOrder
+from warren.model.errors import RuntimeUnavailable
+from warren.model.instances import Instance
+from warren.model.services import PullPolicy
+from warren.testing.fake_runtime import FakeRuntime
 from warren.worker import task_logs
+from warren.worker.log_rotation import CHECK_SECONDS, SIZE_MAX_BYTES, LogRotation
 from warren.worker.logs import LogReader
 from warren.worker.task_logs import Record
 
 from tests.unit.worker.virtual_time import in_virtual_time
+from tests.unit.worker.worker_kit import a_task
 
 
 def write(log_dir: Path, task_id: str, *lines: str, attempt: int = 0) -> Path:
@@ -169,3 +176,78 @@ def test_only_logs_of_tasks_are_removed(tmp_path: Path) -> None:
         task_logs.remove(logs, task_id)
 
     assert (task_logs.task_ids(logs), (tmp_path / "other").exists()) == (frozenset(), True)
+
+
+async def test_rotated_files_are_read_in_order(tmp_path: Path) -> None:
+    for second, text in enumerate("abcd"):
+        path = write(tmp_path, "web", f"{second} {text}")
+        if text != "d":
+            task_logs.rotate(path)
+
+    assert await read(tmp_path, "web") == list("bcd")
+    assert await read(tmp_path, "web", tail=2) == list("cd")
+
+
+@in_virtual_time
+async def test_a_follower_notices_no_rotation(tmp_path: Path) -> None:
+    path = write(tmp_path, "web", "1 a", "2 b")
+    lines = LogReader(tmp_path).read(["web"], tail=1, follow=True)
+
+    first = await anext(lines)
+    write(tmp_path, "web", "3 c")
+    task_logs.rotate(path)
+    write(tmp_path, "web", "4 d")
+    second = await anext(lines)
+
+    assert [[line.line for line in chunk] for chunk in (first, second)] == [[b"b"], [b"c", b"d"]]
+
+
+def test_the_last_line_may_be_in_a_rotated_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "web", "1 KeyError: X")
+    task_logs.rotate(path)
+    path.touch()
+
+    assert task_logs.last_line(path) == "KeyError: X"
+
+
+@in_virtual_time
+async def test_a_large_log_of_a_running_task_is_rotated(tmp_path: Path) -> None:
+    runtime, instance = await a_running_task(tmp_path)
+    path = task_logs.path_of(tmp_path, instance.task_id, 0)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * (SIZE_MAX_BYTES + 1))
+
+    await rotate_once(tmp_path, runtime, instance)
+
+    assert sizes(path.parent) == {"0.log": 0, "0.log.1": SIZE_MAX_BYTES + 1}
+
+
+@in_virtual_time
+async def test_a_log_keeps_its_name_when_the_runtime_goes_on_in_it(tmp_path: Path) -> None:
+    runtime, instance = await a_running_task(tmp_path)
+    runtime.fail_next("reopen_log", RuntimeUnavailable("containerd does not answer"))
+    path = task_logs.path_of(tmp_path, instance.task_id, 0)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * (SIZE_MAX_BYTES + 1))
+
+    await rotate_once(tmp_path, runtime, instance)
+
+    assert sizes(path.parent) == {"0.log": SIZE_MAX_BYTES + 1}
+
+
+async def a_running_task(log_dir: Path) -> tuple[FakeRuntime, Instance]:
+    runtime, task = FakeRuntime(), a_task()
+    await runtime.ensure_image(task.template.image, PullPolicy.MISSING, None)
+    path = task_logs.path_of(log_dir, task.id, 0)
+    order = StartOrder(task=task, attempt=0, node_name="w1", log_path=path)
+    return runtime, await runtime.start(order)
+
+
+async def rotate_once(log_dir: Path, runtime: FakeRuntime, instance: Instance) -> None:
+    rotation = asyncio.create_task(LogRotation(log_dir, runtime, lambda: [instance]).run())
+    await asyncio.sleep(CHECK_SECONDS + 1)
+    rotation.cancel()
+
+
+def sizes(directory: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in directory.iterdir()}
