@@ -31,7 +31,8 @@ class Manager:
         self._forwarder = Forwarder(context, self._credentials.newest)
         sessions, contacts, reports = Sessions(), Contacts(), Reports(context)
         router = Router(context, self._forwarder, all_routes(context, sessions))
-        self._server = Server(context, router, Dispatcher(context, sessions, contacts, reports))
+        self.dispatcher = Dispatcher(context, sessions, contacts, reports)
+        self._server = Server(context, router, self.dispatcher)
         reconciler = Reconciler(context, contacts)
         loops: tuple[Callable[[], Awaitable[None]], ...] = (
             lambda: found_cluster(context),
