@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        dummy, arguments = self.validate_argument_spec(
+        _dummy, arguments = self.validate_argument_spec(
             {
                 "bundle": {"type": "path", "required": True},
                 "release": {"type": "str", "required": True},

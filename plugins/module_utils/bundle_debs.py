@@ -173,7 +173,7 @@ def index(directory: Path) -> str:
 
 
 def debian_sources(release: str) -> list[str]:
-    """Lines of a sources.list, the release itself first, on the mirrors that this machine's apt uses for Debian."""
+    """Lines of a sources.list, the release itself first, on the mirrors of this machine's apt."""
     wanted = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     listing = run(["apt-get", "indextargets", "--format", wanted, "Created-By: Packages"])
     mirrors: dict[str, str] = {}

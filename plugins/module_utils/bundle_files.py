@@ -63,8 +63,8 @@ def save_manifest(directory: Path, manifest: dict[str, Any]) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, directory / MANIFEST)
+    Path(name).chmod(0o644)
+    Path(name).replace(directory / MANIFEST)
 
 
 def problems(directory: Path, files: dict[str, dict[str, Any]]) -> list[str]:

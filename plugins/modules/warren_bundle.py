@@ -227,8 +227,8 @@ def _build(
     shutil.rmtree(part, ignore_errors=True)
     files = _take_over(directory, part, before, {each.name for each in sections} - set(names))
     with ThreadPoolExecutor(max_workers=4) as pool:
-        for section, built in zip(stale, pool.map(lambda each: each.build(part), stale)):
-            files |= {name: {**entry, "section": section.name} for name, entry in built.items()}
+        for section, built in pool.map(lambda each: (each.name, each.build(part)), stale):
+            files |= {name: {**entry, "section": section} for name, entry in built.items()}
     manifest = {
         "format": bundle_files.FORMAT,
         "architecture": _architecture(params),

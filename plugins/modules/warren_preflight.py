@@ -44,7 +44,7 @@ options:
     type: int
     default: 0
   min_disk_mb:
-    description: Space that must be free for containers and state on a host that is no node yet, in MiB.
+    description: Space in MiB that must be free in /var/lib of a host that is no node yet.
     type: int
     default: 0
   max_clock_skew:
@@ -252,7 +252,7 @@ def owner_of(inode: str) -> str:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             for descriptor in (process / "fd").iterdir():
-                if os.readlink(descriptor) != f"socket:[{inode}]":
+                if str(descriptor.readlink()) != f"socket:[{inode}]":
                     continue
                 if any(unit in (process / "cgroup").read_text() for unit in OUR_UNITS):
                     return ""

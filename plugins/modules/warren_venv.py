@@ -122,7 +122,7 @@ def switch(link: Path, environment: Path) -> None:
     beside = link.with_name(f".{link.name}.new")
     beside.unlink(missing_ok=True)
     beside.symlink_to(environment.name)
-    os.replace(beside, link)
+    beside.replace(link)
     for other in link.parent.glob(f"{link.name}-*"):
         if other not in (environment, before):  # daemons may still run from the one before
             shutil.rmtree(other, ignore_errors=True)
