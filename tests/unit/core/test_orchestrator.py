@@ -7,7 +7,15 @@ import pytest
 from warren.core import orchestrator
 from warren.core.decisions import Decision
 from warren.model.nodes import Availability, Node, NodeRole
-from warren.model.services import Bytes, Port, PortMode, RestartPolicy, Service, template_of
+from warren.model.services import (
+    Bytes,
+    Placement,
+    Port,
+    PortMode,
+    RestartPolicy,
+    Service,
+    template_of,
+)
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.state.cluster import ClusterState
 from warren.state.commands import Command, CreateTask, SetTaskDesired, SetTaskStatus
@@ -215,6 +223,39 @@ class TestRollout:
                 create(web, 2, 2),
             )
         )
+
+    def test_an_outdated_task_that_fails_makes_way_at_once(self) -> None:
+        """It may hold the only place that there is: a fix must never wait for what is broken."""
+        web = a_service(replicas=2, revision=2)
+        broken = [
+            a_task(1, "w1", state=TaskState.RESTARTING, failures=1),
+            a_task(2, "w2", state=TaskState.PREPARING, failures=3),
+        ]
+
+        decision = decide(a_state(nodes=THREE, services=[web], tasks=broken))
+
+        expected = (stop(broken[0]), stop(broken[1]), create(web, 1, 1), create(web, 2, 2))
+        assert decision == Decision(commands=expected)
+
+    def test_goes_on_although_a_slot_has_no_place_anywhere(self) -> None:
+        """A service that lost a node must be updated all the same."""
+        web = self.one_per_node(replicas=3)
+        tasks = [a_task(1, "w1"), a_task(2, "w2"), a_task(3, revision=2)]
+
+        decision = decide(a_state(nodes=THREE[:2], services=[web], tasks=tasks))
+
+        assert decision == Decision(commands=(stop(tasks[0]), create(web, 1)))
+
+    def test_waits_for_a_task_that_is_about_to_get_its_place(self) -> None:
+        """Else the next slot would be emptied before the last one is filled."""
+        web = self.one_per_node(replicas=2)
+        stopping = a_task(1, "w1", state=TaskState.STOPPING, desired=DesiredState.STOPPED)
+        tasks = [stopping, a_task(1, revision=2), a_task(2, "w2")]
+
+        assert decide(a_state(nodes=THREE[:2], services=[web], tasks=tasks)) == Decision()
+
+    def one_per_node(self, replicas: int) -> Service:
+        return a_service(replicas=replicas, revision=2, placement=Placement(max_per_node=1))
 
     def test_a_task_that_completed_counts_as_done(self) -> None:
         old = a_task(1, "w1")
