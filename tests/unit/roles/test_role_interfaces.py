@@ -1,4 +1,4 @@
-"""Laws of the roles that ansible-lint does not know: names, and one description of each variable."""
+"""Laws of the roles that ansible-lint does not know: names, and one description per variable."""
 
 import re
 from pathlib import Path
