@@ -80,7 +80,7 @@ def test_says_what_apply_must_prevent(state: ClusterState, sentence: str) -> Non
             "web.1 has 3 wanted tasks",
         ),
         (
-            a_state(nodes=[W1], services=[a_service()], tasks=[a_task(2, "w1")]),
+            a_state(nodes=[W1], services=[a_service(replicas=0)], tasks=[a_task(2, "w1")]),
             "web.2 is not wanted, but its task is",
         ),
         (
@@ -90,6 +90,10 @@ def test_says_what_apply_must_prevent(state: ClusterState, sentence: str) -> Non
                 tasks=[a_task(1, "w1")],
             ),
             "task web-1-r1 lives on node w1, which is down",
+        ),
+        (
+            a_state(services=[a_service()], tasks=[a_task(1, state=TaskState.LOST)]),
+            "web.1 has no task",
         ),
     ],
 )
@@ -106,6 +110,14 @@ def test_a_draining_node_may_have_the_task_that_is_replaced() -> None:
 
 
 def test_a_lost_task_may_name_a_node_that_is_gone() -> None:
-    state = a_state(services=[a_service()], tasks=[a_task(1, "w9", state=TaskState.LOST)])
+    lost = a_task(1, "w9", state=TaskState.LOST)
+    state = a_state(services=[a_service(replicas=0)], tasks=[lost])
+
+    assert invariants.check_decided(state) == ()
+
+
+@pytest.mark.parametrize("ended", [TaskState.FAILED, TaskState.COMPLETE])
+def test_a_slot_may_be_empty_after_its_task_ended_for_good(ended: TaskState) -> None:
+    state = a_state(services=[a_service()], tasks=[a_task(1, "w1", state=ended)])
 
     assert invariants.check_decided(state) == ()
