@@ -67,6 +67,11 @@ class Sessions:
         """The manager of this session, or the one that is tried now."""
         return self._search.target
 
+    @property
+    def _patience(self) -> timedelta:
+        """How long a manager may be silent."""
+        return self._heartbeat_interval * _SILENT_HEARTBEATS
+
     def learn(self, assignment: Assignment) -> None:
         """Take the managers and the heartbeat interval from an assignment."""
         managers = tuple(manager.api for manager in assignment.managers)
@@ -122,8 +127,10 @@ class Sessions:
         except (WarrenError, OSError, ValueError) as error:
             return str(error), ""
         async with channel:
+            leader, reason = await self._ask_leader(channel)
+            if leader != target:
+                return reason, leader
             call: Call = warren_pb2_grpc.DispatcherStub(channel).Session()  # type: ignore[call-arg]
-            reason = ""
             try:
                 await self._converse(call, hello)
             except* _Over as over:
@@ -133,6 +140,19 @@ class Sessions:
             finally:
                 call.cancel()
             return (reason, "") if reason else await _end_of(call)
+
+    async def _ask_leader(self, channel: grpc.aio.Channel) -> tuple[str, str]:
+        """Who leads, or why that is not known. A session with another than the leader would be
+        refused, and its refusal can be lost behind our own first message."""
+        try:
+            answer = await warren_pb2_grpc.ManagersStub(channel).GetLeader(
+                warren_pb2.GetLeaderRequest(), timeout=self._patience.total_seconds()
+            )
+        except grpc.aio.AioRpcError as error:
+            return "", error.details() or error.code().name
+        managers = tuple(manager.api for manager in answer.managers)
+        self._search = search.learn(self._search, managers)
+        return answer.leader.api, "" if answer.leader.api else "it knows of no leader"
 
     async def _converse(self, call: Call, hello: warren_pb2.Hello) -> None:
         """Returns or raises when the session is over; a group, hence `except*`."""
@@ -156,12 +176,12 @@ class Sessions:
 
     async def _next(self, messages: Messages) -> warren_pb2.ManagerMessage | None:
         """The next message, None at the end of the stream. Silence is the end, too."""
-        patience = self._heartbeat_interval * _SILENT_HEARTBEATS
+        seconds = self._patience.total_seconds()
         try:
-            async with asyncio.timeout(patience.total_seconds()):
+            async with asyncio.timeout(seconds):
                 return await anext(messages, None)
         except TimeoutError:
-            raise _Over(f"it has been silent for {patience.total_seconds():g} s") from None
+            raise _Over(f"it has been silent for {seconds:g} s") from None
 
     def _take(self, message: warren_pb2.Assignment) -> None:
         try:

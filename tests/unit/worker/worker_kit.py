@@ -73,12 +73,14 @@ def an_assignment(
     )
 
 
-class FakeManager(warren_pb2_grpc.DispatcherServicer):
-    """The Dispatcher of one manager, on loopback, without TLS."""
+class FakeManager(warren_pb2_grpc.DispatcherServicer, warren_pb2_grpc.ManagersServicer):
+    """What a worker needs of one manager, on loopback, without TLS."""
 
     def __init__(self) -> None:
         self.leader: str | None = None
-        """If set, sessions are refused; if not empty, this address is named as the leader."""
+        """Whom it names as the leader, while it is not itself; empty: it knows of none."""
+        self.lost_lead = ""
+        """If set, it takes itself for the leader until the session, which it sends there."""
         self.assignment: Assignment | None = an_assignment()
         """Sent after Hello."""
         self.answers_heartbeats = True
@@ -98,6 +100,7 @@ class FakeManager(warren_pb2_grpc.DispatcherServicer):
         port = self._server.add_insecure_port("127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         warren_pb2_grpc.add_DispatcherServicer_to_server(self, self._server)
+        warren_pb2_grpc.add_ManagersServicer_to_server(self, self._server)
         await self._server.start()
 
     async def stop(self) -> None:
@@ -132,9 +135,8 @@ class FakeManager(warren_pb2_grpc.DispatcherServicer):
         context: grpc.aio.ServicerContext[warren_pb2.WorkerMessage, warren_pb2.ManagerMessage],
     ) -> AsyncIterator[warren_pb2.ManagerMessage]:
         """Serve one session."""
-        if self.leader is not None:
-            if self.leader:
-                context.set_trailing_metadata((("warren-leader", self.leader),))
+        if self.lost_lead:
+            context.set_trailing_metadata((("warren-leader", self.lost_lead),))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not the leader")
         self.sessions += 1
         self._outgoing = asyncio.Queue()
@@ -153,6 +155,18 @@ class FakeManager(warren_pb2_grpc.DispatcherServicer):
             receiver.cancel()
             self.ended += 1
             await self._note()
+
+    async def GetLeader(  # noqa: N802 - the schema's name
+        self,
+        request: warren_pb2.GetLeaderRequest,
+        context: grpc.aio.ServicerContext[
+            warren_pb2.GetLeaderRequest, warren_pb2.GetLeaderResponse
+        ],
+    ) -> warren_pb2.GetLeaderResponse:
+        """Tell who leads."""
+        leader = self.address if self.leader is None else self.leader
+        address = warren_pb2.ManagerAddress(api=leader)
+        return warren_pb2.GetLeaderResponse(leader=address if leader else None)
 
     async def _receive(self, requests: AsyncIterator[warren_pb2.WorkerMessage]) -> None:
         async for message in requests:
