@@ -10,7 +10,7 @@ import json
 
 from tests.fleet import commands
 from tests.fleet.errors import FleetError
-from tests.fleet.fleets import Fleet
+from tests.fleet.fleets import Fleet, Host
 
 # Ports of this machine that hosts may open: the registry, and what a test serves to its hosts.
 SERVED_PORTS = "5000-5999"
@@ -70,6 +70,21 @@ def remove(name: str, bridge: str) -> None:
         commands.run(["ip", "link", "delete", bridge])
     if commands.succeeds(["nft", "list", "table", "inet", _table(name)]):
         commands.run(["nft", "delete", "table", "inet", _table(name)])
+
+
+def unplug(fleet: Fleet, host: Host) -> None:
+    """Take the host's cable away: what its kernel would still send does not get out.
+
+    Connections of a killed host linger in the kernel, hold on to its end of the cable for minutes,
+    and would say goodbye to their peers, which no host does that has lost its power.
+    """
+    if not exists(fleet.bridge):
+        return
+    full = f"vb-{host.machine}"
+    links = commands.run(["ip", "-json", "link", "show", "master", fleet.bridge])
+    for link in json.loads(links or "[]"):
+        if full in (link["ifname"], *link.get("altnames", ())):
+            commands.run(["ip", "link", "delete", link["ifname"]])
 
 
 def exists(interface: str) -> bool:
