@@ -75,9 +75,9 @@ def decide_service(
         if _must_stop_first(state, service, outdated[0]):
             commands += _stop_all(outdated[0].old, now)
         commands.append(_create(state, service, outdated[0].number, now, new_id))
-    unsteady = [slot for slot in slots if not slot.is_steady(now) and (slot.old or outdated)]
-    wake_at = earliest(slot.trusted_at for slot in unsteady)
-    return Decision(commands=tuple(commands), wake_at=wake_at)
+    moving = outdated or any(slot.old for slot in slots)
+    waits = [slot.trusted_at for slot in slots if moving and not slot.is_steady(now)]
+    return Decision(commands=tuple(commands), wake_at=earliest(waits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +100,11 @@ class _Slot:
 
     def is_steady(self, now: datetime) -> bool:
         """The fresh task runs and can be trusted with the slot."""
-        if self.fresh is None or self.trusted_at is None:
+        if self.fresh is None or self.fresh.status.state is not TaskState.RUNNING:
             return False
-        return self.fresh.status.failures == 0 or self.trusted_at <= now
+        if self.fresh.status.failures == 0:
+            return True
+        return self.trusted_at is not None and self.trusted_at <= now
 
 
 def _slots(
@@ -145,8 +147,9 @@ def _slot(
         else:
             old.append(task)
     for several in (fresh, old):
-        several.sort(key=lambda task: _worth(state, task))
-        surplus += several[1:]
+        if len(several) > 1:
+            several.sort(key=lambda task: _worth(state, task))
+            surplus += several[1:]
     slot = _Slot(
         number=number,
         fresh=fresh[0] if fresh else None,
