@@ -37,7 +37,8 @@ class ActionModule(ActionBase):
             )
         answer["ansible_facts"]["warren_host"]["clock_skew"] = round(skew, 1)
         if answer["problems"]:
-            answer |= {"failed": True, "msg": "; ".join(answer["problems"])}
+            host = (task_vars or {}).get("inventory_hostname", "the host")
+            answer |= {"failed": True, "msg": f"{host}: {'; '.join(answer['problems'])}"}
         return {**result, **answer}
 
 
