@@ -45,12 +45,14 @@ class Reports:
 
     async def run(self) -> None:
         """Until cancelled. Workers tell everything again to the next leader."""
-        self._statuses.clear()
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._statuses:
-                await self._write_some()
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._statuses:
+                    await self._write_some()
+        finally:
+            self._statuses.clear()
 
     async def _write_some(self) -> None:
         taken = dict(list(self._statuses.items())[:BATCH_MAX])
