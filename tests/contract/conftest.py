@@ -56,8 +56,9 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
     fake = FakeRuntime(images=[images.BUSYBOX])
     fake.local_images.add(images.BUSYBOX)
     fake.programs = {
-        orders.STUBBORN: Program(ignores_stop_signal=True),
-        orders.TAKES_USR1: Program(stop_exit_code=7),
+        orders.SLEEPS: Program(output=("ready",)),
+        orders.STUBBORN: Program(output=("ready",), ignores_stop_signal=True),
+        orders.TAKES_USR1: Program(output=("ready",), stop_exit_code=7),
         orders.FAILS: Program(exit_code=3),
         orders.SPEAKS: Program(exit_code=0, output=("one", "two")),
     }

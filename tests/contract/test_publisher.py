@@ -324,11 +324,32 @@ async def test_the_same_ports_are_not_written_again(network: Network, tmp_path: 
     calls = tmp_path / "calls"
     nftables = Nftables(("sh", "-c", f'echo "$1" >>{calls}; exec nft "$@"', "nft"))
     await apply(nftables, a_port(_FIRST))
+    written = calls.read_text().split()
 
     await apply(nftables, a_port(_FIRST))
 
     run("nft flush ruleset")
-    assert calls.read_text().split() == ["-f", "list"]
+    assert written == ["list", "-f"]
+    assert calls.read_text().split() == [*written, "list"]
+
+
+async def test_a_new_process_keeps_the_table_of_the_one_before(nftables: Nftables) -> None:
+    await apply(nftables, a_port(_FIRST))
+    before = run("nft -a list table ip warren")
+
+    await apply(Nftables(), a_port(_FIRST))
+
+    assert run("nft -a list table ip warren") == before
+
+
+async def test_other_networks_make_other_rules(nftables: Nftables) -> None:
+    await apply(nftables, a_port(_FIRST))
+
+    await nftables.apply((), task_network="10.99.0.0/16", mesh_interface="mesh0", node_id="this")
+
+    text = run("nft list table ip warren")
+    assert "10.88.0.0" not in text
+    assert "10.99.0.0/16" in text
 
 
 async def test_rules_that_somebody_flushed_come_back(nftables: Nftables, network: Network) -> None:

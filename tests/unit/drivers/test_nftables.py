@@ -1,6 +1,6 @@
 """The text that publishes ports. That it does what it says is tested in tests/contract."""
 
-from warren.drivers.nftables import ruleset
+from warren.drivers.nftables import elements
 from warren.model.assignments import Endpoint, PublishedPort
 from warren.model.services import PortMode, Protocol
 
@@ -19,7 +19,7 @@ def a_port(published: int, *addresses: str, protocol: Protocol = Protocol.TCP) -
 
 
 def text_of(*ports: PublishedPort) -> str:
-    return ruleset(ports, task_network="10.88.0.0/14", mesh_interface="warren0", node_id="n1")
+    return elements(ports, node_id="n1")
 
 
 def test_three_endpoints_share_the_whole_range() -> None:
