@@ -57,6 +57,8 @@ def decide_service(
     outdated: list[_Slot] = []
     halted = unplaced = False
     for slot in slots:
+        if slot.old is not None and slot.old.revision == service.revision:
+            halted |= _is_useless(slot.old)  # on a leaving node, but no less a bad sign
         if slot.completed or slot.is_steady(now):
             commands += _stop_all(slot.old, now)
         elif slot.fresh is not None or slot.failed:

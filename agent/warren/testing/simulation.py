@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from warren.core import allocator, assignment, filters, nodes, views
+from warren.core import allocator, assignment, nodes, views
 from warren.core.reconcile import Decision, reconcile
 from warren.model.nodes import (
     Availability,
@@ -38,11 +38,12 @@ from warren.model.services import (
     Service,
     ServiceSpec,
 )
-from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.model.tasks import Task, TaskState, TaskStatus
 from warren.state import commands as c
 from warren.state import invariants
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
+from warren.testing import simulation_laws
 from warren.testing.builders import GIB, NOON, a_cluster
 
 CHAOS = timedelta(seconds=40)
@@ -202,9 +203,10 @@ class Simulation:
         self._apply(c.Batch(commands=decision.commands))
         if undisturbed:
             self._check(invariants.check_decided(self.state))
-            self._check(_needless_stops(before, self.state))
+            self._check(simulation_laws.needless_stops(before, self.state))
+            self._check(simulation_laws.rash_rollouts(before, self.state))
         if not self._two_leaders:
-            self._check(_overbooked(self.state))
+            self._check(simulation_laws.overbooked(self.state))
 
     def _new_id(self) -> str:
         return f"{next(self._ids):05}"
@@ -477,62 +479,13 @@ class Simulation:
             pending = [
                 task for task in tasks if task.wanted and task.status.state is TaskState.PENDING
             ]
-            if not pending or service.removing or not _is_stuck(self.state, service, pending):
+            if (
+                not pending
+                or service.removing
+                or not simulation_laws.is_stuck(self.state, service, pending)
+            ):
                 reasons.append(f"{name}: {status.reason}")
         return reasons
-
-
-def _is_stuck(state: ClusterState, service: Service, pending: list[Task]) -> bool:
-    """No task can be placed, each says so, and all else that lives runs."""
-    needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports)
-    usage = filters.usage(state, state.tasks.values())
-    others = [t for t in state.tasks_of(service.spec.name) if not t.status.state.terminal]
-    return (
-        not any(filters.passes_all(needs, each) for each in usage)
-        and all(task.status.message for task in pending)
-        and all(
-            task.status.state in (TaskState.PENDING, TaskState.RUNNING)
-            and task.desired is DesiredState.RUNNING
-            for task in others
-        )
-    )
-
-
-def _needless_stops(before: ClusterState, after: ClusterState) -> Iterable[str]:
-    """A running task of a wanted slot is stopped only when another of the slot runs.
-
-    Only a service whose tasks exclude each other from a node may have to stop first.
-    """
-    for task in before.tasks.values():
-        service = after.services.get(task.service)
-        stopped = task.wanted and task.id in after.tasks and not after.tasks[task.id].wanted
-        if service is None or not stopped or task.status.state is not TaskState.RUNNING:
-            continue
-        if after.tasks[task.id].status.state is TaskState.LOST:
-            continue
-        needed = not service.removing and task.slot <= service.spec.replicas
-        exclusive = filters.exclusive_filters(task.service, service.spec, service.spec.ports)
-        others = (
-            other
-            for other in after.tasks_of(task.service)
-            if other.slot == task.slot and other.wanted
-        )
-        runs = any(other.status.state is TaskState.RUNNING for other in others)
-        if needed and not exclusive and not runs:
-            yield f"{task.id} runs and was stopped, and nothing else runs in its slot"
-
-
-def _overbooked(state: ClusterState) -> Iterable[str]:
-    """Reservations and host ports fit on their nodes."""
-    for usage in filters.usage(state, state.tasks.values()):
-        name = usage.node.spec.name
-        if usage.memory > usage.node.description.memory:
-            yield f"node {name} has {usage.memory} bytes of memory reserved"
-        yield from (
-            f"node {name} has port {port} taken {count} times"
-            for port, count in usage.host_ports.items()
-            if count > 1
-        )
 
 
 def _summary(command: c.Command) -> str:

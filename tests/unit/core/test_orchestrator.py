@@ -197,6 +197,15 @@ class TestRollout:
 
         assert decide(a_state(nodes=THREE, services=[web], tasks=tasks)) == Decision()
 
+    def test_halts_at_a_new_task_that_fails_on_a_draining_node(self) -> None:
+        nodes = [a_node("w1", availability=Availability.DRAIN), a_node("w2")]
+        failing = a_task(1, "w1", revision=2, state=TaskState.RESTARTING, failures=1)
+        web = a_service(replicas=2, revision=2)
+
+        decision = decide(a_state(nodes=nodes, services=[web], tasks=[failing, a_task(2, "w2")]))
+
+        assert decision == Decision(commands=(create(web, 1),))
+
     def test_a_newer_revision_replaces_the_broken_one_and_keeps_what_runs(self) -> None:
         web = a_service(replicas=2, revision=3)
         running = [a_task(1, "w1"), a_task(2, "w2")]
