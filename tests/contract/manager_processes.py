@@ -3,6 +3,7 @@
 The mesh network is a piece of 127/8, so managers find each other's Raft addresses without a mesh.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -72,6 +73,8 @@ class Host:
 
     def start(self) -> None:
         """Start the manager; it may not serve yet."""
+        # The client of this process silences gRPC for itself, not for managers.
+        environment = {k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"}
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -81,6 +84,7 @@ class Host:
                     "--config",
                     str(self.directory / "warren.toml"),
                 ],
+                env=environment,
                 stderr=log,
             )
 

@@ -69,7 +69,7 @@ class Dispatcher:
         node = await self._greet(hello, caller.name)
         session = Session(node.id, node.spec.name)
         if (previous := self._sessions.add(session)) is not None:
-            previous.end()
+            previous.replace()
         logger.info("worker %s connected", session.node_name)
         try:
             await self._run(session, requests, write)
@@ -84,6 +84,7 @@ class Dispatcher:
             asyncio.create_task(self._read(session, requests)),
             asyncio.create_task(_write(session, write)),
             asyncio.create_task(self._assign(session)),
+            asyncio.create_task(session.wait_replaced()),
         ]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -139,8 +140,6 @@ class Dispatcher:
         store = self._context.store
         while True:
             self._context.require_lead()
-            if self._sessions.get(session.node_id) is not session:
-                raise Unavailable("the node opened another session")
             count = store.changes.count
             newest = self._all_assignments().of(session.node_id)
             if told is None or not assignment.same(told, newest):

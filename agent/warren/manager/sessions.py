@@ -32,8 +32,18 @@ class Session:
         self.node_name = node_name
         self._outbox: deque[warren_pb2.ManagerMessage] = deque()
         self._wake = asyncio.Event()
+        self._replaced = asyncio.Event()
         self._ids = itertools.count(1)
         self._requests: dict[int, asyncio.Queue[Answer]] = {}
+
+    def replace(self) -> None:
+        """The node has opened another session: this one shall end."""
+        self._replaced.set()
+
+    async def wait_replaced(self) -> None:
+        """Raises Unavailable when the node has opened another session."""
+        await self._replaced.wait()
+        raise Unavailable("the node opened another session")
 
     def send(self, message: warren_pb2.ManagerMessage) -> None:
         """Send soon."""
