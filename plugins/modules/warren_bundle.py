@@ -117,12 +117,10 @@ size:
   type: int
 """
 
-import contextlib
-import fcntl
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,8 +204,7 @@ def build(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return _build(params, directory, cache, check_mode=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
+    with bundle_files.locked(cache / "lock"):
         _recover(directory)
         return _build(params, directory, cache, check_mode=False)
 
@@ -388,13 +385,6 @@ def _recover(directory: Path) -> None:
     old = directory.with_name(f".{directory.name}.old")
     if old.exists() and not directory.exists():
         old.rename(directory)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _releases(params: dict[str, Any]) -> list[str]:

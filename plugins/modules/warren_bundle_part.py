@@ -71,6 +71,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.warren.core.plugins.module_utils import bundle_files
 from ansible_collections.warren.core.plugins.module_utils.bundle_files import BundleError
 
+LOCK = Path("/run/lock/warren-install")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -89,7 +90,8 @@ def main() -> None:
     try:
         if not module.params["archive"]:
             module.exit_json(changed=False, present=present(directory))
-        receive(directory, module.params["part"], Path(module.params["archive"]))
+        with bundle_files.locked(LOCK):
+            receive(directory, module.params["part"], Path(module.params["archive"]))
     except BundleError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=True)

@@ -79,6 +79,7 @@ def main() -> None:
     try:
         wanted = missing(names, Path(source) if source else None)
         if wanted and not module.check_mode:
+            finish_interrupted()
             if source:
                 install_from_directory(wanted, Path(source))
             else:
@@ -116,6 +117,14 @@ def offers(source: Path) -> dict[str, str]:
     except OSError:
         return {}
     return dict(re.findall(r"^Package: (\S+)\n(?:.*\n)*?Version: (\S+)", index, re.MULTILINE))
+
+
+def finish_interrupted() -> None:
+    """Let dpkg finish what a crash of the host interrupted; without that it refuses all else."""
+    if any(Path("/var/lib/dpkg/updates").glob("[0-9]*")):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        argv = ["dpkg", "--configure", "--pending", "--force-confold"]
+        subprocess.run(argv, check=False, capture_output=True, env=environment)
 
 
 def install_from_directory(names: list[str], source: Path) -> None:

@@ -58,7 +58,9 @@ import sys
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.warren.core.plugins.module_utils import bundle_files
 
+LOCK = Path("/run/lock/warren-install")
 COMPLETE = ".complete"
 
 
@@ -81,9 +83,10 @@ def main() -> None:
     current = (environment / COMPLETE).exists() and link.resolve() == environment
     try:
         if not current and not module.check_mode:
-            if not (environment / COMPLETE).exists():
-                make(environment, wheels, package)
-            switch(link, environment)
+            with bundle_files.locked(LOCK):
+                if not (environment / COMPLETE).exists():
+                    make(environment, wheels, package)
+                switch(link, environment)
     except InstallError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=not current, environment=str(environment))
