@@ -83,6 +83,7 @@ def _slots(state: ClusterState) -> Iterator[str]:
     for task in state.tasks.values():
         if task.wanted:
             wanted[task.service, task.slot].append(task)
+    ended = {(t.service, t.slot) for t in state.tasks.values() if t.status.state in _FOR_GOOD}
     for (name, slot), tasks in sorted(wanted.items()):
         service = state.services[name]
         staying = Counter(task.revision for task in tasks if not _is_leaving(state, task))
@@ -93,7 +94,8 @@ def _slots(state: ClusterState) -> Iterator[str]:
             yield f"{name}.{slot} has {len(tasks)} wanted tasks"
         if service.removing or slot > service.spec.replicas:
             yield f"{name}.{slot} is not wanted, but its task is"
-    ended = {(t.service, t.slot) for t in state.tasks.values() if t.status.state in _FOR_GOOD}
+        if not staying and (name, slot) not in ended:
+            yield f"{name}.{slot} is on a node that is leaving, and has no successor"
     for name, service in sorted(state.services.items()):
         for slot in range(1, 0 if service.removing else service.spec.replicas + 1):
             if (name, slot) not in wanted and (name, slot) not in ended:

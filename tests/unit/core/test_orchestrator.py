@@ -12,6 +12,8 @@ from warren.model.services import (
     Placement,
     Port,
     PortMode,
+    ResourceReservations,
+    Resources,
     RestartPolicy,
     Service,
     template_of,
@@ -341,6 +343,20 @@ class TestExclusivePlaces:
         web = replace(web, spec=replace(web.spec, resources=resources))
 
         decision = decide(a_state(nodes=THREE[:1], services=[web], tasks=[a_task(1, "w1")]))
+
+        assert decision == Decision(commands=(create(web, 1),))
+
+    def test_nor_if_it_lacks_memory_and_the_limit_per_node_is_far(self) -> None:
+        reserved = ResourceReservations(memory=Bytes(3 * GIB))
+        web = a_service(
+            replicas=1,
+            revision=2,
+            placement=Placement(max_per_node=5),
+            resources=Resources(reservations=reserved),
+        )
+        old = a_task(1, "w1", spec=web.spec)
+
+        decision = decide(a_state(nodes=THREE[:1], services=[web], tasks=[old]))
 
         assert decision == Decision(commands=(create(web, 1),))
 

@@ -92,6 +92,10 @@ def test_says_what_apply_must_prevent(state: ClusterState, sentence: str) -> Non
             "task web-1-r1 lives on node w1, which is down",
         ),
         (
+            a_state(nodes=[DRAINING], services=[a_service()], tasks=[a_task(1, "w2")]),
+            "web.1 is on a node that is leaving, and has no successor",
+        ),
+        (
             a_state(services=[a_service()], tasks=[a_task(1, state=TaskState.LOST)]),
             "web.1 has no task",
         ),
