@@ -16,7 +16,7 @@ from tests.contract.private_containerd import PrivateContainerd
 CLUSTER = "contract"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def private_network() -> Iterator[None]:
     """The test run's own network namespace, for everything that follows."""
     namespaces.require("ip")
@@ -24,7 +24,7 @@ def private_network() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def containerd(
     private_network: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PrivateContainerd]:

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import rt_type
-
+from warren.drivers.pyroute2_parts import AsyncIPRoute, NetlinkError, rt_type
 from warren.model.errors import DriverError
 
 _OUR_ROUTES = 87

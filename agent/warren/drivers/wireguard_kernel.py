@@ -13,13 +13,11 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.generic import wireguard as wire
-
 from warren.drivers.mesh_plan import Device, DevicePeer, PeerChange, join_endpoint
 from warren.drivers.netlink import Links
 from warren.drivers.ports import PeerStatus
+from warren.drivers.pyroute2_parts import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkError
+from warren.drivers.pyroute2_parts import wireguard as wire
 from warren.model.errors import DriverError
 
 
