@@ -214,7 +214,12 @@ from ansible_collections.warren.core.plugins.module_utils.warren import WarrenMo
 
 try:
     from warren.client import reports
-    from warren.model.errors import DeadlineExceeded, InvalidInput, Unavailable
+    from warren.model.errors import (
+        DeadlineExceeded,
+        FailedPrecondition,
+        InvalidInput,
+        Unavailable,
+    )
     from warren.model.manifest import parse_cluster, parse_node, to_dict
     from warren.model.nodes import NodeRole
     from warren.model.units import parse_duration
@@ -344,9 +349,12 @@ def _change(module: WarrenModule) -> dict[str, Any]:
 
 
 def _serving_client(module: WarrenModule) -> Any:
-    """A client to whom a manager answers. Its socket may not be there yet on a manager."""
+    """A client to whom a manager answers.
+
+    A new manager may not have its socket yet, or not have stored the cluster yet.
+    """
     deadline = time.monotonic() + (module.params["wait_timeout"] if module.params["wait"] else 0)
-    patient: tuple[type[Exception], ...] = (Unavailable, DeadlineExceeded)
+    patient: tuple[type[Exception], ...] = (Unavailable, DeadlineExceeded, FailedPrecondition)
     if membership.read_membership(module.params["config"]):
         patient = (*patient, InvalidInput)
     while True:

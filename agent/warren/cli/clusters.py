@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from warren.cli import common, nodes
 from warren.cli.common import Nouns, Options
+from warren.model.errors import NotFound
 from warren.model.manifest import parse_cluster, parse_node
 from warren.model.nodes import NodeRole
 from warren.model.units import format_duration
@@ -110,7 +111,8 @@ def remove_tokens(options: Options) -> int:
     """Revoke tokens."""
     with common.client(options) as client:
         for token_id in options.token:
-            client.delete_join_token(token_id)
+            if not client.delete_join_token(token_id):
+                raise NotFound(f"there is no join token {token_id}")
             print(token_id)
     return 0
 

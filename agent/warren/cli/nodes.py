@@ -7,6 +7,7 @@ from typing import Any
 from warren.cli import common
 from warren.cli.common import Nouns, Options
 from warren.model import units
+from warren.model.errors import NotFound
 from warren.model.manifest import parse_node
 from warren.model.nodes import Availability, NodeRole
 from warren.model.views import NodeView
@@ -95,7 +96,8 @@ def rm(options: Options) -> int:
     """Remove nodes from the cluster."""
     with common.client(options) as client:
         for name in options.node:
-            client.delete_node(name, force=options.force)
+            if not client.delete_node(name, force=options.force):
+                raise NotFound(f"there is no node {name}")
             print(name)
     return 0
 

@@ -14,6 +14,7 @@ from warren.model.tasks import Task, TaskState
 from warren.model.views import ServiceView
 
 if TYPE_CHECKING:
+    from warren.client import Client
     from warren.client.answers import LogLine
 
 MESSAGE_WIDTH = 100
@@ -162,9 +163,8 @@ def rm(options: Options) -> int:
 
 def logs(options: Options) -> int:
     """Print lines as they come; those of several tasks begin with the task's name."""
-    from warren.client import Client
 
-    def lines(client: Client, *, service: str, task: str, width: int) -> None:
+    def lines(client: "Client", *, service: str, task: str, width: int) -> None:
         for line in client.logs(
             service=service, task=task, follow=options.follow, tail=options.tail
         ):
@@ -174,7 +174,10 @@ def logs(options: Options) -> int:
     with common.client(options) as client:
         view = _service(client, name)
         if view is None:
-            lines(client, service="", task=name, width=0)
+            try:
+                lines(client, service="", task=name, width=0)
+            except NotFound:
+                raise NotFound(f"there is no service and no task {name}") from None
         else:
             width = max((len(task.name) for task in view.tasks), default=0)
             lines(client, service=name, task="", width=width if len(view.tasks) > 1 else 0)
@@ -194,11 +197,8 @@ def execute(options: Options) -> int:
     return done.exit_code
 
 
-def _service(client: object, name: str) -> ServiceView | None:
+def _service(client: "Client", name: str) -> ServiceView | None:
     """The service of that name; None for what may be a task's name or id."""
-    from warren.client import Client
-
-    assert isinstance(client, Client)
     try:
         return client.get_service(name)
     except NotFound:

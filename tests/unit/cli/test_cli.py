@@ -326,6 +326,7 @@ def test_join_tokens_are_made_listed_and_revoked(warren: Run) -> None:
     assert warren("cluster", "join-token", "create", "--role", "worker").out == "warren-1-w-text\n"
     assert warren("cluster", "join-token", "ls").out.splitlines()[1].startswith("token0  worker")
     assert warren("cluster", "join-token", "rm", "token0").out == "token0\n"
+    assert warren("cluster", "join-token", "rm", "token0").code == 1
 
 
 def test_the_cluster_is_shown_at_a_glance(warren: Run) -> None:
