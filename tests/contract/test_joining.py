@@ -80,6 +80,18 @@ def a_client(host: Host, credentials: Credentials) -> Client:
     return Client(connection, timeout=10.0)
 
 
+def a_channel(host: Host, credentials: Credentials) -> grpc.Channel:
+    return grpc.secure_channel(
+        f"{host.address}:{API}",
+        grpc.ssl_channel_credentials(
+            credentials.ca_certificate.encode(),
+            credentials.key.encode(),
+            credentials.certificate.encode(),
+        ),
+        (("grpc.ssl_target_name_override", "manager.warren"),),
+    )
+
+
 def test_an_operator_is_served_by_any_manager(pair: tuple[Host, Host]) -> None:
     anna = an_operator(pair[1])
 
@@ -130,6 +142,32 @@ def test_a_worker_may_not_do_what_users_do(pair: tuple[Host, Host], stranger: Ho
         pytest.raises(PermissionDenied, match="ListNodes is for manager or operator"),
     ):
         client.list_nodes()
+
+
+def test_a_follower_sends_workers_to_the_leader(pair: tuple[Host, Host]) -> None:
+    credentials = node_files.read_credentials(pair[1].config)
+    hello = warren_pb2.WorkerMessage(hello=warren_pb2.Hello())
+    with a_channel(pair[1], credentials) as channel:
+        session = warren_pb2_grpc.DispatcherStub(channel).Session(iter([hello]), timeout=10)
+
+        with pytest.raises(grpc.RpcError) as refused:
+            next(iter(session))
+
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert refused.value.details() == f"m1 leads, at {pair[0].address}:{API}"
+    assert status.leader_from(refused.value.trailing_metadata()) == f"{pair[0].address}:{API}"
+
+
+def test_the_leader_gives_a_worker_its_assignment(pair: tuple[Host, Host]) -> None:
+    credentials = node_files.read_credentials(pair[1].config)
+    hello = warren_pb2.WorkerMessage(hello=warren_pb2.Hello())
+    with a_channel(pair[0], credentials) as channel:
+        session = warren_pb2_grpc.DispatcherStub(channel).Session(iter([hello]), timeout=10)
+
+        first = next(iter(session))
+
+    assert [peer.name for peer in first.assignment.peers if peer.name == "m1"] == ["m1"]
+    assert [manager.name for manager in first.assignment.managers] == ["m1", "m2"]
 
 
 def test_without_a_certificate_one_may_only_join(pair: tuple[Host, Host]) -> None:
@@ -211,16 +249,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(pair: tuple[Host, Hos
     config = pair[0].config
     credentials = node_files.read_credentials(config)
     before = join._served_chain(f"{pair[0].address}:{SPEC.join_port}")
-    endpoint = f"{pair[0].address}:{API}"
-    with grpc.secure_channel(
-        endpoint,
-        grpc.ssl_channel_credentials(
-            credentials.ca_certificate.encode(),
-            credentials.key.encode(),
-            credentials.certificate.encode(),
-        ),
-        (("grpc.ssl_target_name_override", "manager.warren"),),
-    ) as channel:
+    with a_channel(pair[0], credentials) as channel:
         stub = warren_pb2_grpc.ManagersStub(channel)
         csr = certificates.signing_request(credentials.key, "m1")
         renewed = stub.RenewCertificate(warren_pb2.RenewCertificateRequest(csr=csr), timeout=10)

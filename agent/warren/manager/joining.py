@@ -34,6 +34,7 @@ async def join_members(context: ManagerContext, credentials: Callable[[], Creden
         for manager in others:
             refusal = await _ask(context, manager, credentials())
             if not refusal:
+                logger.info("member of the log, says %s", manager.name)
                 return
             if refusal != said:
                 logger.warning("not yet a member of the log: %s: %s", manager.name, refusal)
