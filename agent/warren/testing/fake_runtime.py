@@ -175,7 +175,9 @@ class FakeRuntime:
     def _pull(self, image: str, auth: RegistryAuth | None) -> None:
         registry = image.partition("/")[0]
         if image in self.credentials and auth != self.credentials[image]:
-            raise ImageUnavailable(f"registry {registry} refused the credentials for {image}")
+            raise ImageUnavailable(
+                f"image {image} cannot be pulled: registry {registry} refused the credentials"
+            )
         if self.registry is not None and image not in self.registry:
             raise ImageUnavailable(f"image {image} does not exist in its registry")
         self.pulls.append(image)
