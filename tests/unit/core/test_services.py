@@ -209,6 +209,14 @@ def test_refuses_what_makes_no_sense_and_says_where(
     assert message in str(caught.value)
 
 
+def test_a_reservation_needs_no_limit_and_may_equal_it() -> None:
+    reserved = ResourceReservations(memory=Bytes(MIB), cpus=0.5)
+    for limits in (ResourceLimits(), ResourceLimits(memory=Bytes(MIB), cpus=0.5)):
+        resources = Resources(limits=limits, reservations=reserved)
+
+        services.check(a_spec(resources=resources), a_state())
+
+
 def test_refuses_a_name_that_is_no_dns_label() -> None:
     with pytest.raises(InvalidInput, match="is not a DNS label"):
         services.check(a_spec("Web_1"), a_state())
