@@ -69,3 +69,10 @@ def test_every_module_of_the_api_is_in_the_action_group() -> None:
 def tidy(value: Any) -> Any:
     """Folded text may end in a newline, and says the same without."""
     return value.strip() if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_every_variable_is_in_the_documentation(role: str) -> None:
+    text = (ROLES.parent / "docs/roles.md").read_text()
+
+    assert [name for name in described(role) if f"`{name}`" not in text] == []
