@@ -43,6 +43,7 @@ def playbook() -> Callable[..., subprocess.CompletedProcess[str]]:
         environment = {
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_FORCE_COLOR": "0",
             "ANSIBLE_NOCOLOR": "1",
             "WARREN_CONTEXT": FLEET,
         }

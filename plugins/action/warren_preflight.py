@@ -19,7 +19,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         asked = time.time()
         answer = self._execute_module(task_vars=task_vars)
@@ -35,7 +37,8 @@ class ActionModule(ActionBase):
             )
         answer["ansible_facts"]["warren_host"]["clock_skew"] = round(skew, 1)
         if answer["problems"]:
-            answer |= {"failed": True, "msg": "; ".join(answer["problems"])}
+            host = (task_vars or {}).get("inventory_hostname", "the host")
+            answer |= {"failed": True, "msg": f"{host}: {'; '.join(answer['problems'])}"}
         return {**result, **answer}
 
 

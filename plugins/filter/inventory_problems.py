@@ -17,7 +17,7 @@ version_added: 1.0.0
 author:
   - The Warren authors
 description:
-  - Looks at groups and variables only, so it needs no host and gives the same answer with C(--limit).
+  - Looks at groups and variables only. So it needs no host, and C(--limit) makes no difference.
 options:
   _input:
     description: The groups of the inventory.
@@ -80,8 +80,8 @@ def _manager_problems(managers: Sequence[str]) -> list[str]:
         return ["warren_managers: no hosts: a cluster has 1, 3 or 5 managers"]
     if count % 2 == 0:
         return [
-            f"warren_managers: {count} managers ({', '.join(managers)}): an even number survives no "
-            f"more failures than {count - 1} and has more that can fail: use 1, 3 or 5"
+            f"warren_managers: {count} managers ({', '.join(managers)}): an even number survives "
+            f"no more failures than {count - 1} and has more that can fail: use 1, 3 or 5"
         ]
     return []
 

@@ -52,7 +52,7 @@ class PrivateApt:
         release, *updates = debian_sources(self.release)
         self._update([release])
         base = self._would_install([*self._required(), *BASE])
-        self.base = self._as_installed({name for name, _ in base})
+        self.base = self._as_installed({package[0] for package in base})
         self._update([release, *updates])
         self._set_status(self.base)
 
@@ -114,7 +114,9 @@ class PrivateApt:
             "Dir::Etc::trustedparts": etc / "trusted",
         }
         lines = [f'{key} "{value}";' for key, value in own.items()]
-        lines.append(f'#clear APT::Architectures;\nAPT::Architectures {{ "{self.architecture}"; }};')
+        lines.append(
+            f'#clear APT::Architectures;\nAPT::Architectures {{ "{self.architecture}"; }};'
+        )
         machine = run(["apt-config", "dump", "Acquire::http", "Acquire::https"])
         return "\n".join([machine.strip(), *lines]) + "\n"
 
@@ -171,7 +173,7 @@ def index(directory: Path) -> str:
 
 
 def debian_sources(release: str) -> list[str]:
-    """Lines of a sources.list, the release itself first, on the mirrors that this machine's apt uses for Debian."""
+    """Lines of a sources.list, the release itself first, on the mirrors of this machine's apt."""
     wanted = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     listing = run(["apt-get", "indextargets", "--format", wanted, "Created-By: Packages"])
     mirrors: dict[str, str] = {}

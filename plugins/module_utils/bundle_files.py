@@ -9,10 +9,13 @@ under whatever Python the control node and the hosts have.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,15 @@ MANIFEST = "manifest.json"
 
 class BundleError(Exception):
     """The bundle cannot be used or built. The text is one line for the user."""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock: a run that was cut off may still be at work on a host when the next comes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sha256(path: Path) -> str:
@@ -63,8 +75,8 @@ def save_manifest(directory: Path, manifest: dict[str, Any]) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, directory / MANIFEST)
+    Path(name).chmod(0o644)
+    Path(name).replace(directory / MANIFEST)
 
 
 def problems(directory: Path, files: dict[str, dict[str, Any]]) -> list[str]:

@@ -91,7 +91,7 @@ def platforms(machine: str, glibc: int) -> list[str]:
 
 def describe(path: Path) -> dict[str, Any]:
     """What the manifest says of one wheel."""
-    name, version, *_ = path.name.split("-")
+    name, version = path.name.split("-")[:2]
     purpose = "the agent: client, CLI and daemons" if name == "warren" else "imported by the agent"
     if name == "pip":
         purpose = "installs the other wheels"

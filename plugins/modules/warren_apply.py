@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ description:
     An unknown key is an error that names its path, such as C(web.ports[0].targt).
   - Services are changed first, and then waited for together.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   services:
     description:

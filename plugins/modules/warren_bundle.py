@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_bundle
 short_description: Build and verify the offline bundle on the control node
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - A bundle holds all that hosts need to become a cluster without a way out to any registry.
     These are Debian packages and Python wheels for each release, and container images.
@@ -16,7 +16,7 @@ description:
   - Building needs a Debian machine with apt and pip, and root is not needed.
     The mirror and the package index are those that this machine uses itself.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   path:
     description: Directory of the bundle.
@@ -117,12 +117,10 @@ size:
   type: int
 """
 
-import contextlib
-import fcntl
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,8 +204,7 @@ def build(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return _build(params, directory, cache, check_mode=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
+    with bundle_files.locked(cache / "lock"):
         _recover(directory)
         return _build(params, directory, cache, check_mode=False)
 
@@ -227,12 +224,14 @@ def _build(
     shutil.rmtree(part, ignore_errors=True)
     files = _take_over(directory, part, before, {each.name for each in sections} - set(names))
     with ThreadPoolExecutor(max_workers=4) as pool:
-        for section, built in zip(stale, pool.map(lambda each: each.build(part), stale)):
-            files |= {name: {**entry, "section": section.name} for name, entry in built.items()}
+        for section, built in pool.map(lambda each: (each.name, each.build(part)), stale):
+            files |= {name: {**entry, "section": section} for name, entry in built.items()}
     manifest = {
         "format": bundle_files.FORMAT,
         "architecture": _architecture(params),
-        "releases": {each: {"python": bundle_wheels.RELEASES[each][0]} for each in _releases(params)},
+        "releases": {
+            each: {"python": bundle_wheels.RELEASES[each][0]} for each in _releases(params)
+        },
         "sections": {each.name: each.key for each in sections},
         "files": files,
     }
@@ -294,10 +293,8 @@ def _build_images(
     apt: bundle_debs.PrivateApt, params: dict[str, Any], part: Path, work: Path
 ) -> Files:
     target = _directory(part, "images")
-    _, version = next(
-        each.split("=", 1) for each in apt.closure(["catatonit"]) if each.startswith("catatonit=")
-    )
-    apt.download([f"catatonit={version}"], work)
+    (package,) = (each for each in apt.closure(["catatonit"]) if each.startswith("catatonit="))
+    apt.download([package], work)
     for archive in work.glob("catatonit_*.deb"):
         bundle_debs.run(["dpkg-deb", "--extract", str(archive), str(work)])
     bundle_images.write_single_program(
@@ -307,8 +304,10 @@ def _build_images(
         arguments=["-P"],
         architecture=apt.architecture,
     )
-    purpose = f"sandbox of every task: catatonit {version}"
-    entries = {"images/pause.tar": _image_entry(target / "pause.tar", params["pause_image"], purpose)}
+    purpose = f"sandbox of every task: {package}"
+    entries = {
+        "images/pause.tar": _image_entry(target / "pause.tar", params["pause_image"], purpose)
+    }
     for image in params["images"]:
         archive = target / f"{bundle_files.digest_of(image['name'])[:16]}.tar"
         if image.get("archive"):
@@ -355,9 +354,7 @@ def _usable_sections(directory: Path, manifest: dict[str, Any]) -> dict[str, str
         for name in files
         if bundle_files.problem(directory, name, files[name])
     }
-    return {
-        name: key for name, key in manifest.get("sections", {}).items() if name not in harmed
-    }
+    return {name: key for name, key in manifest.get("sections", {}).items() if name not in harmed}
 
 
 def _take_over(directory: Path, part: Path, before: dict[str, Any], sections: set[str]) -> Files:
@@ -388,13 +385,6 @@ def _recover(directory: Path) -> None:
     old = directory.with_name(f".{directory.name}.old")
     if old.exists() and not directory.exists():
         old.rename(directory)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _releases(params: dict[str, Any]) -> list[str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_bundle_part
 short_description: Copy a host's part of an offline bundle to it
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Brings the packages, wheels and images for the host's release from a bundle on the control node.
   - Only files that the host lacks are sent, in one archive, and each is verified on arrival.
   - The action plugin of the same name does the control node's half.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   bundle:
     description: Directory of the bundle, on the control node.
@@ -71,6 +71,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.warren.core.plugins.module_utils import bundle_files
 from ansible_collections.warren.core.plugins.module_utils.bundle_files import BundleError
 
+LOCK = Path("/run/lock/warren-install")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -89,7 +90,8 @@ def main() -> None:
     try:
         if not module.params["archive"]:
             module.exit_json(changed=False, present=present(directory))
-        receive(directory, module.params["part"], Path(module.params["archive"]))
+        with bundle_files.locked(LOCK):
+            receive(directory, module.params["part"], Path(module.params["archive"]))
     except BundleError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ description:
   - Also makes join tokens, and issues certificates for operators, from a live cluster.
   - A setting that is left out is left as it is.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   state:
     description: The cluster exists and has these settings.
@@ -213,7 +214,12 @@ from ansible_collections.warren.core.plugins.module_utils.warren import WarrenMo
 
 try:
     from warren.client import reports
-    from warren.model.errors import DeadlineExceeded, InvalidInput, Unavailable
+    from warren.model.errors import (
+        DeadlineExceeded,
+        FailedPrecondition,
+        InvalidInput,
+        Unavailable,
+    )
     from warren.model.manifest import parse_cluster, parse_node, to_dict
     from warren.model.nodes import NodeRole
     from warren.model.units import parse_duration
@@ -343,9 +349,12 @@ def _change(module: WarrenModule) -> dict[str, Any]:
 
 
 def _serving_client(module: WarrenModule) -> Any:
-    """A client to whom a manager answers. Its socket may not be there yet on a manager."""
+    """A client to whom a manager answers.
+
+    A new manager may not have its socket yet, or not have stored the cluster yet.
+    """
     deadline = time.monotonic() + (module.params["wait_timeout"] if module.params["wait"] else 0)
-    patient: tuple[type[Exception], ...] = (Unavailable, DeadlineExceeded)
+    patient: tuple[type[Exception], ...] = (Unavailable, DeadlineExceeded, FailedPrecondition)
     if membership.read_membership(module.params["config"]):
         patient = (*patient, InvalidInput)
     while True:

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ description:
   - On a host, run with O(local=true), it also tells whether the host is a member, without asking
     the cluster.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   local:
     description: Read only what this host knows of its own membership.

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ description:
   - The key is made here and never leaves this machine. Only a request is carried to a manager, and
     the certificate comes back.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   name:
     description: Name of the context, usually that of the cluster.

@@ -8,13 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_files
 short_description: Have several small files and links on a host
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Does for many files at once what M(ansible.builtin.copy) with O(ignore:content) does for one.
     A host that has all of them is asked once, and not once per file.
   - Each file is replaced in one step. Directories on the way are made.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   files:
     description: The files, by path, with their content.
@@ -90,7 +90,7 @@ def main() -> None:
         if act:
             write(Path(name), content, mode)
     for name, target in module.params["links"].items():
-        before = os.readlink(name) if os.path.islink(name) else ""
+        before = str(Path(name).readlink()) if Path(name).is_symlink() else ""
         if before == target:
             continue
         changed.append(name)
@@ -118,7 +118,7 @@ def write(path: Path, content: str, mode: int) -> None:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(content)
         os.fchmod(file.fileno(), mode)
-    os.replace(draft, path)
+    Path(draft).replace(path)
 
 
 def link(path: Path, target: str) -> None:
@@ -126,7 +126,7 @@ def link(path: Path, target: str) -> None:
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def remove(path: Path) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_images
 short_description: Import images of a host's part of a bundle into containerd
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Imports every OCI archive in a directory into the namespace that tasks use, and pins the images,
     so that no clean-up of unused images removes what no registry would bring back.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   directory:
     description: Directory of OCI archives on the host.
@@ -73,7 +73,7 @@ def main() -> None:
     }
     if module.check_mode and not shutil.which("ctr"):
         module.exit_json(changed=True, imported=sorted(wanted))
-    _, listing, _ = module.run_command([*ctr, "ls"], check_rc=True)
+    listing = module.run_command([*ctr, "ls"], check_rc=True)[1]
     there = {row[0]: row[2] for line in listing.splitlines()[1:] if len(row := line.split()) > 2}
     missing = sorted(name for name in wanted if there.get(name) != wanted[name][1])
     if not module.check_mode:

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ description:
   - Joins this host to a cluster, and wipes its membership. This runs on the host itself, as root.
   - An option that is left out is left as it is.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   name:
     description: Name of the node, a DNS label. Needed unless O(state=left).

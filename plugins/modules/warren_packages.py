@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_packages
 short_description: Install Debian packages from a host's part of a bundle, or from the distribution
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - With O(source), apt resolves among the packages in that directory alone, whatever repositories
     the host knows. Sources, lists and keys of the host's own apt are not touched.
@@ -16,7 +16,7 @@ description:
   - Without O(source), the host's own repositories are used, as C(apt-get install) would.
   - Recommended packages are not installed.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   names:
     description: Packages to have.
@@ -79,6 +79,7 @@ def main() -> None:
     try:
         wanted = missing(names, Path(source) if source else None)
         if wanted and not module.check_mode:
+            finish_interrupted()
             if source:
                 install_from_directory(wanted, Path(source))
             else:
@@ -116,6 +117,14 @@ def offers(source: Path) -> dict[str, str]:
     except OSError:
         return {}
     return dict(re.findall(r"^Package: (\S+)\n(?:.*\n)*?Version: (\S+)", index, re.MULTILINE))
+
+
+def finish_interrupted() -> None:
+    """Let dpkg finish what a crash of the host interrupted; without that it refuses all else."""
+    if any(Path("/var/lib/dpkg/updates").glob("[0-9]*")):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        argv = ["dpkg", "--configure", "--pending", "--force-confold"]
+        subprocess.run(argv, check=False, capture_output=True, env=environment)
 
 
 def install_from_directory(names: list[str], source: Path) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_preflight
 short_description: Learn what a host is, and what stands against it becoming a node
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Gathers all that the roles of Warren need to know of a host in one go, and changes nothing.
   - Fails if anything stands in the way, and says all of it at once instead of one thing per run.
   - The action plugin of the same name compares the host's clock with the control node's. It takes
     the time before and after the question, so that a slow connection is not held for a wrong clock.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   advertise_address:
     description:
@@ -44,7 +44,7 @@ options:
     type: int
     default: 0
   min_disk_mb:
-    description: Space that must be free for containers and state on a host that is no node yet, in MiB.
+    description: Space in MiB that must be free in /var/lib of a host that is no node yet.
     type: int
     default: 0
   max_clock_skew:
@@ -106,12 +106,19 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 OUR_UNITS = ("/warren-manager.service", "/warren-worker.service", "/warren-wireguard.service")
 MESH_INTERFACE = "warren0"
 NODE_FILE = Path("/var/lib/warren/node.json")
+SOCKET = Path("/run/warren/warren.sock")
 
 CAP_SYS_RESOURCE = 24
 CLONE_NEWNET = 0x40000000
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
-NLMSG_ERROR, RTM_NEWLINK, NFT_GETGEN = 2, 16, 10 << 8 | 16
-NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+NLMSG_ERROR = 2
+RTM_NEWLINK = 16
+NFT_GETGEN = 10 << 8 | 16
+NETLINK_ROUTE = 0
+NETLINK_NETFILTER = 12
 LISTENING = {"tcp": "0A", "udp": "07"}
 
 
@@ -170,6 +177,7 @@ def describe(advertise: str) -> dict[str, Any]:
         "memory_mb": memory_mb(),
         "disk_free_mb": disk_free_mb(Path("/var/lib")),
         "member": membership(),
+        "serves": serves(),
     }
 
 
@@ -244,7 +252,7 @@ def owner_of(inode: str) -> str:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             for descriptor in (process / "fd").iterdir():
-                if os.readlink(descriptor) != f"socket:[{inode}]":
+                if str(descriptor.readlink()) != f"socket:[{inode}]":
                     continue
                 if any(unit in (process / "cgroup").read_text() for unit in OUR_UNITS):
                     return ""
@@ -281,9 +289,10 @@ def own_address(advertise: str) -> str:
     """The IPv4 address by which others reach this host; empty text if there is none."""
     with contextlib.suppress(OSError, ValueError):
         if advertise:
-            for *_, address in socket.getaddrinfo(advertise, None, socket.AF_INET):
-                if not ipaddress.ip_address(address[0]).is_loopback:
-                    return str(address[0])
+            for answer in socket.getaddrinfo(advertise, None, socket.AF_INET):
+                address = str(answer[-1][0])
+                if not ipaddress.ip_address(address).is_loopback:
+                    return address
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("198.51.100.1", 9))  # sends nothing: it only chooses a source address
         return str(probe.getsockname()[0])
@@ -298,6 +307,15 @@ def membership() -> dict[str, Any]:
         return {}
     public = ("cluster", "cluster_id", "node_id", "name", "roles", "mesh_address", "api_port")
     return {key: node[key] for key in public if key in node}
+
+
+def serves() -> bool:
+    """Whether a manager runs here and lets root ask it."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(5)
+        channel.connect(str(SOCKET))
+        return True
+    return False
 
 
 def cgroup_version() -> str:
@@ -337,7 +355,7 @@ def wireguard_driver() -> str:
                 code = 0 if _create_wireguard() == 0 else 2
         finally:
             os._exit(code)
-    _, status = os.waitpid(child, 0)
+    status = os.waitpid(child, 0)[1]
     known = {0: True, 2: False}.get(os.waitstatus_to_exitcode(status))
     if known is None:
         known = Path("/sys/module/wireguard").exists() or module_available("wireguard")
@@ -365,7 +383,7 @@ def netlink(family: int, kind: int, flags: int, payload: bytes) -> int:
             answer = channel.recv(65536)
     except OSError as error:
         return error.errno or 1
-    _, answered = struct.unpack_from("=IH", answer)
+    answered = struct.unpack_from("=IH", answer)[1]
     return -struct.unpack_from("=i", answer, 16)[0] if answered == NLMSG_ERROR else 0
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ description:
     An option that is given replaces what was there, so an empty list or mapping clears it.
   - The cluster computes what would change, so check mode and diff say what really happens.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   name:
     description: Name of the service, a DNS label.

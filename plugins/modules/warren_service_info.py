@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ version_added: 0.1.0
 description:
   - Reads one service or all of them, with their tasks.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   name:
     description: Name of the service. Without it, all services.

@@ -8,14 +8,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_venv
 short_description: Install the agent into a virtual environment of its own
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Each set of packages gets a new environment beside O(path), which is a link to the current one.
     A run that is interrupted, or fails, leaves the current one as it was.
   - With O(wheels), everything comes from that directory, and nothing else is asked.
   - Environments other than the current and the one before are removed.
 author:
-  - The Warren authors
+  - The Warren authors (@warren)
 options:
   path:
     description: The link to the current environment.
@@ -58,7 +58,9 @@ import sys
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.warren.core.plugins.module_utils import bundle_files
 
+LOCK = Path("/run/lock/warren-install")
 COMPLETE = ".complete"
 
 
@@ -81,9 +83,10 @@ def main() -> None:
     current = (environment / COMPLETE).exists() and link.resolve() == environment
     try:
         if not current and not module.check_mode:
-            if not (environment / COMPLETE).exists():
-                make(environment, wheels, package)
-            switch(link, environment)
+            with bundle_files.locked(LOCK):
+                if not (environment / COMPLETE).exists():
+                    make(environment, wheels, package)
+                switch(link, environment)
     except InstallError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=not current, environment=str(environment))
@@ -122,7 +125,7 @@ def switch(link: Path, environment: Path) -> None:
     beside = link.with_name(f".{link.name}.new")
     beside.unlink(missing_ok=True)
     beside.symlink_to(environment.name)
-    os.replace(beside, link)
+    beside.replace(link)
     for other in link.parent.glob(f"{link.name}-*"):
         if other not in (environment, before):  # daemons may still run from the one before
             shutil.rmtree(other, ignore_errors=True)

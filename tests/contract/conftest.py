@@ -16,7 +16,7 @@ from tests.contract.private_containerd import PrivateContainerd
 CLUSTER = "contract"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def private_network() -> Iterator[None]:
     """The test run's own network namespace, for everything that follows."""
     namespaces.require("ip")
@@ -24,7 +24,7 @@ def private_network() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def containerd(
     private_network: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PrivateContainerd]:
@@ -56,8 +56,9 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
     fake = FakeRuntime(images=[images.BUSYBOX])
     fake.local_images.add(images.BUSYBOX)
     fake.programs = {
-        orders.STUBBORN: Program(ignores_stop_signal=True),
-        orders.TAKES_USR1: Program(stop_exit_code=7),
+        orders.SLEEPS: Program(output=("ready",)),
+        orders.STUBBORN: Program(output=("ready",), ignores_stop_signal=True),
+        orders.TAKES_USR1: Program(output=("ready",), stop_exit_code=7),
         orders.FAILS: Program(exit_code=3),
         orders.SPEAKS: Program(exit_code=0, output=("one", "two")),
     }

@@ -53,14 +53,38 @@ def host(name: str) -> Iterator[str]:
         subprocess.run(["ip", "netns", "del", full], check=True)
 
 
+@contextmanager
+def entered(name: str) -> Iterator[None]:
+    """Within, this thread is in the named namespace: sockets that it opens stay there."""
+    outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    inside = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        _check(_libc.setns(inside, _CLONE_NEWNET))
+        yield
+    finally:
+        _check(_libc.setns(outside, _CLONE_NEWNET))
+        os.close(inside)
+        os.close(outside)
+
+
 def run(command: str, *, netns: str = "", text: str = "") -> str:
     """Run a command line, in `netns` if one is named, and answer what it printed."""
-    prefix = ["ip", "netns", "exec", netns] if netns else []
+    printed, code = attempt(command, netns=netns, text=text)
+    assert code == 0, f"{command}: {printed}"
+    return printed
+
+
+def attempt(command: str, *, netns: str = "", text: str = "") -> tuple[str, int]:
+    """Run a command line that may fail: all that it printed, and its exit code."""
     finished = subprocess.run(
-        [*prefix, *command.split()], input=text, capture_output=True, text=True, check=False
+        [*(("ip", "netns", "exec", netns) if netns else ()), *command.split()],
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
-    assert finished.returncode == 0, f"{command}: {finished.stderr}"
-    return finished.stdout
+    return finished.stdout, finished.returncode
 
 
 def processes_with(argument: str) -> list[int]:

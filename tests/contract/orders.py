@@ -12,9 +12,10 @@ from tests.contract.images import BUSYBOX
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-SLEEPS = ("sh", "-c", "trap 'exit 143' TERM; sleep 3600 & wait")
-STUBBORN = ("sh", "-c", "trap '' TERM; while :; do sleep 3600; done")
-TAKES_USR1 = ("sh", "-c", "trap 'exit 7' USR1; sleep 3600 & wait")
+# Those that wait for a signal say when they are ready for it.
+SLEEPS = ("sh", "-c", "trap 'exit 143' TERM; echo ready; sleep 3600 & wait")
+STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 3600; done")
+TAKES_USR1 = ("sh", "-c", "trap 'exit 7' USR1; echo ready; sleep 3600 & wait")
 FAILS = ("sh", "-c", "exit 3")
 SPEAKS = ("sh", "-c", "echo one; echo two; exit 0")
 

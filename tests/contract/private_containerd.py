@@ -128,8 +128,8 @@ def _import_images(ours: PrivateContainerd) -> None:
 def _end_the_rest(ours: PrivateContainerd) -> None:
     """Shims outlive containerd by design, and so do containers that a failed test left."""
     for directory in Path("/sys/fs/cgroup").glob(f"*{ours.cgroup_parent}/**/cgroup.procs"):
-        for pid in directory.read_text().split():
-            _kill(int(pid))
+        for line in directory.read_text().split():
+            _kill(int(line))
     for pid in namespaces.processes_with(str(ours.socket)):
         _kill(pid)
     for parent in Path("/sys/fs/cgroup").glob(f"*{ours.cgroup_parent}"):

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from warren.drivers.ports import ExecOutput, Instance, InstanceState, Runtime
+from warren.drivers.ports import ExecOutput, Instance, InstanceState, Runtime, StartOrder
 from warren.model.errors import DeadlineExceeded, DriverError, ImageUnavailable
 from warren.model.services import PullPolicy
 
@@ -23,6 +23,20 @@ async def wait_exited(runtime: Runtime, task_id: str) -> Instance:
                 if (instance.task_id, instance.state) == (task_id, InstanceState.EXITED):
                     return instance
             await asyncio.sleep(0.01)
+
+
+async def start_ready(runtime: Runtime, order: StartOrder) -> Instance:
+    """Start it, and wait until its process says that it is ready for signals."""
+    started = await runtime.start(order)
+    async with asyncio.timeout(10):
+        while "ready" not in written(order.log_path):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return started
+
+
+def written(log: Path) -> str:
+    """The log so far."""
+    return log.read_text() if log.exists() else ""
 
 
 async def test_says_its_name_and_version(runtime: Runtime) -> None:
@@ -106,7 +120,7 @@ async def test_output_goes_to_the_log_in_cri_format_and_stays(
 
 
 async def test_a_stopped_task_stays_until_it_is_removed(runtime: Runtime, log_dir: Path) -> None:
-    started = await runtime.start(an_order(log_dir))
+    started = await start_ready(runtime, an_order(log_dir))
 
     await runtime.stop(started, signal="", grace=_SOON)
 
@@ -115,7 +129,7 @@ async def test_a_stopped_task_stays_until_it_is_removed(runtime: Runtime, log_di
 
 
 async def test_stopping_again_changes_nothing(runtime: Runtime, log_dir: Path) -> None:
-    started = await runtime.start(an_order(log_dir))
+    started = await start_ready(runtime, an_order(log_dir))
     await runtime.stop(started, signal="", grace=_SOON)
     before = await runtime.instances()
 
@@ -127,7 +141,7 @@ async def test_stopping_again_changes_nothing(runtime: Runtime, log_dir: Path) -
 async def test_stops_with_the_signal_that_the_service_asks_for(
     runtime: Runtime, log_dir: Path
 ) -> None:
-    started = await runtime.start(an_order(log_dir, command=TAKES_USR1))
+    started = await start_ready(runtime, an_order(log_dir, command=TAKES_USR1))
 
     await runtime.stop(started, signal="SIGUSR1", grace=_SOON)
 
@@ -139,7 +153,7 @@ async def test_stops_with_the_signal_that_the_service_asks_for(
 async def test_kills_what_does_not_stop_within_its_grace(
     runtime: Runtime, log_dir: Path, signal: str
 ) -> None:
-    started = await runtime.start(an_order(log_dir, command=STUBBORN))
+    started = await start_ready(runtime, an_order(log_dir, command=STUBBORN))
 
     await runtime.stop(started, signal=signal, grace=timedelta(milliseconds=200))
 
@@ -148,7 +162,7 @@ async def test_kills_what_does_not_stop_within_its_grace(
 
 
 async def test_no_grace_means_killed_at_once(runtime: Runtime, log_dir: Path) -> None:
-    started = await runtime.start(an_order(log_dir))
+    started = await start_ready(runtime, an_order(log_dir))
 
     await runtime.stop(started, signal="", grace=timedelta())
 

@@ -105,7 +105,7 @@ def stop(options: argparse.Namespace) -> int:
 
 
 def kill(options: argparse.Namespace) -> int:
-    return _on_host(options, lambda _, each: host.kill(each))
+    return _on_host(options, host.kill)
 
 
 def open_shell(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
-from tests.fleet import base, cgroups, commands, mounts, ssh
+from tests.fleet import base, cgroups, commands, mounts, network, ssh
 from tests.fleet.errors import FleetError
 from tests.fleet.fleets import Fleet, Host
 
@@ -68,6 +68,7 @@ def boot(fleet: Fleet, host: Host) -> None:
     """Start a host that is down. Returns at once; `wait_ready` waits for it."""
     if not host.root.is_dir():
         raise FleetError(f"{host.name}: it has no root directory; `up` makes one")
+    network.unplug(fleet, host)  # a cable that a crash left behind
     cgroups.start(host.cgroup, _nspawn(fleet, host), host.console)
 
 
@@ -120,8 +121,9 @@ def stop(host: Host) -> None:
     cgroups.remove(host.cgroup)
 
 
-def kill(host: Host) -> None:
+def kill(fleet: Fleet, host: Host) -> None:
     """Cut the host's power: everything in it dies at once, nothing is told."""
+    network.unplug(fleet, host)
     cgroups.kill(host.cgroup)
 
 

@@ -7,10 +7,11 @@ What a host installs must therefore come with Warren, which is the point.
 
 import ipaddress
 import json
+import re
 
 from tests.fleet import commands
 from tests.fleet.errors import FleetError
-from tests.fleet.fleets import Fleet
+from tests.fleet.fleets import Fleet, Host
 
 # Ports of this machine that hosts may open: the registry, and what a test serves to its hosts.
 SERVED_PORTS = "5000-5999"
@@ -65,11 +66,28 @@ table {table} {{
 
 
 def remove(name: str, bridge: str) -> None:
-    """Remove bridge and wall, as far as they are there."""
+    """Remove cables, bridge and wall, as far as they are there."""
+    _delete_cables(re.escape(f"vb-{name}-") + "[a-z0-9]+")
     if exists(bridge):
         commands.run(["ip", "link", "delete", bridge])
     if commands.succeeds(["nft", "list", "table", "inet", _table(name)]):
         commands.run(["nft", "delete", "table", "inet", _table(name)])
+
+
+def unplug(fleet: Fleet, host: Host) -> None:
+    """Take the host's cable away: what its kernel would still send does not get out.
+
+    Connections of a killed host linger in the kernel, hold on to its end of the cable for minutes,
+    and would say goodbye to their peers, which no host does that has lost its power.
+    """
+    _delete_cables(re.escape(f"vb-{host.machine}"))
+
+
+def _delete_cables(pattern: str) -> None:
+    """Delete this machine's ends whose name, or full name where it was too long, matches."""
+    for link in json.loads(commands.run(["ip", "-json", "link", "show"])):
+        if any(re.fullmatch(pattern, name) for name in (link["ifname"], *link.get("altnames", ()))):
+            commands.run(["ip", "link", "delete", link["ifname"]])
 
 
 def exists(interface: str) -> bool:

@@ -144,6 +144,24 @@ def test_what_a_host_wrote_survives_its_power(first: Fleet, verb: str) -> None:
     assert on(first, "m1", "cat /root/mark") == verb
 
 
+def test_a_host_that_was_talking_when_it_was_killed_boots_again(first: Fleet) -> None:
+    """What it could not say any more lingers in the kernel, and held on to its cable."""
+    unheard = (
+        "import socket, subprocess, time; s = socket.socket(); s.connect(('{peer}', 22));"
+        "subprocess.run(['ip', 'route', 'add', 'blackhole', '{peer}/32']);"
+        "s.sendall(b'x' * 1000); time.sleep(60)"
+    ).format(peer=first.host("m2").address)
+    on(first, "m1", f'systemd-run --quiet python3 -c "{unheard}"')
+    deadline = time.monotonic() + 10
+    while not on(first, "m1", "ip route show type blackhole") and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    fleet_command("kill", "--name", FIRST, "m1")
+    fleet_command("start", "--name", FIRST, "m1")
+
+    assert ssh.answers(first.host("m1"))
+
+
 def test_a_host_can_reboot_itself(first: Fleet) -> None:
     before = on(first, "m2", "cat /proc/sys/kernel/random/boot_id")
 

@@ -95,6 +95,10 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
             self._set(task, since=_now(), **values)
             self._changed.notify_all()
 
+    def reason(self, name: str) -> str:
+        """Why the service has not converged, as the API says it."""
+        return views.service_view(self.state, name, _now()).status.reason
+
     # ------------------------------------------------------------ services
 
     def ApplyService(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of RPCs

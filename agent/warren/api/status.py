@@ -71,6 +71,12 @@ def error_from_status(
     return errors.InvalidInput(message.removeprefix(f"{path}: ") if path else message, path=path)
 
 
+def is_from_manager(error: grpc.RpcError) -> bool:
+    """A manager answered with this error; otherwise gRPC made it up, and nobody answered."""
+    assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
+    return ERROR_KEY in _texts(error.trailing_metadata())
+
+
 def leader_from(metadata: Iterable[object] | None) -> str:
     """API address of the leader that a follower named, or empty text."""
     return _texts(metadata).get(LEADER_KEY, "")

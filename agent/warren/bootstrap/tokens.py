@@ -74,7 +74,7 @@ def _malformed(text: str) -> str:
         return "is not a join token: one begins with warren-1-"
     if not text.startswith("warren-1-"):
         return "is of a kind that this version of Warren does not know"
-    return "is mistyped or cut off: one has 119 characters"
+    return "is mistyped or cut off: one has 121 characters"
 
 
 def _check(body: str) -> str:

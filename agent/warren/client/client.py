@@ -30,6 +30,7 @@ _PAUSE = 0.2
 _OPTIONS = (
     ("grpc.ssl_target_name_override", diagnosis.SERVER_NAME),
     ("grpc.enable_http_proxy", 0),
+    ("grpc.min_reconnect_backoff_ms", 2000),  # also the time that a handshake has
     ("grpc.max_receive_message_length", 64 * 2**20),
 )
 
@@ -286,7 +287,7 @@ class Client:
                     raise failure from None
                 self._note(refusals, error, failure)
                 if deadline is not None and time.monotonic() + _PAUSE > deadline:
-                    raise failure from None
+                    raise _unavailable(refusals, failure) from None
 
     def _connected(self, refusals: dict[str, str], deadline: float | None) -> grpc.Channel:
         """The channel in use, or one to the first endpoint that listens and was not refused."""
@@ -297,7 +298,7 @@ class Client:
         self._endpoint, silent = diagnosis.first_listening(candidates, timeout)
         refusals.update(silent)
         if not self._endpoint:
-            raise Unavailable("; ".join(f"{e}: {refusals[e]}" for e in self.connection.endpoints))
+            raise _unavailable(refusals)
         self._channel = self._open(self._endpoint)
         return self._channel
 
@@ -326,6 +327,7 @@ class Client:
         self._leave()
 
     def _leave(self) -> None:
+        """Close the connection, and have the other endpoints tried before this one."""
         self.close()
         self._endpoints.remove(self._endpoint)
         self._endpoints.append(self._endpoint)
@@ -333,14 +335,22 @@ class Client:
     def _failure(self, error: grpc.RpcError) -> WarrenError:
         """The error to raise. A manager that kept silent is not asked first again."""
         failure = status.error_from_rpc(error)
-        if isinstance(failure, DeadlineExceeded) and not _from_manager(error):
-            endpoint = self._endpoint
-            if len(self._endpoints) > 1 and self._channel is not None:
-                self._leave()
-            return DeadlineExceeded(
-                f"{endpoint} did not answer in time; whether it took effect is unknown"
-            )
+        if not isinstance(failure, DeadlineExceeded) or _from_manager(error):
+            return failure
+        endpoint = self._endpoint
+        self._leave()
+        if reason := diagnosis.explain(endpoint, self.connection):
+            return Unavailable(f"{endpoint}: {reason}")
+        return DeadlineExceeded(
+            f"{endpoint} did not answer in time; whether it took effect is unknown"
+        )
+
+
+def _unavailable(refusals: dict[str, str], failure: WarrenError | None = None) -> WarrenError:
+    """What stands against each manager that was tried; `failure` if that is not known."""
+    if failure is not None and not refusals:
         return failure
+    return Unavailable("; ".join(f"{endpoint}: {why}" for endpoint, why in refusals.items()))
 
 
 def _left(deadline: float | None) -> float | None:

@@ -13,19 +13,16 @@ import ssl
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from warren.client.connection import Connection, Credentials
 
 STAGGER = 0.25
 """Seconds that an endpoint has to answer before the next is tried beside it."""
+PATIENCE = 2.0
+"""Seconds that an endpoint has to accept a connection, or to shake hands."""
 SERVER_NAME = "manager.warren"
 """The name that every manager's certificate carries."""
-
-_PEER_ALERTS = {
-    "UNKNOWN_CA": "it does not know the CA of our certificate ({source}): another cluster?",
-    "CERTIFICATE_EXPIRED": "our certificate ({source}) has expired",
-    "CERTIFICATE_REQUIRED": "it wants a client certificate",
-}
 
 
 def first_listening(endpoints: Sequence[str], timeout: float) -> tuple[str, dict[str, str]]:
@@ -49,7 +46,7 @@ def first_listening(endpoints: Sequence[str], timeout: float) -> tuple[str, dict
 
 def explain(endpoint: str, connection: Connection) -> str:
     """Why `endpoint` failed; empty text when nothing is found wrong with it now."""
-    found, refusals = first_listening([endpoint], 3.0)
+    found, refusals = first_listening([endpoint], PATIENCE)
     if not found:
         return refusals[endpoint]
     if connection.credentials is None:
@@ -82,9 +79,11 @@ def _race(
     deadline: float,
 ) -> str:
     exhausted = False
-    while not (exhausted and not selector.get_map()):
+    while True:
         target = None if exhausted else next(targets, None)
         exhausted = target is None
+        if exhausted and not selector.get_map():
+            return ""
         if target is not None:
             endpoint, family, address = target
             code = _start(selector, endpoint, family, address)
@@ -102,7 +101,6 @@ def _race(
             refusals[key.data] = _os_reason(code)
             selector.unregister(key.fileobj)
             key.fileobj.close()
-    return ""
 
 
 def _start(selector: selectors.BaseSelector, endpoint: str, family: int, address: object) -> int:
@@ -132,22 +130,39 @@ def _explain_tls(endpoint: str, credentials: Credentials, source: str) -> str:
         return f"the certificate, key or CA of {source} cannot be used: not a PEM, or no pair"
     try:
         with (
-            socket.create_connection((host.strip("[]"), int(port)), timeout=3.0) as plain,
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE) as plain,
             context.wrap_socket(plain, server_hostname=SERVER_NAME) as secured,
         ):
-            secured.recv(1)  # in TLS 1.3 the server judges our certificate after the handshake
+            # In TLS 1.3 the server judges our certificate after the handshake; gRPC just closes.
+            if not secured.recv(1):
+                return _certificate_reason(credentials, source)
     except ssl.SSLCertVerificationError as error:
         return _verification_reason(error, source)
     except ssl.SSLError as error:
-        for alert, text in _PEER_ALERTS.items():
-            if alert in (error.reason or ""):
-                return text.format(source=source)
+        if "ALERT" in (error.reason or ""):
+            return _certificate_reason(credentials, source)
         return f"TLS failed ({error.reason or error})"
     except TimeoutError:
         return "timed out in the TLS handshake"
     except OSError as error:
         return f"the connection broke in the TLS handshake ({error.strerror})"
     return ""
+
+
+def _certificate_reason(credentials: Credentials, source: str) -> str:
+    """What is wrong with our own certificate, by what can be seen of it here."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    ours = x509.load_pem_x509_certificate(credentials.client_cert.encode())
+    authority = x509.load_pem_x509_certificate(credentials.ca_cert.encode())
+    if datetime.now(UTC) > ours.not_valid_after_utc:
+        return f"our certificate ({source}) has expired"
+    try:
+        ours.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return f"our certificate ({source}) is not signed by its CA: of another cluster?"
+    return f"it closes the connection: our certificate ({source}) may be of another cluster"
 
 
 def _verification_reason(error: ssl.SSLCertVerificationError, source: str) -> str:

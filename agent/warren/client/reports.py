@@ -97,7 +97,7 @@ def cluster(view: ClusterView) -> dict[str, Any]:
             {
                 "name": each.node.spec.name,
                 "id": each.node.id,
-                "address": each.node.description.address,
+                "address": _address(each),
                 "mesh_address": each.node.mesh.address,
                 "state": each.node.status.state.value,
                 "leader": each.leader,

@@ -50,6 +50,7 @@ def wait_service(
     """
     wait = _Wait(timeout, stable_for, version=version, changed=changed)
     while True:
+        trouble = ""
         try:
             for view in client.watch_service(name, timeout=wait.until_next_look()):
                 if on_progress:
@@ -66,9 +67,9 @@ def wait_service(
                 assert wait.view is not None
                 return wait.view
         except Unavailable as error:
-            wait.check_time(name, error.message)
+            trouble = error.message
             time.sleep(_PAUSE)
-        wait.check_time(name)
+        wait.check_time(name, trouble)
 
 
 def wait_service_gone(
@@ -165,11 +166,11 @@ class _Wait:
             ends.append(self.converged_at + self._stable_for)
         return max(0.05, min(ends) - time.monotonic())
 
-    def check_time(self, name: str, trouble: str = "") -> None:
+    def check_time(self, name: str, trouble: str) -> None:
         """ServiceWaitFailed when the time is up."""
         if time.monotonic() < self._deadline:
             return
-        reason = self.view.status.reason if self.view and not trouble else trouble
+        reason = trouble or (self.view.status.reason if self.view else "")
         after = format_duration(self._timeout)
         reason = reason or "no manager answered"
         raise ServiceWaitFailed(f"{name}: not running after {after}: {reason}", self.view)

@@ -8,6 +8,7 @@ leaving (DRAIN, or no longer a worker); a wanted task that is not fresh is *old*
     nothing fresh, old is outdated     -> replace: one slot at a time, in order, while all is steady
     fresh is steady                    -> stop the old
     fresh is not steady                -> wait; this halts the rollout, and the old goes on
+    old is outdated and fails          -> stop, at once: a fix must not wait for what is broken
     current revision FAILED for good   -> nothing until there is a new revision
     slot > replicas, service removing  -> stop
 
@@ -54,26 +55,31 @@ def decide_service(
     slots, surplus = _slots(state, service, tasks)
     commands = [command for task in surplus for command in _stop(task, now)]
     outdated: list[_Slot] = []
-    all_steady = True
+    halted = unplaced = False
     for slot in slots:
+        if slot.old is not None and slot.old.revision == service.revision:
+            halted |= _is_useless(slot.old)  # on a leaving node, but no less a bad sign
         if slot.completed or slot.is_steady(now):
             commands += _stop_all(slot.old, now)
         elif slot.fresh is not None or slot.failed:
-            all_steady = False
+            if _waits_for_room(state, slot):
+                unplaced = True
+            else:
+                halted = True
             if _must_stop_first(state, service, slot):
                 commands += _stop_all(slot.old, now)
         elif slot.old is None or _is_leaving(state, slot.old):
-            all_steady = False
+            unplaced = True
             commands.append(_create(state, service, slot.number, now, new_id))
         else:
             outdated.append(slot)
-    if outdated and all_steady:
+    if outdated and not halted and not (unplaced and _has_room(state, service)):
         if _must_stop_first(state, service, outdated[0]):
             commands += _stop_all(outdated[0].old, now)
         commands.append(_create(state, service, outdated[0].number, now, new_id))
-    unsteady = [slot for slot in slots if not slot.is_steady(now) and (slot.old or outdated)]
-    wake_at = earliest(slot.trusted_at for slot in unsteady)
-    return Decision(commands=tuple(commands), wake_at=wake_at)
+    moving = outdated or any(slot.old for slot in slots)
+    waits = [slot.trusted_at for slot in slots if moving and not slot.is_steady(now)]
+    return Decision(commands=tuple(commands), wake_at=earliest(waits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +102,11 @@ class _Slot:
 
     def is_steady(self, now: datetime) -> bool:
         """The fresh task runs and can be trusted with the slot."""
-        if self.fresh is None or self.trusted_at is None:
+        if self.fresh is None or self.fresh.status.state is not TaskState.RUNNING:
             return False
-        return self.fresh.status.failures == 0 or self.trusted_at <= now
+        if self.fresh.status.failures == 0:
+            return True
+        return self.trusted_at is not None and self.trusted_at <= now
 
 
 def _slots(
@@ -136,13 +144,14 @@ def _slot(
                 final.add(task.status.state)
         elif current and not _is_leaving(state, task):
             fresh.append(task)
-        elif not current and task.status.state is TaskState.PENDING:
-            surplus.append(task)  # never had a node: nothing is lost by starting over
+        elif not current and _is_useless(task):
+            surplus.append(task)
         else:
             old.append(task)
     for several in (fresh, old):
-        several.sort(key=lambda task: _worth(state, task))
-        surplus += several[1:]
+        if len(several) > 1:
+            several.sort(key=lambda task: _worth(state, task))
+            surplus += several[1:]
     slot = _Slot(
         number=number,
         fresh=fresh[0] if fresh else None,
@@ -165,6 +174,13 @@ def _is_final_word(task: Task) -> bool:
     return ended and task.desired is DesiredState.RUNNING
 
 
+def _is_useless(task: Task) -> bool:
+    """It does not run, and not because it is just being started: nothing is lost with it."""
+    if task.status.state is TaskState.PENDING:
+        return True
+    return task.status.failures > 0 and task.status.state is not TaskState.RUNNING
+
+
 def _is_leaving(state: ClusterState, task: Task) -> bool:
     """Its node shall run no tasks any more."""
     node: Node | None = state.nodes.get(task.node_id)
@@ -172,6 +188,25 @@ def _is_leaving(state: ClusterState, task: Task) -> bool:
         return False
     drained = node.spec.availability is Availability.DRAIN
     return drained or NodeRole.WORKER not in node.spec.roles
+
+
+def _waits_for_room(state: ClusterState, slot: _Slot) -> bool:
+    """The fresh task has no node yet, and is not there to replace an outdated one."""
+    if slot.fresh is None or slot.fresh.status.state is not TaskState.PENDING:
+        return False
+    return slot.old is None or _is_leaving(state, slot.old)
+
+
+def _has_room(state: ClusterState, service: Service) -> bool:
+    """A node could take one more task of the service, at the latest when all stops are done.
+
+    While it is so, pending tasks are about to be placed, and a rollout waits for them. Tasks that
+    no node can take say nothing about the revision, and waiting for them would mean that a service
+    which lost a node could not be updated.
+    """
+    needs = filters.filters_for(service.spec.name, template_of(service.spec), service.spec.ports)
+    wanted = (task for task in state.tasks.values() if task.wanted)
+    return any(filters.passes_all(needs, usage) for usage in filters.usage(state, wanted))
 
 
 def _must_stop_first(state: ClusterState, service: Service, slot: _Slot) -> bool:

@@ -6,7 +6,7 @@ writes on every look would never rest.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from warren.core import filters
@@ -25,11 +25,11 @@ def decide(state: ClusterState, now: datetime) -> Decision:
     if not pending:
         return Decision()
     nodes = filters.usage(state, state.tasks.values())
-    needs = _Needs(state)
+    needs = _Needs(state, nodes)
     commands: list[Command] = []
     unplaced: list[Task] = []
     for task in pending:
-        place = _place(task, needs.of(task), nodes)
+        place = _place(task, needs.of(task))
         if place is None:
             unplaced.append(task)
         else:
@@ -38,31 +38,52 @@ def decide(state: ClusterState, now: datetime) -> Decision:
     return Decision(commands=(*commands, *_explanations(unplaced, needs, nodes)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Need:
+    """What the tasks of one revision need of a node."""
+
+    every: tuple[filters.Filter, ...]
+    changing: tuple[filters.Filter, ...]
+    """Those that placing a task can change."""
+    suitable: tuple[filters.NodeUsage, ...]
+    """Nodes that pass the others."""
+
+
 class _Needs:
-    """Filters of each service and revision, made once per decision."""
+    """Needs of each service and revision, worked out once per decision."""
 
-    def __init__(self, state: ClusterState) -> None:
+    def __init__(self, state: ClusterState, nodes: Sequence[filters.NodeUsage]) -> None:
         self._state = state
-        self._known: dict[tuple[str, int], tuple[filters.Filter, ...]] = {}
+        self._nodes = nodes
+        self._known: dict[tuple[str, int], _Need] = {}
 
-    def of(self, task: Task) -> tuple[filters.Filter, ...]:
+    def of(self, task: Task) -> _Need:
         key = (task.service, task.revision)
         if key not in self._known:
-            ports = self._state.services[task.service].spec.ports
-            self._known[key] = filters.filters_for(task.service, task.template, ports)
+            self._known[key] = self._new(task)
         return self._known[key]
 
+    def _new(self, task: Task) -> _Need:
+        ports = self._state.services[task.service].spec.ports
+        static = filters.static_filters(task.template)
+        return _Need(
+            every=filters.filters_for(task.service, task.template, ports),
+            changing=(
+                *filters.exclusive_filters(task.service, task.template, ports),
+                *filters.resource_filters(task.template),
+            ),
+            suitable=tuple(n for n in self._nodes if filters.passes_all(static, n)),
+        )
 
-def _place(
-    task: Task, needs: Sequence[filters.Filter], nodes: Sequence[filters.NodeUsage]
-) -> filters.NodeUsage | None:
+
+def _place(task: Task, need: _Need) -> filters.NodeUsage | None:
     """The best of the nodes that can take the task.
 
     Tasks of the same revision are spread first. Were all tasks of the service counted alike, each
     slot of a rollout would find the node that the previous slot's old task had just left, and the
     new revision would end up on few nodes.
     """
-    able = (usage for usage in nodes if filters.passes_all(needs, usage))
+    able = (usage for usage in need.suitable if filters.passes_all(need.changing, usage))
     return min(
         able,
         key=lambda usage: (
@@ -84,7 +105,7 @@ def _explanations(
     for task in unplaced:
         key = (task.service, task.revision)
         if key not in reasons:
-            reasons[key] = filters.explain(needs.of(task), nodes)
+            reasons[key] = filters.explain(needs.of(task).every, nodes)
         if reasons[key] != task.status.message:
             status = replace(task.status, message=reasons[key])
             commands.append(SetTaskStatus(task_id=task.id, status=status))

@@ -41,7 +41,13 @@ def changes(before: S | None, after: S) -> tuple[Change, ...]:
     return tuple(
         Change(path=manifest.format_path(path), before=_text(one), after=_text(other))
         for path, one, other in found
+        if not _is_nothing_in_an_element(path, one, other)
     )
+
+
+def _is_nothing_in_an_element(path: tuple[str | int, ...], one: Any, other: Any) -> bool:
+    """An element of a list came or went, and had nothing in this field: not worth a line."""
+    return any(isinstance(step, int) for step in path) and not one and not other
 
 
 def _differences(
@@ -83,7 +89,7 @@ def _entry(side: Any, key: str | int) -> Any:
 def _text(value: Any) -> str:
     """A leaf as a manifest would have it on one line."""
     match value:
-        case None:
+        case None | []:
             return ""
         case bool():
             return "true" if value else "false"

@@ -120,11 +120,8 @@ def _progress(service: Service, live: Iterable[Task], desired: int) -> str:
     wanted = [task for task in live if task.wanted]
     running = [task for task in wanted if task.status.state is TaskState.RUNNING]
     current = [task for task in running if task.revision == service.revision]
-    if any(task.revision != service.revision for task in wanted):
-        verb = "is" if len(current) == 1 else "are"
-        return f"{len(current)} of {_count(desired, 'task')} {verb} up to date"
-    verb = "runs" if len(current) == 1 else "run"
-    return f"{len(current)} of {_count(desired, 'task')} {verb}"
+    outdated = any(task.revision != service.revision for task in wanted)
+    return f"{len(current)} of {desired} tasks {'are up to date' if outdated else 'run'}"
 
 
 def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) -> str:

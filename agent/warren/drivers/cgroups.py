@@ -4,7 +4,8 @@ CRI has no pids limit, and CPU shares of a container count only among its siblin
 gets a parent cgroup with `pids.max` and its weight, and the runtime makes the containers in it.
 Which hierarchy the host has is looked up, never assumed: v1 with one directory per controller
 (also under "hybrid"), or v2. A `cgroup_parent` that ends in `.slice` means that the runtime leaves
-cgroups to systemd; then only v2 can limit pids, through `unified`.
+cgroups to systemd (SystemdCgroup): then all tasks share that slice, weights count within it, and
+pids are limited through `unified`, which v2 alone has.
 
 Called by `containerd.py`. All calls are a few small writes below /sys and cannot block.
 """
@@ -47,8 +48,7 @@ class TaskCgroups:
     def name(self, task_id: str) -> str:
         """What the runtime is told as `cgroup_parent`."""
         if self.parent.endswith(".slice"):
-            stem = self.parent.rpartition("/")[2].removesuffix(".slice")
-            return f"{stem}-{task_id.replace('-', '_')}.slice"
+            return self.parent  # one for all: systemd would keep each task's slice for ever
         return f"{self.parent.rstrip('/')}/{task_id}"
 
     def unified(self, resources: Resources) -> dict[str, str]:

@@ -30,7 +30,7 @@ from warren.drivers import (
 )
 from warren.drivers import cri_pb2 as cri
 from warren.drivers.ports import ExecOutput, Instance, InstanceState, StartOrder
-from warren.model.errors import DriverError, ImageUnavailable, RuntimeUnavailable
+from warren.model.errors import DriverError, ImageUnavailable, RuntimeUnavailable, WarrenError
 from warren.model.services import PullPolicy, RegistryAuth
 
 _CALL = 10.0
@@ -43,6 +43,8 @@ _CONCURRENT_CHANGES = 8
 _NAME_TRIES = 3
 _NETWORK_TRIES = 50
 _NETWORK_PAUSE = 0.1
+_STARTING_TRIES = 50
+_STARTING_PAUSE = 0.2
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 16 * 2**20),  # the runtime's own limit; lists grow
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -67,6 +69,7 @@ class Containerd:
         self._seccomp = Path("/proc/sys/kernel/seccomp").exists()
         self._channel: grpc.aio.Channel | None = None
         self._starting: set[tuple[str, int]] = set()
+        self._unfinished: set[asyncio.Task[Instance]] = set()
         self._reader = cri_instances.Reader(self._runtime, cluster_id)
         self._changes = asyncio.Semaphore(_CONCURRENT_CHANGES)
 
@@ -110,7 +113,7 @@ class Containerd:
         self._starting.add(key)
         try:
             async with self._changes:
-                return await self._start(order)
+                return await self._start_whole(order)
         finally:
             self._starting.discard(key)
 
@@ -153,10 +156,34 @@ class Containerd:
                 raise
         return ExecOutput(stdout=answer.stdout, stderr=answer.stderr, exit_code=answer.exit_code)
 
+    async def reopen_log(self, instance: Instance) -> None:
+        request = cri.ReopenContainerLogRequest(container_id=instance.container_id)
+        with cri_errors.translated(f"reopen the log of {instance.task_id}"):
+            await self._runtime().ReopenContainerLog(request, timeout=_CALL)
+
     async def close(self) -> None:
+        if self._unfinished:
+            await asyncio.wait(self._unfinished)
         if self._channel is not None:
             await self._channel.close(grace=None)
             self._channel = None
+
+    async def _start_whole(self, order: StartOrder) -> Instance:
+        """Start to the end, also when cancelled: then take away what was started.
+
+        A call that is dropped in the middle leaves the runtime busy with its remains for seconds,
+        in which they can neither be used nor removed.
+        """
+        start = asyncio.create_task(self._start(order))
+        self._unfinished.add(start)
+        start.add_done_callback(self._unfinished.discard)
+        try:
+            return await asyncio.shield(start)
+        except asyncio.CancelledError:
+            await asyncio.wait([start])
+            if start.exception() is None:  # else it has cleaned up
+                await self._clean_up(order)
+            raise
 
     async def _start(self, order: StartOrder) -> Instance:
         task = order.task
@@ -174,8 +201,8 @@ class Containerd:
                 if isinstance(sandbox, Instance):
                     return sandbox
                 return await self._run_container(order, host, *sandbox)
-        except BaseException:
-            await asyncio.shield(self._clean_up(order))
+        except (WarrenError, grpc.aio.AioRpcError):
+            await self._clean_up(order)
             raise
 
     async def _run_sandbox(
@@ -252,13 +279,25 @@ class Containerd:
         if sandbox_id:
             stop = cri.StopPodSandboxRequest(pod_sandbox_id=sandbox_id)
             await _absent_is_fine(runtime.StopPodSandbox(stop, timeout=_CHANGE))
-            remove = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id)
-            await _absent_is_fine(runtime.RemovePodSandbox(remove, timeout=_CHANGE))
+            await self._remove_sandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id))
         if container_id:
             # Gone with its sandbox, unless the sandbox was lost before it.
             request = cri.RemoveContainerRequest(container_id=container_id)
             await _absent_is_fine(runtime.RemoveContainer(request, timeout=_CHANGE))
         self._reader.forget(sandbox_id, container_id)
+
+    async def _remove_sandbox(self, request: cri.RemovePodSandboxRequest) -> None:
+        """Wait for the runtime while it gives up a start that its caller dropped."""
+        for _ in range(_STARTING_TRIES):
+            try:
+                return await _absent_is_fine(
+                    self._runtime().RemovePodSandbox(request, timeout=_CHANGE)
+                )
+            except grpc.aio.AioRpcError as error:
+                if not cri_errors.is_still_starting(error):
+                    raise
+                await asyncio.sleep(_STARTING_PAUSE)
+        raise RuntimeUnavailable("the container runtime is still starting what is to be removed")
 
     async def _pid(self, instance: Instance) -> int:
         """Of the container's first process, 0 if it has none. Only the verbose answer tells."""

@@ -95,6 +95,11 @@ def is_not_running(error: grpc.aio.AioRpcError) -> bool:
     return is_not_found(error) or _NOT_RUNNING.search(error.details() or "") is not None
 
 
+def is_still_starting(error: grpc.aio.AioRpcError) -> bool:
+    """A start that its caller dropped is not given up yet."""
+    return "is in starting state" in (error.details() or "")
+
+
 def is_network_missing(error: grpc.aio.AioRpcError) -> bool:
     """The runtime has not yet seen the CNI configuration."""
     return "cni plugin not initialized" in (error.details() or "")

@@ -49,6 +49,7 @@ class RuntimeServiceStub:
     RemoveContainer: _grpc.UnaryUnaryMultiCallable[_cri_pb2.RemoveContainerRequest, _cri_pb2.RemoveContainerResponse]
     ListContainers: _grpc.UnaryUnaryMultiCallable[_cri_pb2.ListContainersRequest, _cri_pb2.ListContainersResponse]
     ContainerStatus: _grpc.UnaryUnaryMultiCallable[_cri_pb2.ContainerStatusRequest, _cri_pb2.ContainerStatusResponse]
+    ReopenContainerLog: _grpc.UnaryUnaryMultiCallable[_cri_pb2.ReopenContainerLogRequest, _cri_pb2.ReopenContainerLogResponse]
     ExecSync: _grpc.UnaryUnaryMultiCallable[_cri_pb2.ExecSyncRequest, _cri_pb2.ExecSyncResponse]
 
 @_typing.type_check_only
@@ -67,6 +68,7 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     RemoveContainer: _aio.UnaryUnaryMultiCallable[_cri_pb2.RemoveContainerRequest, _cri_pb2.RemoveContainerResponse]  # type: ignore[assignment]
     ListContainers: _aio.UnaryUnaryMultiCallable[_cri_pb2.ListContainersRequest, _cri_pb2.ListContainersResponse]  # type: ignore[assignment]
     ContainerStatus: _aio.UnaryUnaryMultiCallable[_cri_pb2.ContainerStatusRequest, _cri_pb2.ContainerStatusResponse]  # type: ignore[assignment]
+    ReopenContainerLog: _aio.UnaryUnaryMultiCallable[_cri_pb2.ReopenContainerLogRequest, _cri_pb2.ReopenContainerLogResponse]  # type: ignore[assignment]
     ExecSync: _aio.UnaryUnaryMultiCallable[_cri_pb2.ExecSyncRequest, _cri_pb2.ExecSyncResponse]  # type: ignore[assignment]
 
 class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -160,6 +162,13 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cri_pb2.ContainerStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cri_pb2.ContainerStatusResponse, _abc.Awaitable[_cri_pb2.ContainerStatusResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReopenContainerLog(
+        self,
+        request: _cri_pb2.ReopenContainerLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cri_pb2.ReopenContainerLogResponse, _abc.Awaitable[_cri_pb2.ReopenContainerLogResponse]]: ...
 
     @_abc_1.abstractmethod
     def ExecSync(

@@ -5,15 +5,13 @@ no longer wanted are found again, and nobody else's are touched.
 """
 
 import errno
+import os
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import rt_type
-
+from warren.drivers.pyroute2_parts import AsyncIPRoute, NetlinkError, rt_type
 from warren.model.errors import DriverError
 
 _OUR_ROUTES = 87
@@ -78,7 +76,9 @@ class Links:
                     raise DriverError(
                         'the kernel of this node has no WireGuard: set mesh_driver = "userspace"'
                     ) from error
-                raise DriverError(f"cannot make interface {name}: {error}") from error
+                raise DriverError(
+                    f"cannot make interface {name}: {os.strerror(error.code)}"
+                ) from error
 
     async def configure(self, config: InterfaceConfig) -> None:
         """MTU, state, address and routes."""
@@ -91,7 +91,9 @@ class Links:
                 await _configure_link(ipr, index, config.mtu)
                 await _configure_routes(ipr, index, config)
             except NetlinkError as error:
-                raise DriverError(f"cannot configure interface {config.name}: {error}") from error
+                raise DriverError(
+                    f"cannot configure {config.name}: {os.strerror(error.code)}"
+                ) from error
 
 
 async def _configure_link(ipr: AsyncIPRoute, index: int, mtu: int) -> None:

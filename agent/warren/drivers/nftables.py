@@ -2,8 +2,10 @@
 
 Implements `ports.Publisher`. A single interval map holds every endpoint of every port, keyed by
 `protocol . port . random`: balancing needs one rule, whatever the number of ports, and a change is
-one transaction that replaces the table. Connections that are open go on: address translation sees
-only the first packet of each.
+one transaction that replaces the elements of our sets. Rules and chains stay: were the table
+replaced, a packet between its old and its new hook would meet neither, and a client would be
+refused (about one in a thousand changes under load). Connections that are open go on: address
+translation sees only the first packet of each.
 
 A port without endpoints is refused at once. 127.0.0.1 is not published: the kernel does not
 translate loopback addresses unless `route_localnet` is on, which would let neighbours in.
@@ -14,7 +16,8 @@ reconciling conntrack comes with virtual addresses.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 
 from warren.model.assignments import Endpoint, PublishedPort
 from warren.model.errors import DriverError
@@ -27,7 +30,7 @@ _TIMEOUT = 30.0
 
 
 class Nftables:
-    """Writes the table when its text changed, or when somebody else removed it."""
+    """Writes what changed, and everything when somebody else removed it."""
 
     def __init__(self, command: Sequence[str] = ("nft",)) -> None:
         self._command = tuple(command)
@@ -42,24 +45,29 @@ class Nftables:
         mesh_interface: str,
         node_id: str,
     ) -> None:
-        text = ruleset(
-            ports, task_network=task_network, mesh_interface=mesh_interface, node_id=node_id
-        )
+        rules = table(task_network=task_network, mesh_interface=mesh_interface)
+        wanted = elements(ports, node_id=node_id)
         async with self._lock:
-            if text == self._applied and await self._is_present():
+            present = await self._is_present(rules)
+            if present and self._applied == wanted:
                 return
             self._applied = ""  # unknown, should this be interrupted
-            failure = await self._run("-f", "-", text=text)
+            failure = await self._run("-f", "-", text=wanted) if present else "absent"
+            if failure:
+                failure = await self._run("-f", "-", text=rules + wanted)
             if failure:
                 raise DriverError(f"nftables refused the published ports: {failure}")
-            self._applied = text
+            self._applied = wanted
 
     async def close(self) -> None:
         """Nothing is open; the rules stay."""
 
-    async def _is_present(self) -> bool:
-        """`nft flush ruleset`, or a restart of nftables.service, takes our table along."""
-        return not await self._run("list", "chain", "ip", "warren", "prerouting")
+    async def _is_present(self, rules: str) -> bool:
+        """Our table is there, made from these very rules, maybe by an earlier process.
+
+        `nft flush ruleset`, or a restart of nftables.service, takes it along.
+        """
+        return not await self._run("list", "chain", "ip", "warren", _layout(rules))
 
     async def _run(self, *arguments: str, text: str = "") -> str:
         """First line of what nft complained of; empty when it succeeded."""
@@ -87,10 +95,14 @@ class Nftables:
         return next(iter(errors.decode(errors="replace").splitlines()), "no reason given")
 
 
-def ruleset(
-    ports: tuple[PublishedPort, ...], *, task_network: str, mesh_interface: str, node_id: str
-) -> str:
-    """All of our rules, as one transaction. The same input gives the same text."""
+def table(*, task_network: str, mesh_interface: str) -> str:
+    """The table with all rules and empty sets, replacing any other. Names its own layout."""
+    rules = _TABLE.format(key=_KEY, tasks=task_network, mesh=mesh_interface)
+    return f"{rules}add chain ip warren {_layout(rules)}\n"
+
+
+def elements(ports: tuple[PublishedPort, ...], *, node_id: str) -> str:
+    """All that is in our sets, as one transaction. The same input gives the same text."""
     answering = {port: _endpoints(port, node_id) for port in sorted(ports, key=_port_key)}
     local = {
         endpoint.address
@@ -98,17 +110,15 @@ def ruleset(
         for endpoint in endpoints
         if endpoint.node_id == node_id
     }
-    return _TABLE.format(
-        key=_KEY,
-        tasks=task_network,
-        mesh=mesh_interface,
-        endpoints=_elements(
-            line for port, endpoints in answering.items() for line in _parts(port, endpoints)
-        ),
-        refused=_elements(
-            _port_key(port) for port, endpoints in answering.items() if not endpoints
-        ),
-        hairpin=_elements(f"{address} . {address}" for address in sorted(local)),
+    parts = (line for port, found in answering.items() for line in _parts(port, found))
+    refused = (_port_key(port) for port, found in answering.items() if not found)
+    hairpin = (f"{address} . {address}" for address in sorted(local))
+    return (
+        "flush map ip warren endpoints\n"
+        "flush set ip warren refused\n"
+        "flush set ip warren hairpin\n"
+        f"{_addition('endpoints', parts)}{_addition('refused', refused)}"
+        f"{_addition('hairpin', hairpin)}"
     )
 
 
@@ -129,10 +139,16 @@ def _port_key(port: PublishedPort) -> str:
     return f"{port.protocol.value} . {port.published}"
 
 
-def _elements(lines: Iterator[str]) -> str:
+def _addition(name: str, lines: Iterable[str]) -> str:
     """nft refuses an empty list of elements."""
-    text = ",\n      ".join(lines)
-    return f"\n    elements = {{\n      {text}\n    }}" if text else ""
+    text = ",\n  ".join(lines)
+    return f"add element ip warren {name} {{\n  {text}\n}}\n" if text else ""
+
+
+def _layout(rules: str) -> str:
+    """Name of an empty chain that tells which rules the table was made from."""
+    own = rules.partition("add chain ")[0]
+    return f"layout_{hashlib.sha256(own.encode()).hexdigest()[:16]}"
 
 
 # A refusal looks at new connections only: the host's own may use any port as their source.
@@ -142,13 +158,13 @@ delete table ip warren
 table ip warren {{
   map endpoints {{
     typeof {key} : ip daddr . th dport
-    flags interval{endpoints}
+    flags interval
   }}
   set refused {{
-    type inet_proto . inet_service{refused}
+    type inet_proto . inet_service
   }}
   set hairpin {{
-    type ipv4_addr . ipv4_addr{hairpin}
+    type ipv4_addr . ipv4_addr
   }}
   chain balance {{
     ip daddr 127.0.0.0/8 return

@@ -64,6 +64,10 @@ class Runtime(Protocol):
     ) -> ExecOutput:
         """Run a command in a running instance and wait. DeadlineExceeded when it takes longer."""
 
+    async def reopen_log(self, instance: Instance) -> None:
+        """Go on in a new file at the order's log path, after the old one was renamed. DriverError
+        if the instance is not running."""
+
     async def close(self) -> None:
         """Let go of connections; touches no container."""
 

@@ -7,6 +7,7 @@ business; `mesh_plan.py` says what to change.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from warren.drivers.netlink import InterfaceConfig, Links, RouteConfig
 from warren.drivers.ports import MeshConfig, PeerStatus
 from warren.drivers.wireguard_kernel import KernelDevice
 from warren.drivers.wireguard_userspace import UserspaceDevice
+from warren.model.errors import DriverError
 
 _OVERHEAD = 80
 """Outer IPv6 40, UDP 8, WireGuard 32: the worst case."""
@@ -61,9 +63,12 @@ class WireGuard:
         self._underlay_address = underlay_address
         self._now = now
         self._lock = asyncio.Lock()
+        self._public_key = ""
 
     async def public_key(self) -> str:
-        return mesh_key.public_key(mesh_key.load_or_create(self._key_path))
+        if not self._public_key:
+            self._public_key = await self._derive_public_key()
+        return self._public_key
 
     async def mtu(self) -> int:
         return mesh_mtu(await self._links.mtu_of_address(self._underlay_address))
@@ -87,6 +92,18 @@ class WireGuard:
 
     async def close(self) -> None:
         """Sockets live for one call only; the interface stays."""
+
+    async def _derive_public_key(self) -> str:
+        """In a process of its own: see `mesh_key.py`."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", mesh_key.__name__, str(self._key_path)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        if process.returncode != 0:
+            raise DriverError(errors.decode().strip().rpartition("\n")[2])
+        return output.decode().strip()
 
     def _interface_config(self, config: MeshConfig, mtu: int) -> InterfaceConfig:
         networks = (config.mesh_network, config.task_network)

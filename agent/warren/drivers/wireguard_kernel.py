@@ -4,6 +4,7 @@ The kernel splits its answer over several messages once there are about twenty p
 one peer in two: everything is merged by public key. One peer is set per message.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -12,13 +13,11 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.generic import wireguard as wire
-
 from warren.drivers.mesh_plan import Device, DevicePeer, PeerChange, join_endpoint
 from warren.drivers.netlink import Links
 from warren.drivers.ports import PeerStatus
+from warren.drivers.pyroute2_parts import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkError
+from warren.drivers.pyroute2_parts import wireguard as wire
 from warren.model.errors import DriverError
 
 
@@ -88,7 +87,7 @@ class KernelDevice:
                     answers.extend([part async for part in answer])
         except NetlinkError as error:
             raise DriverError(
-                f"WireGuard refused a change of {self._interface}: {error}"
+                f"WireGuard refused {self._interface}: {os.strerror(error.code)}"
             ) from error
         return answers
 

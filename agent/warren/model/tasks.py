@@ -37,7 +37,8 @@ class TaskState(Enum):
         return self in _TERMINAL
 
 
-_TERMINAL = {TaskState.STOPPED, TaskState.COMPLETE, TaskState.FAILED, TaskState.LOST}
+_TERMINAL = (TaskState.STOPPED, TaskState.COMPLETE, TaskState.FAILED, TaskState.LOST)
+"""A tuple, because hashing an enum member is slow and deciders ask this of every task."""
 
 
 class DesiredState(Enum):

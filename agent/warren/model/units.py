@@ -6,6 +6,7 @@ Formatters give the shortest exact form, so that format and parse are inverse.
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 _BYTES = {
     "": 1,
@@ -44,7 +45,7 @@ def parse_bytes(value: object) -> int:
     match = _BYTES_TEXT.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[2] not in _BYTES:
         raise ValueError(f"{value!r} is not a size: write 256MiB, 1.5GB or a number of bytes")
-    return int(float(match[1]) * _BYTES[match[2]])
+    return int(Decimal(match[1]) * _BYTES[match[2]])
 
 
 def format_bytes(value: int) -> str:
@@ -59,7 +60,8 @@ def format_bytes_short(value: int) -> str:
     """`1.2 GiB`: rounded, for tables and messages."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if value >= _BYTES[unit]:
-            return f"{value / _BYTES[unit]:.3g} {unit}"
+            count = value / _BYTES[unit]
+            return f"{count:.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
     return f"{value} B"
 
 

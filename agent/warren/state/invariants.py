@@ -6,12 +6,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Network
 from itertools import pairwise
 
 from warren.model.nodes import Availability, NodeRole, NodeState
 from warren.model.tasks import Task, TaskState
 from warren.state.cluster import ClusterState
+
+_FOR_GOOD = (TaskState.FAILED, TaskState.COMPLETE)
 
 
 def check(state: ClusterState) -> tuple[str, ...]:
@@ -43,10 +46,16 @@ def _nodes(state: ClusterState) -> Iterator[str]:
     yield from _repeated("node name", (node.spec.name for node in nodes))
     yield from _repeated("mesh address", (node.mesh.address for node in nodes))
     yield from _repeated("mesh key", (node.mesh.public_key for node in nodes))
-    subnets = sorted(IPv4Network(node.mesh.subnet) for node in nodes)
+    subnets = sorted(_network(node.mesh.subnet) for node in nodes)
     for one, other in pairwise(subnets):
         if one.overlaps(other):
             yield f"task subnets {one} and {other} overlap"
+
+
+@lru_cache(maxsize=1024)
+def _network(subnet: str) -> IPv4Network:
+    """Reading one is slow, and simulations check the same few thousands of times."""
+    return IPv4Network(subnet)
 
 
 def _repeated(what: str, values: Iterable[str]) -> Iterator[str]:
@@ -74,6 +83,7 @@ def _slots(state: ClusterState) -> Iterator[str]:
     for task in state.tasks.values():
         if task.wanted:
             wanted[task.service, task.slot].append(task)
+    ended = {(t.service, t.slot) for t in state.tasks.values() if t.status.state in _FOR_GOOD}
     for (name, slot), tasks in sorted(wanted.items()):
         service = state.services[name]
         staying = Counter(task.revision for task in tasks if not _is_leaving(state, task))
@@ -84,6 +94,12 @@ def _slots(state: ClusterState) -> Iterator[str]:
             yield f"{name}.{slot} has {len(tasks)} wanted tasks"
         if service.removing or slot > service.spec.replicas:
             yield f"{name}.{slot} is not wanted, but its task is"
+        if not staying and (name, slot) not in ended:
+            yield f"{name}.{slot} is on a node that is leaving, and has no successor"
+    for name, service in sorted(state.services.items()):
+        for slot in range(1, 0 if service.removing else service.spec.replicas + 1):
+            if (name, slot) not in wanted and (name, slot) not in ended:
+                yield f"{name}.{slot} has no task"
 
 
 def _is_leaving(state: ClusterState, task: Task) -> bool:

@@ -30,8 +30,9 @@ class Store:
     def __init__(self, log: ReplicatedLog) -> None:
         self._log = log
         self._replica = _Replica()
-        self._states = Watch(self._replica.state)
-        self._statuses = Watch(log.status())
+        self._state = self._replica.state
+        self._status = log.status()
+        self._changes = Watch(0)
 
     async def start(self) -> None:
         """Start the engine; what it had on disk is in `state` once a leader has spoken."""
@@ -49,22 +50,17 @@ class Store:
     @property
     def state(self) -> ClusterState:
         """The newest state applied here. On a follower, or without `barrier`, it may be old."""
-        return self._states.value
+        return self._state
 
     @property
     def status(self) -> LogStatus:
         """What the engine knows of leader and members."""
-        return self._statuses.value
+        return self._status
 
     @property
-    def states(self) -> Watch[ClusterState]:
-        """For loops that wait for the next state."""
-        return self._states
-
-    @property
-    def statuses(self) -> Watch[LogStatus]:
-        """For loops that wait for a change of leadership or membership."""
-        return self._statuses
+    def changes(self) -> Watch[int]:
+        """Set at each change of `state` or `status`; its value is the newest index."""
+        return self._changes
 
     async def propose(self, command: Command, timeout: timedelta = PROPOSE_TIMEOUT) -> Outcome:
         """Commit `command`. `state` includes it when this returns. Raises as the engine does."""
@@ -88,10 +84,10 @@ class Store:
 
     async def wait_change(self, index: int) -> ClusterState:
         """Wait for a state newer than `index`."""
-        count = self._states.count
-        while self.state.index <= index:
-            count = await self._states.wait_newer(count)
-        return self.state
+        count = self._changes.count
+        while self._state.index <= index:
+            count = await self._changes.wait_newer(count)
+        return self._state
 
     async def add_member(self, address: str, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
         """Make `address` a member of the log."""
@@ -103,14 +99,15 @@ class Store:
 
     def _publish(self) -> None:
         self._replica.told = False
-        state = self._replica.state
-        if state is not self._states.value:
-            self._states.set(state)
+        if self._replica.state is not self._state:
+            self._state = self._replica.state
+            self._changes.set(self._state.index)
 
     def _publish_status(self) -> None:
         newest = self._log.status()
-        if newest != self._statuses.value:
-            self._statuses.set(newest)
+        if newest != self._status:
+            self._status = newest
+            self._changes.set(self._state.index)
 
 
 class _Replica:

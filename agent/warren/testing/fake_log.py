@@ -13,15 +13,17 @@ from warren.store.log import LogStatus, StateMachine
 
 
 class FakeLog:
-    """Commits at once. `entries` is what a disk would hold: give it to the next FakeLog."""
+    """Commits at once. `snapshot` and `entries` are what a disk would hold."""
 
     def __init__(
         self,
         address: str = "10.86.0.1:7445",
         entries: tuple[bytes, ...] = (),
         *,
+        snapshot: bytes = b"",
         leads: bool = True,
     ) -> None:
+        self._snapshot = snapshot
         self.entries = list(entries)
         self.failures: list[WarrenError] = []
         """Raised by the next proposals, one each."""
@@ -33,6 +35,8 @@ class FakeLog:
 
     async def start(self, machine: StateMachine) -> None:
         self._machine = machine
+        if self._snapshot:
+            machine.restore(self._snapshot)
         for entry in self.entries:
             machine.apply(entry)
         if self._leads_at_start:

@@ -4,8 +4,9 @@ from collections import deque
 from dataclasses import replace
 from datetime import datetime
 
+from warren.drivers import mesh_plan
 from warren.drivers.ports import MeshConfig, PeerStatus
-from warren.model.errors import DriverError, WarrenError
+from warren.model.errors import WarrenError
 
 
 class FakeMesh:
@@ -33,9 +34,7 @@ class FakeMesh:
     async def apply(self, config: MeshConfig) -> None:
         if self.failures:
             raise self.failures.popleft()
-        networks = [net for p in config.peers for net in (f"{p.address}/32", p.subnet)]
-        if len(set(networks)) != len(networks):
-            raise DriverError("two peers claim the same addresses")
+        mesh_plan.check_disjoint(config.peers)
         self.configs.append(config)
         self._peers = {
             peer.public_key: replace(
@@ -46,7 +45,7 @@ class FakeMesh:
                     allowed_ips=(),
                     latest_handshake=None,
                 ),
-                allowed_ips=tuple(sorted((f"{peer.address}/32", peer.subnet))),
+                allowed_ips=mesh_plan.allowed_ips(peer),
             )
             for peer in config.peers
         }

@@ -155,6 +155,14 @@ class FakeRuntime:
             raise DeadlineExceeded(f"{' '.join(command)} did not end within {timeout}")
         return output
 
+    async def reopen_log(self, instance: Instance) -> None:
+        await self._enter("reopen_log")
+        known = self._instances.get((instance.task_id, instance.attempt))
+        if known is None or known.state is not InstanceState.RUNNING:
+            raise DriverError(f"task {instance.task_id} is not running")
+        newest = (o for o in reversed(self.orders) if o.task.id == instance.task_id)
+        next(o for o in newest if o.attempt == instance.attempt).log_path.touch()
+
     async def close(self) -> None:
         """Nothing to let go of; instances stay."""
 
@@ -167,7 +175,9 @@ class FakeRuntime:
     def _pull(self, image: str, auth: RegistryAuth | None) -> None:
         registry = image.partition("/")[0]
         if image in self.credentials and auth != self.credentials[image]:
-            raise ImageUnavailable(f"registry {registry} refused the credentials for {image}")
+            raise ImageUnavailable(
+                f"image {image} cannot be pulled: registry {registry} refused the credentials"
+            )
         if self.registry is not None and image not in self.registry:
             raise ImageUnavailable(f"image {image} does not exist in its registry")
         self.pulls.append(image)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from warren.drivers.ports import ExecOutput, Runtime
 from warren.model.errors import FailedPrecondition, NotFound
+from warren.model.instances import Instance
 from warren.model.tasks import Task
 from warren.worker import task_logs
 from warren.worker.images import Images
@@ -79,6 +80,11 @@ class Executor:
             for task_id in sorted(found):
                 self._ensure_runner(task_id)
             self._tell_runners()
+
+    def running(self) -> Sequence[Instance]:
+        """Every instance that runs now, as far as is known."""
+        found = (runner.running_instance for runner in self._runners.values())
+        return [instance for instance in found if instance is not None]
 
     async def execute(self, task_id: str, command: Sequence[str], timeout: timedelta) -> ExecOutput:
         """Run a command in a task that runs here."""

@@ -42,39 +42,41 @@ class LogReader:
 
 
 class Cursor:
-    """How far one task's logs have been read, over all its attempts."""
+    """How far one task's logs have been read, over all its files. A file keeps its number when it
+    is renamed."""
 
     def __init__(self, log_dir: Path, task_id: str, tail: int) -> None:
         self._log_dir = log_dir
         self._task_id = task_id
         self._parts: dict[bool, bytes] = {}
         """Begun lines by stream."""
-        self._attempt, self._offset = self._begin(tail)
+        self._file, self._offset = self._begin(tail)
 
     def _begin(self, tail: int) -> tuple[int, int]:
-        """Attempt and offset of the first line wanted."""
-        attempt, offset = 0, 0
+        """File and offset of the first line wanted."""
+        file, offset = 0, 0
         missing = tail
-        for attempt in reversed(task_logs.attempts(self._log_dir, self._task_id)):
+        for path in reversed(self._segments()):
+            file, offset = _file_number(path), 0
             if tail:
-                offset, found = task_logs.tail_offset(self._path(attempt), missing)
+                offset, found = task_logs.tail_offset(path, missing)
                 missing -= found
                 if not missing:
                     break
-        return attempt, offset
+        return file, offset
 
     def new_lines(self) -> Iterator[warren_pb2.LogLine]:
         """Complete lines behind the cursor, which moves as they are taken."""
-        for attempt in task_logs.attempts(self._log_dir, self._task_id):
-            if attempt < self._attempt:
-                continue
-            if attempt > self._attempt:
-                self._attempt, self._offset = attempt, 0
-                self._parts.clear()
-            yield from self._read_file(self._path(attempt))
+        paths = self._segments()
+        known = [number for number, path in enumerate(paths) if _file_number(path) == self._file]
+        for path in paths[known[0] if known else 0 :]:
+            file = _file_number(path)
+            if file != self._file:
+                self._file, self._offset = file, 0
+            yield from self._read_file(path)
 
-    def _path(self, attempt: int) -> Path:
-        return task_logs.path_of(self._log_dir, self._task_id, attempt)
+    def _segments(self) -> tuple[Path, ...]:
+        return task_logs.segments(self._log_dir, self._task_id)
 
     def _read_file(self, path: Path) -> Iterator[warren_pb2.LogLine]:
         try:
@@ -106,6 +108,13 @@ class Cursor:
         message = warren_pb2.LogLine(task_id=self._task_id, stderr=record.stderr, line=text)
         message.time.FromDatetime(record.time)
         return message
+
+
+def _file_number(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _time(line: warren_pb2.LogLine) -> tuple[int, int]:

@@ -180,6 +180,7 @@ class Runner:
                 path = task_logs.path_of(self._host.log_dir, self._task_id, action.attempt)
                 last_log = task_logs.last_line(path)
                 self._happened(law.Ended(instance=action.instance, last_log=last_log))
+                task_logs.prune(self._host.log_dir, self._task_id)
             case law.Stop():
                 instance = action.instance
                 await self._host.runtime.stop(instance, signal=action.signal, grace=action.grace)

@@ -56,6 +56,7 @@ class Sessions:
         self._with = surroundings
         self._search = search.begin(managers)
         self._heartbeat_interval = ClusterSpec().heartbeat_interval
+        self._new_pace = asyncio.Event()
         self._closing = asyncio.Event()
         self._last_reason = ""
         self._greeted = False
@@ -66,11 +67,18 @@ class Sessions:
         """The manager of this session, or the one that is tried now."""
         return self._search.target
 
+    @property
+    def _patience(self) -> timedelta:
+        """How long a manager may be silent."""
+        return self._heartbeat_interval * _SILENT_HEARTBEATS
+
     def learn(self, assignment: Assignment) -> None:
         """Take the managers and the heartbeat interval from an assignment."""
         managers = tuple(manager.api for manager in assignment.managers)
         self._search = search.learn(self._search, managers)
-        self._heartbeat_interval = assignment.spec.heartbeat_interval
+        if self._heartbeat_interval != assignment.spec.heartbeat_interval:
+            self._heartbeat_interval = assignment.spec.heartbeat_interval
+            self._new_pace.set()
 
     def close(self) -> None:
         """End the session in order; `run` returns when the manager has confirmed it."""
@@ -119,17 +127,32 @@ class Sessions:
         except (WarrenError, OSError, ValueError) as error:
             return str(error), ""
         async with channel:
+            leader, reason = await self._ask_leader(channel)
+            if leader != target:
+                return reason, leader
             call: Call = warren_pb2_grpc.DispatcherStub(channel).Session()  # type: ignore[call-arg]
-            reason = ""
             try:
                 await self._converse(call, hello)
             except* _Over as over:
                 reason = str(over.exceptions[0])
-            except* (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            except* (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
                 log.debug("the stream to %s broke", target)
             finally:
                 call.cancel()
             return (reason, "") if reason else await _end_of(call)
+
+    async def _ask_leader(self, channel: grpc.aio.Channel) -> tuple[str, str]:
+        """Who leads, or why that is not known. A session with another than the leader would be
+        refused, and its refusal can be lost behind our own first message."""
+        try:
+            answer = await warren_pb2_grpc.ManagersStub(channel).GetLeader(
+                warren_pb2.GetLeaderRequest(), timeout=self._patience.total_seconds()
+            )
+        except grpc.aio.AioRpcError as error:
+            return "", error.details() or error.code().name
+        managers = tuple(manager.api for manager in answer.managers)
+        self._search = search.learn(self._search, managers)
+        return answer.leader.api, "" if answer.leader.api else "it knows of no leader"
 
     async def _converse(self, call: Call, hello: warren_pb2.Hello) -> None:
         """Returns or raises when the session is over; a group, hence `except*`."""
@@ -153,12 +176,12 @@ class Sessions:
 
     async def _next(self, messages: Messages) -> warren_pb2.ManagerMessage | None:
         """The next message, None at the end of the stream. Silence is the end, too."""
-        patience = self._heartbeat_interval * _SILENT_HEARTBEATS
+        seconds = self._patience.total_seconds()
         try:
-            async with asyncio.timeout(patience.total_seconds()):
+            async with asyncio.timeout(seconds):
                 return await anext(messages, None)
         except TimeoutError:
-            raise _Over(f"it has been silent for {patience.total_seconds():g} s") from None
+            raise _Over(f"it has been silent for {seconds:g} s") from None
 
     def _take(self, message: warren_pb2.Assignment) -> None:
         try:
@@ -187,9 +210,15 @@ class Sessions:
             await sender.send(warren_pb2.WorkerMessage(status=report))
 
     async def _beat(self, sender: "_Sender") -> None:
+        """A new interval begins with a heartbeat: the silence that is allowed is new, too."""
         while True:
-            await asyncio.sleep(self._heartbeat_interval.total_seconds())
+            self._new_pace.clear()
             await sender.send(warren_pb2.WorkerMessage(heartbeat=warren_pb2.Heartbeat()))
+            try:
+                async with asyncio.timeout(self._heartbeat_interval.total_seconds()):
+                    await self._new_pace.wait()
+            except TimeoutError:
+                continue
 
     async def _close_in_order(self, call: Call) -> None:
         await self._closing.wait()

@@ -1,5 +1,8 @@
 """The log files of tasks: `<task id>/<attempt>.log`, written by the runtime in CRI format.
 
+A file that has grown large is renamed to `<attempt>.log.1` and the runtime begins another; the
+older one is `<attempt>.log.2`, and there is no third.
+
 A line reads `<time> stdout|stderr F|P <text>`; P is a part of a line that goes on in the next
 record of the same stream. Files are read in blocks, so that no log is too large.
 """
@@ -18,6 +21,8 @@ log = logging.getLogger(__name__)
 LAST_LINE_LENGTH = 500
 LINE_LENGTH_MAX = 256 * 1024
 """Longer lines are cut into lines of this length."""
+ATTEMPTS_KEPT = 5
+"""Logs of earlier attempts are removed when another one has ended."""
 _BLOCK = 64 * 1024
 
 
@@ -42,6 +47,34 @@ def attempts(log_dir: Path, task_id: str) -> tuple[int, ...]:
     return tuple(sorted(int(name) for name in names if name.isdecimal()))
 
 
+def segments(log_dir: Path, task_id: str) -> tuple[Path, ...]:
+    """All files of a task's logs, oldest first."""
+    found = []
+    for attempt in attempts(log_dir, task_id):
+        path = path_of(log_dir, task_id, attempt)
+        found += [*reversed([older for older in _older(path) if older.exists()]), path]
+    return tuple(found)
+
+
+def rotate(path: Path) -> None:
+    """Rename the file and its elders by one; the runtime must be told to begin another."""
+    first, second = _older(path)
+    if first.exists():
+        first.rename(second)
+    path.rename(first)
+
+
+def unrotate(path: Path) -> None:
+    """Give the file its name back, if the runtime went on in it."""
+    first, _ = _older(path)
+    if not path.exists():
+        first.rename(path)
+
+
+def _older(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}.1"), path.with_name(f"{path.name}.2")
+
+
 def task_ids(log_dir: Path) -> frozenset[str]:
     """Tasks that have logs here."""
     try:
@@ -64,10 +97,15 @@ def remove(log_dir: Path, task_id: str) -> None:
         log.warning("cannot remove the logs of task %s: %s", task_id, error)
 
 
-def prune(log_dir: Path, task_id: str, *, keep: int) -> None:
-    """Remove the logs of all but the newest attempts."""
+def prune(log_dir: Path, task_id: str, *, keep: int = ATTEMPTS_KEPT) -> None:
+    """Remove the logs of all but the newest attempts: a crash loop must not fill the disk."""
     for attempt in attempts(log_dir, task_id)[:-keep]:
-        path_of(log_dir, task_id, attempt).unlink(missing_ok=True)
+        path = path_of(log_dir, task_id, attempt)
+        try:
+            for file in (*_older(path), path):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("cannot remove an old log of task %s: %s", task_id, error)
 
 
 def parse(line: bytes) -> Record | None:
@@ -102,11 +140,12 @@ def parse_time(text: bytes) -> datetime | None:
 
 def last_line(path: Path) -> str:
     """The last line with something in it, at most LAST_LINE_LENGTH characters."""
-    for _, line in _lines_backwards(path):
-        record = parse(line)
-        text = record.text.decode(errors="replace").strip() if record else ""
-        if text:
-            return text[:LAST_LINE_LENGTH]
+    for file in (path, *_older(path)):
+        for _, line in _lines_backwards(file):
+            record = parse(line)
+            text = record.text.decode(errors="replace").strip() if record else ""
+            if text:
+                return text[:LAST_LINE_LENGTH]
     return ""
 
 

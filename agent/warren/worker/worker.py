@@ -18,6 +18,7 @@ from warren.drivers.ports import Runtime
 from warren.model.assignments import Assignment
 from warren.worker import certificates, describe, executor, membership, network, session
 from warren.worker.local_store import AssignmentFile, ProgressFile
+from warren.worker.log_rotation import LogRotation
 from warren.worker.logs import LogReader
 from warren.worker.reporter import Reporter
 from warren.worker.requests import Requests
@@ -62,6 +63,7 @@ class Worker:
         self._connect = connect or self._connect_with_certificate
         self._file = AssignmentFile(config.state_dir / "worker" / "assignment.pb")
         self._assignment: Assignment | None = None
+        self._saved: Assignment | None = None
         self._unsaved = asyncio.Event()
         self._reporter = Reporter()
         self._network = network.Network(
@@ -78,6 +80,7 @@ class Worker:
                 now=_now,
             )
         )
+        self._log_rotation = LogRotation(config.log_dir, drivers.runtime, self._executor.running)
         self._sessions = session.Sessions(
             session.Surroundings(
                 connect=self._connect,
@@ -97,6 +100,7 @@ class Worker:
         kept = self._file.load()
         if kept is not None:
             log.info("going on with assignment %d from disk", kept.index)
+            self._saved = kept
             self._distribute(kept)
         async with asyncio.TaskGroup() as group:
             sessions = group.create_task(self._sessions.run())
@@ -105,12 +109,14 @@ class Worker:
                 group.create_task(self._network.run()),
                 group.create_task(self._save_assignments()),
                 group.create_task(self._renewal.run()),
+                group.create_task(self._log_rotation.run()),
             ]
             await stop.wait()
             self._sessions.close()
             await asyncio.wait([sessions], timeout=_CLOSING_SECONDS)
             for task in (sessions, *others):
                 task.cancel()
+        self._save_assignment()
         await self._close_drivers()
 
     def _assigned(self, assignment: Assignment) -> None:
@@ -126,16 +132,18 @@ class Worker:
 
     async def _save_assignments(self) -> None:
         """After everything else has begun with it: waiting for the disk delays no task."""
-        saved: Assignment | None = None
         while True:
             await self._unsaved.wait()
-            self._unsaved.clear()
-            assignment = self._assignment
-            if assignment is None or assignment == saved:
-                continue
-            self._file.save(assignment)
-            membership.refresh_managers(self._config.state_dir / "node.json", assignment.managers)
-            saved = assignment
+            self._save_assignment()
+
+    def _save_assignment(self) -> None:
+        self._unsaved.clear()
+        assignment = self._assignment
+        if assignment is None or assignment == self._saved:
+            return
+        self._file.save(assignment)
+        membership.refresh_managers(self._config.state_dir / "node.json", assignment.managers)
+        self._saved = assignment
 
     async def _hello(self) -> warren_pb2.Hello:
         address = self._config.advertise_address

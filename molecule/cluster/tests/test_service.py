@@ -57,13 +57,22 @@ def test_requests_reach_all_tasks_from_one_host(addresses: dict[str, str]) -> No
     assert len(answers) == 3
 
 
-def test_limits_reach_the_container(client: Client) -> None:
-    memory = client.execute(
-        "hello.1",
-        ["cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"],
-        timeout=timedelta(seconds=10),
-    )
-    assert memory.stdout.strip() == b"67108864"
+@pytest.mark.parametrize(
+    ("files", "value"),
+    [
+        (("memory/memory.limit_in_bytes", "memory.max"), "67108864"),
+        (("pids/pids.max", "pids.max"), "32"),
+        (("cpu/cpu.cfs_quota_us", "cpu.max"), "50000"),
+    ],
+)
+def test_limits_reach_the_container(client: Client, files: tuple[str, ...], value: str) -> None:
+    """The first file is of control groups v1, the second of v2."""
+    paths = " ".join(f"/sys/fs/cgroup/{file}" for file in files)
+    command = ("busybox", "sh", "-c", f"busybox cat {paths} 2> /dev/null; true")
+
+    done = client.execute("hello.1", command, timeout=timedelta(seconds=10))
+
+    assert done.stdout.decode().split()[:1] == [value]
 
 
 def test_a_second_deployment_changes_nothing(playbook: Playbook) -> None:

@@ -132,6 +132,14 @@ def test_tenths_of_cpus_add_up_exactly() -> None:
     assert len(places(a_state(nodes=[a_node(cpus=1)], services=[service], tasks=tasks))) == 10
 
 
+def test_a_task_may_take_the_last_byte() -> None:
+    tasks = [a_task(1), a_task(2)]
+    service = a_service(replicas=2, resources=reserving(memory=2 * GIB))
+    state = a_state(nodes=[a_node(memory=4 * GIB)], services=[service], tasks=tasks)
+
+    assert places(state) == {"web-1-r1": "w1", "web-2-r1": "w1"}
+
+
 def test_stopping_tasks_hold_their_memory_until_they_have_ended() -> None:
     service = a_service(resources=reserving(memory=3 * GIB))
     stopping = a_task(2, "w1", desired=DesiredState.STOPPED, state=TaskState.STOPPING)

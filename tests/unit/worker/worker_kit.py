@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
-from warren.api import convert, warren_pb2
+from warren.api import convert, warren_pb2, warren_pb2_grpc
 from warren.config import Config
 from warren.model.assignments import Assignment, ManagerAddress
 from warren.model.clusters import ClusterSpec
@@ -73,12 +73,14 @@ def an_assignment(
     )
 
 
-class FakeManager:
-    """The Dispatcher of one manager, on loopback, without TLS."""
+class FakeManager(warren_pb2_grpc.DispatcherServicer, warren_pb2_grpc.ManagersServicer):
+    """What a worker needs of one manager, on loopback, without TLS."""
 
     def __init__(self) -> None:
         self.leader: str | None = None
-        """If set, sessions are refused; if not empty, this address is named as the leader."""
+        """Whom it names as the leader, while it is not itself; empty: it knows of none."""
+        self.lost_lead = ""
+        """If set, it takes itself for the leader until the session, which it sends there."""
         self.assignment: Assignment | None = an_assignment()
         """Sent after Hello."""
         self.answers_heartbeats = True
@@ -89,7 +91,6 @@ class FakeManager:
         self.sessions = 0
         self.ended = 0
         self.statuses: dict[str, TaskStatus] = {}
-        self.renewals: list[str] = []
         self._changed = asyncio.Condition()
         self._outgoing: asyncio.Queue[warren_pb2.ManagerMessage] = asyncio.Queue()
         self._server = grpc.aio.server()
@@ -98,7 +99,8 @@ class FakeManager:
         """Listen on a free port."""
         port = self._server.add_insecure_port("127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
-        self._server.add_generic_rpc_handlers((_Handlers(self),))
+        warren_pb2_grpc.add_DispatcherServicer_to_server(self, self._server)
+        warren_pb2_grpc.add_ManagersServicer_to_server(self, self._server)
         await self._server.start()
 
     async def stop(self) -> None:
@@ -127,19 +129,18 @@ class FakeManager:
             )
         )
 
-    async def session(
+    async def Session(  # noqa: N802 - the schema's name
         self,
-        requests: AsyncIterator[warren_pb2.WorkerMessage],
+        request_iterator: AsyncIterator[warren_pb2.WorkerMessage],
         context: grpc.aio.ServicerContext[warren_pb2.WorkerMessage, warren_pb2.ManagerMessage],
     ) -> AsyncIterator[warren_pb2.ManagerMessage]:
         """Serve one session."""
-        if self.leader is not None:
-            if self.leader:
-                context.set_trailing_metadata((("warren-leader", self.leader),))
+        if self.lost_lead:
+            context.set_trailing_metadata((("warren-leader", self.lost_lead),))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not the leader")
         self.sessions += 1
         self._outgoing = asyncio.Queue()
-        receiver = asyncio.create_task(self._receive(requests))
+        receiver = asyncio.create_task(self._receive(request_iterator))
         if self.assignment is not None:
             yield warren_pb2.ManagerMessage(assignment=convert.to_message(self.assignment))
         try:
@@ -154,6 +155,18 @@ class FakeManager:
             receiver.cancel()
             self.ended += 1
             await self._note()
+
+    async def GetLeader(  # noqa: N802 - the schema's name
+        self,
+        request: warren_pb2.GetLeaderRequest,
+        context: grpc.aio.ServicerContext[
+            warren_pb2.GetLeaderRequest, warren_pb2.GetLeaderResponse
+        ],
+    ) -> warren_pb2.GetLeaderResponse:
+        """Tell who leads."""
+        leader = self.address if self.leader is None else self.leader
+        address = warren_pb2.ManagerAddress(api=leader)
+        return warren_pb2.GetLeaderResponse(leader=address if leader else None)
 
     async def _receive(self, requests: AsyncIterator[warren_pb2.WorkerMessage]) -> None:
         async for message in requests:
@@ -170,20 +183,6 @@ class FakeManager:
     async def _note(self) -> None:
         async with self._changed:
             self._changed.notify_all()
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, manager: FakeManager) -> None:
-        self._manager = manager
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:  # type: ignore[type-arg]
-        if details.method != "/warren.v1.Dispatcher/Session":
-            return None
-        return grpc.stream_stream_rpc_method_handler(
-            self._manager.session,  # type: ignore[arg-type]
-            request_deserializer=warren_pb2.WorkerMessage.FromString,
-            response_serializer=warren_pb2.ManagerMessage.SerializeToString,
-        )
 
 
 def write_node_file(state_dir: Path, member: Membership) -> None:

@@ -4,6 +4,7 @@ The library runs in one thread of ours, one tick after another; this module carr
 that thread and outcomes out of it. Commands are byte strings, the snapshot is the state machine's
 own bytes. What the library does not do well enough is set right here where a few lines suffice:
 
+- the mesh address is bound before the mesh is up, as the mesh needs a manager to come up;
 - a new member does not call elections before it has heard a leader (it would raise the term of a
   cluster that does not know it yet);
 - after a restart, membership is that of the whole journal, not only of its committed part (one of
@@ -32,6 +33,9 @@ from typing import Any
 import pysyncobj
 from pysyncobj.config import FAIL_REASON
 from pysyncobj.node import TCPNode
+from pysyncobj.poller import POLL_EVENT_TYPE
+from pysyncobj.tcp_server import SERVER_STATE, TcpServer
+from pysyncobj.transport import TCPTransport
 
 from warren.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable
 from warren.store.log import LogStatus, StateMachine
@@ -41,7 +45,12 @@ logger = logging.getLogger(__name__)
 _TICK = 0.05
 """Longest wait of the thread, in seconds; a command or a message ends the wait at once."""
 
+_HAND_OVER = 0.5
+"""Longest wait at a stop for another member to take the lead, in seconds."""
+
 _FIRST_ELECTION_OF_A_NEW_MEMBER = 10 * 365 * 86400.0
+_IP_FREEBIND = 15
+"""Linux; Python's socket module has no name for it before 3.14."""
 _MEMBERSHIP = 2
 """First byte of a log entry that changes the members, in pysyncobj's format."""
 
@@ -92,10 +101,11 @@ class PySyncObjLog:
         with suppress(FileNotFoundError):
             (self._config.directory / "snapshot.tmp").unlink()
         try:
-            self._member = await asyncio.to_thread(_Member, self._config, machine, self._fail)
-        except pysyncobj.SyncObjException as error:
-            message = f"cannot listen on {self._config.address} for Raft"
+            _listen(self._config.address).close()
+        except OSError as error:
+            message = f"cannot listen on {self._config.address} for Raft: {error.strerror}"
             raise FailedPrecondition(message) from error
+        self._member = await asyncio.to_thread(_Member, self._config, machine, self._fail)
         self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
         self._thread.start()
 
@@ -190,17 +200,24 @@ class PySyncObjLog:
         member = self._member
         assert member is not None
         while not self._stopping.is_set():
-            try:
-                member.doTick(_TICK)
-            except Exception:
-                # One bad message must not end the member; a lasting fault shows in the log.
-                logger.exception("Raft failed in one of its turns and goes on")
-                time.sleep(_TICK)
-            status = member.status_now()
-            if status != self._status:
-                self._status = status
-                self._call_soon(self._tell_change)
+            self._turn(member)
+        if member.hand_over():
+            end = time.monotonic() + _HAND_OVER
+            while self._status.is_leader and time.monotonic() < end:
+                self._turn(member)
         member.destroy()
+
+    def _turn(self, member: "_Member") -> None:
+        try:
+            member.doTick(_TICK)
+        except Exception:
+            # One bad message must not end the member; a lasting fault shows in the log.
+            logger.exception("Raft failed in one of its turns and goes on")
+            time.sleep(_TICK)
+        status = member.status_now()
+        if status != self._status:
+            self._status = status
+            self._call_soon(self._tell_change)
 
     def _fail(self, reason: str) -> None:
         self._stopping.set()
@@ -254,7 +271,7 @@ class _Member(pysyncobj.SyncObj):  # type: ignore[misc]
             useFork=False,
             logCompactionMinEntries=config.snapshot_entries,
         )
-        super().__init__(config.address, others, conf)
+        super().__init__(config.address, others, conf, transportClass=_Transport)
         if len(self._SyncObj__raftLog) > 1:
             self._new_member = False
             self._SyncObj__raftElectionDeadline = time.monotonic() + 2 * low
@@ -269,9 +286,23 @@ class _Member(pysyncobj.SyncObj):  # type: ignore[misc]
         """Propose from any thread."""
         self.commit(command, callback=done)
 
+    def _checkCommandsToApply(self) -> None:  # noqa: N802 - the library's name
+        """Without followers no answer would end the thread's wait, so a new entry must."""
+        super()._checkCommandsToApply()
+        if not self.otherNodes and self._SyncObj__raftLog[-1][1] > self.raftLastApplied:
+            self._SyncObj__pipeNotifier.notify()
+
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802 - the library's name
+        """Cut the journal at once after a snapshot: a kill in between costs the journal's end."""
+        super()._SyncObj__tryLogCompaction()
+        super()._SyncObj__tryLogCompaction()
+
     def status_now(self) -> LogStatus:
         """The library's view, put in our words."""
         leader = self._getLeader()
+        if leader is not None and leader != self.selfNode and not self.isNodeConnected(leader):
+            # Cut off from everyone, the library starts no election and remembers the old leader.
+            leader = None
         caught_up = self.raftLastApplied >= (self._SyncObj__noopIDx or 0)
         others = self.otherNodes
         return LogStatus(
@@ -283,6 +314,13 @@ class _Member(pysyncobj.SyncObj):  # type: ignore[misc]
                 {self._address, *(str(node.id) for node in others if self.isNodeConnected(node))}
             ),
         )
+
+    def hand_over(self) -> bool:
+        """Ask the follower that is furthest on to lead, if this one leads; whether it was asked."""
+        asked: list[int] = []
+        if self._isLeader() and self.otherNodes:
+            self.transferLeadership(None, lambda _result, failure: asked.append(failure))
+        return FAIL_REASON.SUCCESS in asked
 
     def _replay_membership(self) -> None:
         """Raft counts a change of members from when it is in the log, committed or not."""
@@ -333,12 +371,37 @@ class _Member(pysyncobj.SyncObj):  # type: ignore[misc]
             raise
 
 
-def is_address_present(address: str) -> bool:
-    """This host has the address of `address:port`: the mesh is up here."""
-    host, _, _ = address.rpartition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        try:
-            probe.bind((host, 0))
-        except OSError:
-            return False
-    return True
+class _Transport(TCPTransport):  # type: ignore[misc]
+    """The library's transport, listening on an address that the host may not have yet."""
+
+    def _createServer(self) -> None:  # noqa: N802 - the library's name
+        super()._createServer()
+        self._server.__class__ = _FreeServer
+
+
+class _FreeServer(TcpServer):  # type: ignore[misc]
+    def bind(self) -> None:
+        listener = _listen(f"{self._TcpServer__host}:{self._TcpServer__port}")
+        events = POLL_EVENT_TYPE.READ | POLL_EVENT_TYPE.ERROR
+        self._TcpServer__socket = listener
+        self._TcpServer__fileno = listener.fileno()
+        self._TcpServer__poller.subscribe(
+            listener.fileno(), self._TcpServer__onNewConnection, events
+        )
+        self._TcpServer__state = SERVER_STATE.BINDED
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.setblocking(False)
+        listener.bind((host, int(port)))
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,78 @@
+"""Entry point: the tree of commands, global options, and errors as one line.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; `service exec` passes its own on.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import warren
+from warren.cli import apply, clusters, completion, contexts, nodes, services
+from warren.model.errors import WarrenError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; answers the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [completion.HIDDEN_COMMAND]:
+        return completion.complete(build_parser(), words[1:])
+    options = build_parser().parse_args(words)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except WarrenError as error:
+        print(f"warren: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The tree of commands. Every `run` default is a function from the options to an exit code."""
+    parser = argparse.ArgumentParser(
+        prog="warren", description="Runs containers on a cluster of Linux hosts."
+    )
+    parser.add_argument("--version", action="version", version=f"warren {warren.__version__}")
+    parser.set_defaults(output="table", context="", timeout=10.0)
+    _add_common(parser)
+    common = argparse.ArgumentParser(add_help=False)
+    _add_common(common)
+    nouns = parser.add_subparsers(metavar="COMMAND", required=True)
+    for noun in (services, nodes, clusters, contexts, apply, completion):
+        noun.register(nouns, common)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Options that may stand before or after the command, so without defaults of their own."""
+    group = parser.add_argument_group("where and how")
+    group.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json", "yaml"),
+        default=argparse.SUPPRESS,
+        help="form of what is printed (table)",
+    )
+    group.add_argument(
+        "--context",
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="context of the cluster (WARREN_CONTEXT, or the current one)",
+    )
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=argparse.SUPPRESS,
+        help="most that one call to the cluster may take (10)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

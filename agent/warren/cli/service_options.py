@@ -1,0 +1,130 @@
+"""Options of `warren service create`, and the manifest that they stand for.
+
+They are parsed by the manifest's parser like any other, so what is refused here is refused in the
+same words as in a file.
+"""
+
+import argparse
+import re
+import sys
+from typing import Any
+
+from warren.cli import common, deploying
+from warren.cli.common import Options
+from warren.model.errors import InvalidInput
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add them to the verb."""
+    parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument("image", nargs="?", metavar="IMAGE")
+    parser.add_argument("args", nargs="*", metavar="ARG", help="arguments of the process")
+    parser.add_argument("-f", "--file", metavar="FILE", help="manifest, instead of options")
+    tasks = parser.add_argument_group("tasks")
+    tasks.add_argument("--replicas", metavar="N", help="number of tasks (1)")
+    tasks.add_argument("-e", "--env", action="append", default=[], metavar="KEY=VALUE")
+    tasks.add_argument("--command", metavar="WORD", help="replaces the image's entrypoint")
+    tasks.add_argument("-u", "--user", metavar="USER[:GROUP]")
+    tasks.add_argument("-w", "--working-dir", metavar="DIRECTORY")
+    tasks.add_argument("--stop-signal", metavar="SIGNAL")
+    tasks.add_argument("--stop-grace-period", metavar="DURATION")
+    tasks.add_argument("--pull", metavar="missing|always|never")
+    tasks.add_argument("--registry-user", metavar="NAME", help="the password is read from stdin")
+    ports = parser.add_argument_group("ports")
+    form = "[PUBLISHED:]TARGET[/udp]"
+    ports.add_argument("-p", "--publish", action="append", default=[], metavar=form)
+    ports.add_argument(
+        "--publish-host",
+        action="append",
+        default=[],
+        metavar=form,
+        help="the same, on the nodes that run a task only",
+    )
+    resources = parser.add_argument_group("resources")
+    resources.add_argument("--limit-memory", metavar="SIZE", help="such as 256MiB")
+    resources.add_argument("--limit-cpus", metavar="N", help="such as 0.5")
+    resources.add_argument("--limit-pids", metavar="N")
+    resources.add_argument("--reserve-memory", metavar="SIZE")
+    resources.add_argument("--reserve-cpus", metavar="N")
+    where = parser.add_argument_group("placement, restarts, labels")
+    where.add_argument(
+        "--constraint", action="append", default=[], metavar="TEXT", help="node.labels.a == b"
+    )
+    where.add_argument("--max-per-node", metavar="N")
+    where.add_argument("--restart-condition", metavar="any|on_failure|none")
+    where.add_argument("--restart-delay", metavar="DURATION")
+    where.add_argument("--restart-max-attempts", metavar="N")
+    where.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE")
+
+
+def manifests(options: Options) -> list[Any]:
+    """The manifests in the file, or the one that the options describe."""
+    if options.file:
+        if options.name:
+            raise InvalidInput("stands beside --file, which has all", path="NAME")
+        return deploying.read_manifests(options.file)
+    if not options.name or not options.image:
+        raise InvalidInput("NAME and IMAGE are needed, or --file")
+    return [_without_nothing(_manifest(options))]
+
+
+def _manifest(options: Options) -> dict[str, Any]:
+    return {
+        "name": options.name,
+        "image": options.image,
+        "args": options.args,
+        "command": [options.command] if options.command else None,
+        "env": common.pairs(options.env, "--env"),
+        "user": options.user,
+        "working_dir": options.working_dir,
+        "replicas": options.replicas,
+        "ports": [
+            *(_port(text, "mesh") for text in options.publish),
+            *(_port(text, "host") for text in options.publish_host),
+        ],
+        "resources": {
+            "limits": {
+                "memory": options.limit_memory,
+                "cpus": options.limit_cpus,
+                "pids": options.limit_pids,
+            },
+            "reservations": {"memory": options.reserve_memory, "cpus": options.reserve_cpus},
+        },
+        "placement": {
+            "constraints": options.constraint,
+            "max_per_node": options.max_per_node,
+        },
+        "restart": {
+            "condition": options.restart_condition,
+            "delay": options.restart_delay,
+            "max_attempts": options.restart_max_attempts,
+        },
+        "pull": options.pull,
+        "registry_auth": _registry_auth(options),
+        "stop_signal": options.stop_signal,
+        "stop_grace_period": options.stop_grace_period,
+        "labels": common.pairs(options.label, "--label"),
+    }
+
+
+def _port(text: str, mode: str) -> dict[str, Any]:
+    match = re.fullmatch(r"(?:(\d+):)?(\d+)(?:/(\w+))?", text)
+    if match is None:
+        raise InvalidInput(f"{text!r} is not [PUBLISHED:]TARGET[/udp]", path="--publish")
+    return {"published": match[1], "target": match[2], "protocol": match[3], "mode": mode}
+
+
+def _registry_auth(options: Options) -> dict[str, str] | None:
+    if not options.registry_user:
+        return None
+    if sys.stdin.isatty():
+        raise InvalidInput("reads the password from stdin: … < file", path="--registry-user")
+    return {"username": options.registry_user, "password": sys.stdin.readline().rstrip("\n")}
+
+
+def _without_nothing(value: Any) -> Any:
+    """Without what was not said, so that the manifest has only what was."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_nothing(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item not in (None, [], {})}

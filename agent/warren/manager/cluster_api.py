@@ -1,0 +1,92 @@
+"""Control, the cluster itself: Get, Apply."""
+
+import logging
+from datetime import timedelta
+
+import warren
+from warren.api import convert, warren_pb2
+from warren.core import specs, views
+from warren.manager.authorization import Caller
+from warren.manager.cluster import ManagerContext, cluster_of
+from warren.model.clusters import ClusterSpec
+from warren.model.errors import Conflict, InvalidInput
+from warren.state.commands import PutClusterSpec
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+CHANGEABLE = ("heartbeat_interval", "node_down_after", "task_history")
+"""All else is in every node's files and network, and fixed when the cluster is created."""
+HEARTBEAT_MIN = timedelta(milliseconds=100)
+
+
+class ClusterApi:
+    """Handlers; the names are those of the RPCs."""
+
+    def __init__(self, context: ManagerContext) -> None:
+        self._context = context
+
+    async def get_cluster(
+        self, request: warren_pb2.GetClusterRequest, caller: Caller
+    ) -> warren_pb2.ClusterView:
+        state = await self._context.store.barrier()
+        cluster_of(state)
+        view: warren_pb2.ClusterView = convert.to_message(
+            views.cluster_view(
+                state,
+                leader_id=self._context.leader_id(),
+                reachable=self._context.reachable(),
+                term=self._context.store.status.term,
+                warren=warren.__version__,
+            )
+        )
+        return view
+
+    async def apply_cluster(
+        self, request: warren_pb2.ApplyClusterRequest, caller: Caller
+    ) -> warren_pb2.ApplyClusterResponse:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._apply(request, caller)
+            except Conflict:
+                if request.expected_version or attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt answers or raises")
+
+    async def _apply(
+        self, request: warren_pb2.ApplyClusterRequest, caller: Caller
+    ) -> warren_pb2.ApplyClusterResponse:
+        cluster = cluster_of(await self._context.store.barrier())
+        if request.expected_version and request.expected_version != cluster.version:
+            message = f"version {cluster.version}, not {request.expected_version}"
+            raise Conflict(f"cluster {cluster.spec.name} was changed: {message}")
+        given = convert.from_message(request.spec, ClusterSpec)
+        after = specs.merge(cluster.spec, given, request.fields, path="cluster")
+        _check(cluster.spec, after)
+        if after != cluster.spec and not request.dry_run:
+            put = PutClusterSpec(spec=after, expected_version=cluster.version)
+            await self._context.store.commit(put)
+            logger.info("cluster settings changed by %s", caller.name)
+        changes = specs.changes(cluster.spec, after)
+        return warren_pb2.ApplyClusterResponse(
+            changed=after != cluster.spec,
+            before=convert.to_message(cluster.spec),
+            after=convert.to_message(after),
+            changes=[convert.to_message(change) for change in changes],
+        )
+
+
+def _check(before: ClusterSpec, after: ClusterSpec) -> None:
+    for change in specs.changes(before, after):
+        if change.path not in CHANGEABLE:
+            message = f"is {change.before} since the cluster was created, and cannot be changed"
+            raise InvalidInput(message, path=f"cluster.{change.path}")
+    if after.heartbeat_interval < HEARTBEAT_MIN:
+        raise InvalidInput("must be at least 100ms", path="cluster.heartbeat_interval")
+    if after.node_down_after < 2 * after.heartbeat_interval:
+        message = "must be at least twice the heartbeat_interval"
+        raise InvalidInput(message, path="cluster.node_down_after")
+    if not 0 <= after.task_history <= 100:
+        raise InvalidInput(
+            f"{after.task_history} is not between 0 and 100", path="cluster.task_history"
+        )

@@ -1,0 +1,209 @@
+"""Sessions with workers, on the leader: hears their heartbeats and reports, tells assignments.
+
+A session is a stream that begins with Hello. The worker's node is known by its certificate. Every
+change of the state is looked at once for all sessions, and a worker is told only when its own
+assignment differs from the last it was told.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import grpc
+
+from warren.api import convert, status, warren_pb2
+from warren.core import assignment
+from warren.core.assignment import Assignments
+from warren.manager import authorization
+from warren.manager.authorization import Caller
+from warren.manager.cluster import ManagerContext
+from warren.manager.contacts import Contacts
+from warren.manager.reports import Reports
+from warren.manager.sessions import Session, Sessions
+from warren.model.assignments import Assignment
+from warren.model.errors import InvalidInput, NotFound, Unavailable, WarrenError
+from warren.model.nodes import Node, NodeDescription, NodeState
+from warren.model.tasks import TaskStatus
+from warren.state.cluster import ClusterState
+from warren.state.commands import Batch, Command, Rejected, SetNodeDescription, SetNodePublicKey
+
+logger = logging.getLogger(__name__)
+
+HELLO_TIMEOUT = timedelta(seconds=10)
+
+Stream = grpc.aio.ServicerContext[warren_pb2.WorkerMessage, warren_pb2.ManagerMessage]
+Messages = AsyncIterator[warren_pb2.WorkerMessage]
+
+
+class Dispatcher:
+    """Serves `Dispatcher.Session`."""
+
+    def __init__(
+        self, context: ManagerContext, sessions: Sessions, contacts: Contacts, reports: Reports
+    ) -> None:
+        self._context = context
+        self._sessions = sessions
+        self._contacts = contacts
+        self._reports = reports
+        self._assignments: tuple[ClusterState, Assignments] | None = None
+
+    async def serve(self, requests: Messages, stream: Stream) -> None:
+        """One session, as gRPC calls it."""
+        caller = authorization.caller_of(stream)
+        try:
+            roles = (authorization.WORKER, authorization.MANAGER)
+            authorization.require(caller, roles, "Session")
+            await self._require_lead(stream)
+            await self.converse(requests, stream.write, caller)
+        except WarrenError as error:
+            if not self._context.leads():
+                await self._send_away(stream)
+            await stream.abort(status.code_of(error), str(error), status.metadata_of(error))
+
+    async def converse(self, requests: Messages, write: Any, caller: Caller) -> None:
+        """Until the worker ends the stream; raises when this end must end it."""
+        hello = await _hello(requests)
+        node = await self._greet(hello, caller.name)
+        session = Session(node.id, node.spec.name)
+        if (previous := self._sessions.add(session)) is not None:
+            previous.replace()
+        logger.info("worker %s connected", session.node_name)
+        try:
+            await self._run(session, requests, write)
+        finally:
+            session.end()
+            self._sessions.remove(session)
+            logger.info("worker %s disconnected", session.node_name)
+
+    async def _run(self, session: Session, requests: Messages, write: Any) -> None:
+        """Reads, writes and assigns at once; the first to end ends the session."""
+        parts = [
+            asyncio.create_task(self._read(session, requests)),
+            asyncio.create_task(_write(session, write)),
+            asyncio.create_task(self._assign(session)),
+            asyncio.create_task(session.wait_replaced()),
+        ]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+        for part in done:
+            part.result()
+
+    async def _greet(self, hello: warren_pb2.Hello, node_id: str) -> Node:
+        """Note what the host says of itself, as far as it is new."""
+        state = await self._context.store.barrier()
+        node = state.nodes.get(node_id)
+        if node is None:
+            raise NotFound(f"node {node_id} is not in the cluster: it was removed")
+        commands = _news_of(node, hello)
+        if commands:
+            await self._context.store.propose(Batch(commands=tuple(commands)))
+        for command in commands:
+            await self._report_refusal(node, command)
+        self._hear(node_id)
+        return node
+
+    async def _report_refusal(self, node: Node, command: Command) -> None:
+        """A batch answers as a whole; a mesh key that another node has is worth a line."""
+        if not isinstance(command, SetNodePublicKey):
+            return
+        stored = self._context.store.state.nodes.get(node.id)
+        if stored is not None and stored.mesh.public_key != command.public_key:
+            outcome = await self._context.store.propose(command)
+            if isinstance(outcome, Rejected):
+                logger.warning("mesh key of %s refused: %s", node.spec.name, outcome.message)
+
+    async def _read(self, session: Session, requests: Messages) -> None:
+        async for message in requests:
+            self._hear(session.node_id)
+            match message.WhichOneof("message"):
+                case "heartbeat":
+                    session.send(warren_pb2.ManagerMessage(heard=warren_pb2.Heard()))
+                case "status":
+                    self._reports.add(session.node_id, _statuses(message.status))
+                case "logs":
+                    await session.take(message.logs.request_id, message.logs)
+                case "exec":
+                    await session.take(message.exec.request_id, message.exec)
+                case other:
+                    logger.warning("%s sent %s, which means nothing", session.node_name, other)
+
+    async def _assign(self, session: Session) -> None:
+        """Tell the assignment at once, then whenever it changes, while this manager leads."""
+        told: Assignment | None = None
+        store = self._context.store
+        while True:
+            self._context.require_lead()
+            count = store.changes.count
+            newest = self._all_assignments().of(session.node_id)
+            if told is None or not assignment.same(told, newest):
+                message = convert.to_message(newest)
+                session.send(warren_pb2.ManagerMessage(assignment=message))
+                told = newest
+            await store.changes.wait_newer(count)
+
+    def _all_assignments(self) -> Assignments:
+        """Of the newest state; worked out once, however many sessions ask."""
+        state = self._context.store.state
+        if self._assignments is None or self._assignments[0] is not state:
+            self._assignments = (state, Assignments(state))
+        return self._assignments[1]
+
+    def _hear(self, node_id: str) -> None:
+        node = self._context.store.state.nodes.get(node_id)
+        is_news = node is not None and node.status.state is not NodeState.READY
+        self._contacts.hear(node_id, self._context.now(), is_news=is_news)
+
+    async def _require_lead(self, stream: Stream) -> None:
+        if not self._context.leads():
+            await self._send_away(stream)
+
+    async def _send_away(self, stream: Stream) -> None:
+        """To the leader, if one is known."""
+        leader = self._context.leader()
+        if leader is None or leader.node_id == self._context.membership.node_id:
+            raise Unavailable("no leader: a majority of the managers is needed")
+        message = f"{leader.name} leads, at {leader.api}"
+        metadata = ((status.ERROR_KEY, "FailedPrecondition"), (status.LEADER_KEY, leader.api))
+        await stream.abort(grpc.StatusCode.FAILED_PRECONDITION, message, metadata)
+
+
+async def _hello(requests: Messages) -> warren_pb2.Hello:
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT.total_seconds()):
+            message = await anext(requests, None)
+    except TimeoutError as error:
+        raise InvalidInput("a session begins with Hello") from error
+    if message is None or message.WhichOneof("message") != "hello":
+        raise InvalidInput("a session begins with Hello")
+    return message.hello
+
+
+def _news_of(node: Node, hello: warren_pb2.Hello) -> list[Command]:
+    """What the host says of itself that the state does not have. Its address it may leave out."""
+    commands: list[Command] = []
+    description = convert.from_message(hello.description, NodeDescription)
+    if not description.address:
+        description = replace(description, address=node.description.address)
+    if description != node.description:
+        commands.append(SetNodeDescription(node_id=node.id, description=description))
+    key = hello.public_key or node.mesh.public_key
+    endpoint = hello.endpoint or node.mesh.endpoint
+    if (key, endpoint) != (node.mesh.public_key, node.mesh.endpoint):
+        commands.append(SetNodePublicKey(node_id=node.id, public_key=key, endpoint=endpoint))
+    return commands
+
+
+def _statuses(report: warren_pb2.StatusReport) -> dict[str, TaskStatus]:
+    return {task.task_id: convert.from_message(task.status, TaskStatus) for task in report.tasks}
+
+
+async def _write(session: Session, write: Any) -> None:
+    while True:
+        await write(await session.wait_outgoing())

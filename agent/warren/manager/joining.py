@@ -1,0 +1,70 @@
+"""Makes this manager a member of the replicated log, and keeps its list of managers fresh on disk.
+
+At each start the manager asks the others to add it, because it cannot know whether they did: its
+own log may be empty, or end before the moment. Its engine listens already, so that the leader may
+count on it from then on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+import grpc
+
+from warren.api import status, warren_pb2, warren_pb2_grpc
+from warren.bootstrap import node_files
+from warren.bootstrap.node_files import Credentials
+from warren.manager.cluster import ManagerContext
+from warren.manager.forwarding import open_channel
+from warren.model.assignments import ManagerAddress
+
+logger = logging.getLogger(__name__)
+
+PAUSE = timedelta(seconds=0.5)
+CALL_TIMEOUT = timedelta(seconds=15)
+
+
+async def join_members(context: ManagerContext, credentials: Callable[[], Credentials]) -> None:
+    """Ask until a manager says yes; returns at once on the only manager there is."""
+    membership = context.membership
+    others = [m for m in membership.managers if m.node_id != membership.node_id]
+    said = ""
+    while others and not context.leads():
+        for manager in others:
+            refusal = await _ask(context, manager, credentials())
+            if not refusal:
+                logger.info("member of the log, says %s", manager.name)
+                return
+            if refusal != said:
+                logger.warning("not yet a member of the log: %s: %s", manager.name, refusal)
+                said = refusal
+        await asyncio.sleep(PAUSE.total_seconds())
+
+
+async def refresh_managers(context: ManagerContext) -> None:
+    """Until cancelled: note in node.json where the managers are."""
+    written: tuple[ManagerAddress, ...] = ()
+    while True:
+        count = context.store.changes.count
+        managers = context.managers()
+        if managers != written and context.store.state.cluster is not None:
+            try:
+                await asyncio.to_thread(node_files.write_managers, context.config, managers)
+            except OSError as error:
+                logger.warning("cannot note the managers in node.json: %s", error)
+            written = managers
+        await context.store.changes.wait_newer(count)
+
+
+async def _ask(context: ManagerContext, manager: ManagerAddress, credentials: Credentials) -> str:
+    """Empty text: this manager is a member now. Otherwise why it is not."""
+    membership = context.membership
+    request = warren_pb2.AddMemberRequest(node_id=membership.node_id, raft=membership.raft_address)
+    async with open_channel(manager.api, credentials) as channel:
+        stub = warren_pb2_grpc.ManagersStub(channel)
+        try:
+            await stub.AddMember(request, timeout=CALL_TIMEOUT.total_seconds())
+        except grpc.aio.AioRpcError as error:
+            return str(status.error_from_rpc(error))
+    return ""

@@ -1,0 +1,101 @@
+"""`warren-manager`: reads the configuration and the membership, runs until SIGTERM.
+
+Logs to standard error, one line per event; journald adds the time. Ends with 78 (EX_CONFIG) where
+a person must do something first, with 1 where a restart may help.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from warren import config as configuration
+from warren.bootstrap import node_files
+from warren.bootstrap.node_files import Membership
+from warren.config import Config
+from warren.manager import service_manager
+from warren.manager.cluster import ManagerContext
+from warren.manager.manager import Manager
+from warren.model.errors import WarrenError
+from warren.model.nodes import NodeRole
+from warren.store.raft.pysyncobj_log import EngineConfig, PySyncObjLog
+from warren.store.store import Store
+
+logger = logging.getLogger("warren.manager")
+
+EX_CONFIG = 78
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="warren-manager", description="Takes part in managing a Warren cluster."
+    )
+    parser.add_argument("--config", type=Path, default=configuration.DEFAULT_PATH)
+    sys.exit(run(parser.parse_args().config))
+
+
+def run(config_path: Path) -> int:
+    """The exit status."""
+    try:
+        config = configuration.load(config_path)
+        membership = node_files.read_membership(config)
+    except WarrenError as error:
+        return _complain(str(error))
+    if membership is None:
+        return _complain("this host is not a member of a cluster yet")
+    if NodeRole.MANAGER not in membership.roles:
+        return _complain(f"node {membership.name} is a worker of cluster {membership.cluster}")
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        format=f"%(levelname)s manager {membership.name}: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        return asyncio.run(_serve(config, membership))
+    except WarrenError as error:
+        logger.error("%s", error)
+        return 1
+
+
+async def _serve(config: Config, membership: Membership) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    failures: list[str] = []
+
+    def begin_stop() -> None:
+        service_manager.notify("STOPPING=1")
+        stop.set()
+
+    def fail(reason: str) -> None:
+        logger.critical("the replicated log cannot go on: %s", reason)
+        failures.append(reason)
+        loop.call_soon_threadsafe(stop.set)
+
+    def ready() -> None:
+        service_manager.notify("READY=1")
+        logger.info("serving cluster %s, member %s", membership.cluster, membership.raft_address)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, begin_stop)
+    engine = PySyncObjLog(_engine_config(config, membership), on_failure=fail)
+    context = ManagerContext(config=config, membership=membership, store=Store(engine))
+    await Manager(context).run(stop, ready)
+    logger.info("manager stopped")
+    return 1 if failures else 0
+
+
+def _engine_config(config: Config, membership: Membership) -> EngineConfig:
+    return EngineConfig(
+        directory=node_files.raft_path(config),
+        address=membership.raft_address,
+        members=tuple(manager.raft for manager in membership.managers),
+        secret=membership.raft_secret,
+    )
+
+
+def _complain(message: str) -> int:
+    print(f"warren-manager: {message}", file=sys.stderr)
+    return EX_CONFIG

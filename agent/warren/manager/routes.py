@@ -1,0 +1,87 @@
+"""The table of all RPCs but the workers' sessions: who may call them, and who answers."""
+
+from typing import Any
+
+from google.protobuf import message_factory
+
+from warren.api import warren_pb2
+from warren.manager.authorization import ANYONE, MANAGER, OPERATOR, WORKER
+from warren.manager.certificates_api import CertificatesApi
+from warren.manager.cluster import ManagerContext
+from warren.manager.cluster_api import ClusterApi
+from warren.manager.membership_api import MembershipApi
+from warren.manager.nodes_api import NodesApi
+from warren.manager.rpc import Route
+from warren.manager.services_api import ServicesApi
+from warren.manager.sessions import Sessions
+from warren.manager.tasks_api import TasksApi
+from warren.manager.tokens_api import TokensApi
+
+USERS = frozenset({OPERATOR, MANAGER})
+NODES = frozenset({MANAGER, WORKER})
+
+
+def all_routes(context: ManagerContext, sessions: Sessions) -> dict[str, Route]:
+    """By full method name."""
+    services, nodes = ServicesApi(context), NodesApi(context)
+    cluster, tokens = ClusterApi(context), TokensApi(context)
+    tasks = TasksApi(context, sessions)
+    certificates, membership = CertificatesApi(context), MembershipApi(context)
+    return {
+        **_routes(
+            "Control",
+            USERS,
+            {
+                "ApplyService": services.apply_service,
+                "GetService": services.get_service,
+                "ListServices": services.list_services,
+                "DeleteService": services.delete_service,
+                "WatchService": services.watch_service,
+                "ApplyNode": nodes.apply_node,
+                "GetNode": nodes.get_node,
+                "ListNodes": nodes.list_nodes,
+                "DeleteNode": nodes.delete_node,
+                "GetCluster": cluster.get_cluster,
+                "ApplyCluster": cluster.apply_cluster,
+                "CreateJoinToken": tokens.create_join_token,
+                "ListJoinTokens": tokens.list_join_tokens,
+                "DeleteJoinToken": tokens.delete_join_token,
+                "IssueOperatorCertificate": certificates.issue_operator_certificate,
+                "Logs": tasks.logs,
+                "Exec": tasks.exec,
+            },
+        ),
+        **_routes(
+            "Managers",
+            NODES,
+            {
+                "AddMember": membership.add_member,
+                "RenewCertificate": certificates.renew_certificate,
+            },
+        ),
+        **_routes(
+            "Managers",
+            NODES | {OPERATOR},
+            {"GetLeader": membership.get_leader},
+            leader_only=False,
+        ),
+        **_routes("Membership", ANYONE, {"Join": membership.join}),
+    }
+
+
+def _routes(
+    service: str, roles: frozenset[str], handlers: dict[str, Any], *, leader_only: bool = True
+) -> dict[str, Route]:
+    """Request types and kinds are the schema's: a handler for no method of it fails here."""
+    descriptor = warren_pb2.DESCRIPTOR.services_by_name[service]
+    routes = {}
+    for name, handler in handlers.items():
+        method = descriptor.methods_by_name[name]
+        kind = "stream" if method.server_streaming else "unary"
+        routes[f"/{descriptor.full_name}/{name}"] = Route(
+            request=message_factory.GetMessageClass(method.input_type),
+            roles=roles,
+            leader_only=leader_only,
+            **{kind: handler},
+        )
+    return routes

@@ -1,0 +1,354 @@
+"""The contract of `Mesh`, and what only real tunnels can show, with wireguard-go.
+
+Hosts are network namespaces on one bridge, each with a wireguard-go of its own. The kernel's
+WireGuard is in test_wireguard_kernel.py: most machines that run tests lack it.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from warren.drivers.ports import Mesh, PeerStatus
+from warren.drivers.wireguard import WireGuard
+from warren.drivers.wireguard_userspace import UserspaceDevice
+from warren.model.assignments import Peer
+from warren.model.errors import DriverError
+from warren.testing.fake_mesh import FakeMesh
+
+from tests.contract import namespaces
+from tests.contract.namespaces import run
+from tests.contract.peers import a_config, a_key, a_peer
+
+_SOCKETS = Path("/var/run/wireguard")
+
+
+class Host:
+    """One host on the underlay: number N has 192.168.9.N, and the interface `wt<N>-<pid>`."""
+
+    def __init__(self, number: int, stack: ExitStack, directory: Path) -> None:
+        self.number = number
+        self.interface = f"wt{number}-{os.getpid()}"
+        self.netns = stack.enter_context(namespaces.host(f"mesh{number}"))
+        run(f"ip link add under{number} type veth peer name under0 netns {self.netns}")
+        run(f"ip link set under{number} master bridge0 up")
+        run(f"ip -n {self.netns} addr add 192.168.9.{number}/24 dev under0")
+        run(f"ip -n {self.netns} link set under0 up")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start_device()
+        stack.callback(self.stop_device)
+        self.mesh = WireGuard(
+            self.interface,
+            userspace=True,
+            key_path=directory / f"mesh{number}.key",
+            underlay_address=f"192.168.9.{number}",
+        )
+
+    def start_device(self) -> None:
+        """As warren-wireguard.service does."""
+        self._process = subprocess.Popen(
+            ["ip", "netns", "exec", self.netns, "wireguard-go", "-f", self.interface],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(200):
+            if (_SOCKETS / f"{self.interface}.sock").exists():
+                return
+            time.sleep(0.02)  # another program's start: nothing to wait on but its socket
+        raise AssertionError("wireguard-go did not start")
+
+    def stop_device(self) -> None:
+        """Interface, addresses and routes go with it."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait()
+        (_SOCKETS / f"{self.interface}.sock").unlink(missing_ok=True)
+
+    def ip(self, command: str) -> list[str]:
+        """Lines that `ip` prints on this host."""
+        return [line.strip() for line in run(f"ip -n {self.netns} {command}").splitlines()]
+
+
+@pytest.fixture
+def hosts(private_network: None, tmp_path: Path) -> Iterator[tuple[Host, Host]]:
+    """Two hosts, numbers 1 and 2, with devices that know nothing yet."""
+    namespaces.require("ip", "wireguard-go", "ping")
+    with namespaces.own_network(), ExitStack() as stack:
+        run("ip link add bridge0 type bridge")
+        run("ip link set bridge0 up")
+        yield Host(1, stack, tmp_path), Host(2, stack, tmp_path)
+
+
+@pytest.fixture(params=["fake", "userspace"])
+def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+    """On host 1."""
+    if request.param == "fake":
+        yield FakeMesh()
+        return
+    first, _ = request.getfixturevalue("hosts")
+    with namespaces.entered(first.netns):
+        yield first.mesh
+
+
+async def test_the_key_stays_the_same(mesh: Mesh) -> None:
+    first = await mesh.public_key()
+
+    assert await mesh.public_key() == first
+    assert len(first) == 44
+
+
+async def test_peers_are_as_applied(mesh: Mesh) -> None:
+    await mesh.apply(a_config(a_peer(2), a_peer(3)))
+
+    assert sorted(quiet(await mesh.peers()), key=lambda peer: peer.endpoint) == [
+        a_status(2),
+        a_status(3),
+    ]
+
+
+async def test_no_peer_is_lost_among_thirty(mesh: Mesh) -> None:
+    numbers = range(2, 32)
+
+    await mesh.apply(a_config(*(a_peer(number) for number in numbers)))
+
+    found = {peer.public_key: peer.allowed_ips for peer in await mesh.peers()}
+    assert found == {a_status(n).public_key: a_status(n).allowed_ips for n in numbers}
+
+
+async def test_peers_that_are_no_longer_named_go(mesh: Mesh) -> None:
+    await mesh.apply(a_config(a_peer(2), a_peer(3)))
+
+    await mesh.apply(a_config(a_peer(3)))
+
+    assert quiet(await mesh.peers()) == [a_status(3)]
+
+
+async def test_a_subnet_moves_to_another_peer(mesh: Mesh) -> None:
+    await mesh.apply(a_config(a_peer(2), a_peer(3, subnet="10.88.30.0/24")))
+
+    await mesh.apply(a_config(a_peer(2, subnet="10.88.30.0/24"), a_peer(3)))
+
+    found = {peer.public_key: peer.allowed_ips for peer in await mesh.peers()}
+    assert found == {
+        a_key("n2"): ("10.86.0.2/32", "10.88.30.0/24"),
+        a_key("n3"): ("10.86.0.3/32", "10.88.3.0/24"),
+    }
+
+
+async def test_overlapping_claims_are_refused_before_anything_changes(mesh: Mesh) -> None:
+    await mesh.apply(a_config(a_peer(2)))
+
+    with pytest.raises(DriverError) as refused:
+        await mesh.apply(
+            a_config(a_peer(3, subnet="10.88.9.0/24"), a_peer(4, subnet="10.88.8.0/22"))
+        )
+
+    assert str(refused.value) == "nodes n4 and n3 both claim 10.88.9.0/24 in the mesh"
+    assert quiet(await mesh.peers()) == [a_status(2)]
+
+
+async def test_packets_fit_into_the_underlay(mesh: Mesh) -> None:
+    assert await mesh.mtu() == 1420
+
+
+async def test_hosts_and_their_task_networks_reach_each_other(hosts: tuple[Host, Host]) -> None:
+    first, second = hosts
+    await connect(first, second)
+
+    run(f"ip -n {second.netns} addr add 10.88.2.2/32 dev lo")
+
+    run("ping -c 1 -W 2 10.86.0.2", netns=first.netns)
+    run("ping -c 1 -W 2 10.88.2.2", netns=first.netns)
+    (peer,) = await first.mesh.peers()
+    assert peer.latest_handshake is not None
+
+
+async def test_interface_has_address_mtu_and_routes(hosts: tuple[Host, Host]) -> None:
+    first, _ = hosts
+
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(a_peer(2)))
+
+    link = first.ip(f"-o link show {first.interface}")[0]
+    assert "mtu 1420" in link
+    assert ",UP," in link
+    assert first.ip(f"-o -4 addr show {first.interface}")[0].split()[3] == "10.86.0.1/32"
+    assert first.ip("route") == [
+        f"10.86.0.0/16 dev {first.interface} proto 87 scope link src 10.86.0.1",
+        f"10.88.0.0/14 dev {first.interface} proto 87 scope link src 10.86.0.1",
+        "unreachable 10.88.1.0/24 proto 87",
+        "192.168.9.0/24 dev under0 proto kernel scope link src 192.168.9.1",
+    ]
+
+
+async def test_routes_of_an_earlier_configuration_go(hosts: tuple[Host, Host]) -> None:
+    first, _ = hosts
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(number=7))
+
+        await first.mesh.apply(a_config())
+
+    assert first.ip(f"-o -4 addr show {first.interface}")[0].split()[3] == "10.86.0.1/32"
+    assert [line for line in first.ip("route") if "10.88.7.0" in line or ".0.7" in line] == []
+
+
+async def test_a_second_apply_changes_nothing(hosts: tuple[Host, Host]) -> None:
+    first, _ = hosts
+    config = a_config(a_peer(2), a_peer(3))
+    device = RecordingDevice(first.interface)
+    mesh = WireGuard(
+        first.interface,
+        userspace=True,
+        key_path=first.mesh._key_path,
+        underlay_address="192.168.9.1",
+        device=device,
+    )
+    with namespaces.entered(first.netns):
+        await mesh.apply(config)
+        wrote = len(device.sets)
+
+        await mesh.apply(config)
+
+    assert wrote == 2
+    assert device.sets[wrote:] == []
+
+
+async def test_no_packet_is_lost_while_others_come_and_go(hosts: tuple[Host, Host]) -> None:
+    first, second = hosts
+    await connect(first, second)
+    config = a_config(await peer_of(second))
+    command = "ping -c 150 -i 0.01 -W 2 10.86.0.2"
+    ping = start(first, command)
+
+    with namespaces.entered(first.netns):
+        for number in range(3, 33):
+            config = replace(config, peers=(*config.peers, a_peer(number)))
+            await first.mesh.apply(config)
+        for _ in range(30):
+            config = replace(config, peers=config.peers[:-1])
+            await first.mesh.apply(config)
+
+    assert "150 received" in ping.communicate()[0]
+
+
+async def test_all_comes_back_when_wireguard_go_was_restarted(hosts: tuple[Host, Host]) -> None:
+    first, second = hosts
+    await connect(first, second)
+    first.stop_device()
+    first.start_device()
+
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(await peer_of(second)))
+
+    run("ping -c 1 -W 5 10.86.0.2", netns=first.netns)
+
+
+async def test_an_endpoint_that_works_is_left_alone(hosts: tuple[Host, Host]) -> None:
+    first, second = hosts
+    await connect(first, second)
+    elsewhere = replace(await peer_of(second), endpoint="192.168.9.99:51820")
+
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(elsewhere))
+
+    (peer,) = await first.mesh.peers()
+    assert peer.endpoint == "192.168.9.2:51820"
+
+
+async def test_an_endpoint_that_never_worked_is_replaced(hosts: tuple[Host, Host]) -> None:
+    first, second = hosts
+    wrong = replace(await peer_of(second), endpoint="192.168.9.99:51820")
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(wrong))
+
+        await first.mesh.apply(a_config(await peer_of(second)))
+
+    (peer,) = await first.mesh.peers()
+    assert peer.endpoint == "192.168.9.2:51820"
+
+
+async def test_an_address_that_no_local_task_has_is_unreachable_at_once(
+    hosts: tuple[Host, Host],
+) -> None:
+    first, second = hosts
+    await connect(first, second)
+
+    printed, code = namespaces.attempt("ping -c 1 -W 2 10.88.1.77", netns=first.netns)
+
+    assert "No route to host" in printed
+    assert code != 0
+
+
+async def test_without_wireguard_go_the_error_names_its_service(tmp_path: Path) -> None:
+    device = UserspaceDevice("wt0", sockets=tmp_path)
+
+    with pytest.raises(DriverError) as refused:
+        await device.read()
+
+    assert str(refused.value) == (
+        f"wireguard-go does not answer on {tmp_path}/wt0.sock: is warren-wireguard running?"
+    )
+
+
+async def test_the_private_key_is_in_no_message(hosts: tuple[Host, Host]) -> None:
+    first, _ = hosts
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(a_peer(2)))
+    key = first.mesh._key_path.read_text().strip()
+
+    device = await UserspaceDevice(first.interface).read()
+
+    assert device.private_key == key
+    assert key not in repr(device)
+
+
+class RecordingDevice(UserspaceDevice):
+    """Remembers what it was told to set."""
+
+    def __init__(self, interface: str) -> None:
+        super().__init__(interface)
+        self.sets: list[str] = []
+
+    async def _exchange(self, text: str) -> list[str]:
+        if text.startswith("set"):
+            self.sets.append(text)
+        return await super()._exchange(text)
+
+
+async def connect(first: Host, second: Host) -> None:
+    """Make them peers of each other, with a handshake done."""
+    for host, other in ((first, second), (second, first)):
+        with namespaces.entered(host.netns):
+            await host.mesh.apply(a_config(await peer_of(other), number=host.number))
+    run("ping -c 1 -W 5 10.86.0.2", netns=first.netns)
+
+
+async def peer_of(host: Host) -> Peer:
+    """How others know a host."""
+    return a_peer(host.number, key=await host.mesh.public_key())
+
+
+def start(host: Host, command: str) -> subprocess.Popen[str]:
+    """A program on the host, while the test goes on."""
+    arguments = ["ip", "netns", "exec", host.netns, *command.split()]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+def a_status(number: int) -> PeerStatus:
+    """Peer `n<number>`, of whom nothing was heard."""
+    peer = a_peer(number)
+    return PeerStatus(
+        public_key=peer.public_key,
+        endpoint=peer.endpoint,
+        allowed_ips=(f"{peer.address}/32", peer.subnet),
+        latest_handshake=None,
+    )
+
+
+def quiet(peers: tuple[PeerStatus, ...]) -> list[PeerStatus]:
+    """Without what a device sends on its own: handshakes to whoever should be there."""
+    return [replace(peer, sent_bytes=0) for peer in peers]

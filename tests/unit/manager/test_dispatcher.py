@@ -1,0 +1,215 @@
+"""Sessions: what a worker may say, what it is told, and when it is sent away."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from warren.api import convert, warren_pb2
+from warren.manager.reports import Reports
+from warren.manager.sessions import Session
+from warren.model.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
+from warren.model.nodes import NodeDescription, NodeState
+from warren.model.tasks import TaskState, TaskStatus
+from warren.testing.builders import NOON, a_node, a_service, a_task
+
+from tests.unit.manager.manager_kit import (
+    RunningManager,
+    ScriptedWorker,
+    a_cluster_state,
+    a_kit,
+    running_manager,
+)
+
+
+def node_id(manager: RunningManager) -> str:
+    return next(iter(manager.context.store.state.nodes))
+
+
+async def wait_ready(manager: RunningManager) -> None:
+    store = manager.context.store
+    async with asyncio.timeout(10):
+        while store.state.nodes[node_id(manager)].status.state is not NodeState.READY:
+            await store.changes.wait_newer(store.changes.count)
+
+
+async def test_a_session_begins_with_hello() -> None:
+    async with running_manager() as manager:
+        worker = ScriptedWorker(manager, node_id(manager))
+        worker.say(heartbeat=warren_pb2.Heartbeat())
+
+        with pytest.raises(InvalidInput, match="a session begins with Hello"):
+            await worker.session
+
+
+async def test_a_removed_node_is_told_so() -> None:
+    async with running_manager() as manager:
+        worker = ScriptedWorker(manager, "gone")
+        worker.say(hello=warren_pb2.Hello())
+
+        with pytest.raises(NotFound, match="node gone is not in the cluster: it was removed"):
+            await worker.session
+
+
+async def test_what_a_host_says_of_itself_is_noted_once() -> None:
+    description = NodeDescription(cpus=2.0, kernel="6.1")
+    hello = warren_pb2.Hello(
+        description=convert.to_message(description), public_key="new", endpoint="127.0.0.1:1"
+    )
+    async with running_manager() as manager:
+        for _ in range(2):
+            worker = ScriptedWorker(manager, node_id(manager))
+            worker.say(hello=hello)
+            await worker.hears_assignment()
+            await wait_ready(manager)
+            worker.leave()
+            await worker.session
+
+        node = manager.context.store.state.nodes[node_id(manager)]
+        assert node.description == NodeDescription(address="127.0.0.1", cpus=2.0, kernel="6.1")
+        assert (node.mesh.public_key, node.mesh.endpoint) == ("new", "127.0.0.1:1")
+        kinds = [convert.command_from_bytes(entry) for entry in manager.log.entries]
+        assert len(kinds) == 3, "the cluster, the host's words, the node is ready"
+
+
+async def test_a_new_session_takes_the_place_of_the_old() -> None:
+    async with running_manager() as manager:
+        old = ScriptedWorker(manager, node_id(manager))
+        old.say(hello=warren_pb2.Hello())
+        await old.hears_assignment()
+        new = ScriptedWorker(manager, node_id(manager))
+        new.say(hello=warren_pb2.Hello())
+        await new.hears_assignment()
+        await wait_ready(manager)
+
+        with pytest.raises(Unavailable, match="the node opened another session"):
+            await old.session
+        new.leave()
+        await new.session
+
+
+def running() -> TaskStatus:
+    return TaskStatus(state=TaskState.RUNNING, since=NOON)
+
+
+async def test_reports_count_only_for_the_nodes_own_living_tasks() -> None:
+    tasks = [
+        a_task(1, "w1", state=TaskState.STARTING),
+        a_task(2, "w2", state=TaskState.STARTING),
+        a_task(3, "w1", state=TaskState.LOST),
+        a_task(4, "w1", address="10.88.0.4"),
+    ]
+    state = a_cluster_state(
+        nodes=[a_node("w1"), a_node("w2")], services=[a_service(replicas=4)], tasks=tasks
+    )
+    async with a_kit(state) as kit:
+        reports = Reports(kit.context)
+        loop = asyncio.create_task(reports.run())
+        unchanged = kit.state.tasks["web-4-r1"].status
+
+        reports.add(
+            "w1",
+            {
+                "web-1-r1": running(),
+                "web-2-r1": running(),
+                "web-3-r1": running(),
+                "web-4-r1": unchanged,
+                "gone": running(),
+            },
+        )
+        async with asyncio.timeout(10):
+            await kit.context.store.wait_change(100)
+        loop.cancel()
+
+        states = {task.slot: task.status.state.value for task in kit.state.tasks.values()}
+        assert states == {1: "running", 2: "starting", 3: "lost", 4: "running"}
+        assert len(kit.log.entries) == 1
+
+
+async def test_a_report_that_could_not_be_committed_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("warren.manager.reports.PAUSE", timedelta())
+    task = a_task(1, "w1", state=TaskState.STARTING)
+    state = a_cluster_state(nodes=[a_node("w1")], services=[a_service()], tasks=[task])
+    async with a_kit(state) as kit:
+        kit.log.fail_next(outcome_unknown=True)
+        reports = Reports(kit.context)
+        loop = asyncio.create_task(reports.run())
+        await asyncio.sleep(0)
+
+        reports.add("w1", {task.id: running()})
+        async with asyncio.timeout(10):
+            await kit.context.store.wait_change(100)
+        loop.cancel()
+
+        assert kit.state.tasks[task.id].status == running()
+
+
+def lines(*texts: str) -> list[warren_pb2.LogLine]:
+    return [warren_pb2.LogLine(task_id="t", line=text.encode()) for text in texts]
+
+
+async def test_lines_of_a_task_come_in_chunks_until_the_end() -> None:
+    session = Session("w1", "w1")
+    stream = session.logs(["t"], follow=False, tail=10)
+    first = asyncio.create_task(anext(stream))
+    command = (await session.wait_outgoing()).logs
+
+    await session.take(command.request_id, warren_pb2.LogChunk(request_id=1, lines=lines("a", "b")))
+    await session.take(command.request_id, warren_pb2.LogChunk(request_id=1, end=True))
+
+    received = [(await first).line, *[line.line async for line in stream]]
+    assert (list(command.task_ids), command.tail, command.follow) == (["t"], 10, False)
+    assert received == [b"a", b"b"]
+
+
+async def test_nobody_reads_any_more_and_the_worker_is_told() -> None:
+    session = Session("w1", "w1")
+    stream = session.logs(["t"], follow=True, tail=0)
+    first = asyncio.create_task(anext(stream))
+    command = (await session.wait_outgoing()).logs
+    await session.take(command.request_id, warren_pb2.LogChunk(lines=lines("a")))
+    await first
+
+    await stream.aclose()
+
+    cancel = await session.wait_outgoing()
+    assert cancel.cancel.request_id == command.request_id
+    await session.take(command.request_id, warren_pb2.LogChunk(lines=lines("late")))
+
+
+async def test_a_broken_connection_ends_the_lines_with_an_error() -> None:
+    session = Session("w1", "w1")
+    stream = session.logs(["t"], follow=True, tail=0)
+    first = asyncio.create_task(anext(stream))
+    await session.wait_outgoing()
+
+    session.end()
+
+    with pytest.raises(Unavailable, match="the connection to w1 broke"):
+        await first
+
+
+async def test_a_command_runs_and_its_result_is_answered() -> None:
+    session = Session("w1", "w1")
+    result = asyncio.create_task(session.execute("t", ["ls"], timeout=timedelta(seconds=1)))
+    command = (await session.wait_outgoing()).exec
+
+    await session.take(
+        command.request_id,
+        warren_pb2.ExecResult(response=warren_pb2.ExecResponse(stdout=b"bin\n", exit_code=0)),
+    )
+
+    assert (command.task_id, list(command.command)) == ("t", ["ls"])
+    assert (await result).stdout == b"bin\n"
+
+
+async def test_a_command_that_cannot_run_says_why() -> None:
+    session = Session("w1", "w1")
+    result = asyncio.create_task(session.execute("t", ["ls"], timeout=timedelta(seconds=1)))
+    command = (await session.wait_outgoing()).exec
+
+    await session.take(command.request_id, warren_pb2.ExecResult(error="t does not run here"))
+
+    with pytest.raises(FailedPrecondition, match="t does not run here"):
+        await result

@@ -1,0 +1,219 @@
+"""Apply, Get, List, Delete and Watch of services, over the fake log."""
+
+import asyncio
+
+import pytest
+from warren.api import convert, warren_pb2
+from warren.manager.authorization import ROOT
+from warren.manager.services_api import ServicesApi
+from warren.model.errors import (
+    Conflict,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+from warren.model.services import HIDDEN, RegistryAuth, Secret, ServiceSpec
+from warren.model.views import Change, ServiceApplied
+from warren.state.commands import PutService
+from warren.testing.builders import NOON, a_node, a_service, a_spec, a_task
+
+from tests.unit.manager.manager_kit import Kit, a_cluster_state, a_kit
+
+
+def an_apply(
+    spec: ServiceSpec, *fields: str, expected_version: int = 0, dry_run: bool = False
+) -> warren_pb2.ApplyServiceRequest:
+    return warren_pb2.ApplyServiceRequest(
+        spec=convert.to_message(spec),
+        fields=fields,
+        expected_version=expected_version,
+        dry_run=dry_run,
+    )
+
+
+async def apply(kit: Kit, request: warren_pb2.ApplyServiceRequest) -> ServiceApplied:
+    answer = await ServicesApi(kit.context).apply_service(request, ROOT)
+    return convert.from_message(answer, ServiceApplied)
+
+
+async def test_creates_a_service() -> None:
+    async with a_kit(a_cluster_state(nodes=[a_node("w1")])) as kit:
+        answer = await apply(kit, an_apply(a_spec(), "image"))
+
+        assert answer == ServiceApplied(
+            changed=True,
+            before=None,
+            after=a_spec(),
+            changes=(
+                Change(path="image", before="", after="registry.example/web:1"),
+                Change(path="name", before="", after="web"),
+            ),
+            plan=("slot 1  +task on w1",),
+            version=101,
+            revision=1,
+        )
+        assert kit.state.services["web"].spec == a_spec()
+
+
+async def test_the_same_again_changes_nothing() -> None:
+    async with a_kit(a_cluster_state(services=[a_service(replicas=3)])) as kit:
+        answer = await apply(kit, an_apply(a_spec(), "image"))
+
+        spec = a_spec(replicas=3)
+        assert answer == ServiceApplied(
+            changed=False, before=spec, after=spec, version=1, revision=1
+        )
+        assert kit.log.entries == []
+
+
+async def test_a_dry_run_answers_the_same_and_changes_nothing() -> None:
+    state = a_cluster_state(services=[a_service()], nodes=[a_node("w1")])
+    async with a_kit(state) as kit, a_kit(state) as other:
+        spec = a_spec(image="registry.example/web:2")
+
+        dry = await apply(kit, an_apply(spec, "image", dry_run=True))
+        real = await apply(other, an_apply(spec, "image"))
+
+        assert (dry.changes, dry.plan, dry.revision) == (real.changes, real.plan, 2)
+        assert kit.log.entries == []
+        assert (dry.version, real.version) == (1, 101)
+
+
+async def test_only_what_the_user_named_is_changed() -> None:
+    stored = a_service(replicas=3, env={"A": "1"})
+    async with a_kit(a_cluster_state(services=[stored])) as kit:
+        await apply(kit, an_apply(a_spec(replicas=5), "replicas"))
+
+        assert kit.state.services["web"].spec == a_spec(replicas=5, env={"A": "1"})
+
+
+async def test_an_expected_version_must_be_the_stored_one() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        with pytest.raises(Conflict, match="service web was changed: version 1, not 7"):
+            await apply(kit, an_apply(a_spec(), "image", expected_version=7))
+        with pytest.raises(NotFound, match="there is no service api"):
+            await apply(kit, an_apply(a_spec("api"), "image", expected_version=7))
+
+
+async def test_a_change_that_came_in_between_is_taken_into_account() -> None:
+    """Between reading and proposing, somebody else scales the service."""
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        propose, others = kit.context.store.commit, [a_spec(replicas=4)]
+
+        async def commit(command: PutService) -> object:
+            if others:
+                await propose(PutService(spec=others.pop(), expected_version=1, now=NOON))
+            return await propose(command)
+
+        kit.context.store.commit = commit  # type: ignore[method-assign, assignment]
+        answer = await apply(kit, an_apply(a_spec(image="registry.example/web:2"), "image"))
+
+        assert kit.state.services["web"].spec == a_spec(image="registry.example/web:2", replicas=4)
+        assert answer.changes == (
+            Change(path="image", before="registry.example/web:1", after="registry.example/web:2"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        (a_spec(replicas=-1), "web.replicas"),
+        (a_spec("Web_1"), "service.name"),
+    ],
+)
+async def test_a_bad_value_is_named_by_its_path(spec: ServiceSpec, path: str) -> None:
+    async with a_kit() as kit:
+        with pytest.raises(InvalidInput) as refused:
+            await apply(kit, an_apply(spec, "image", "replicas"))
+
+        assert refused.value.path == path
+        assert kit.log.entries == []
+
+
+async def test_a_service_that_is_going_is_not_changed() -> None:
+    async with a_kit(a_cluster_state(services=[a_service(removing=True)])) as kit:
+        with pytest.raises(FailedPrecondition, match="service web is being removed"):
+            await apply(kit, an_apply(a_spec(replicas=2), "replicas"))
+
+
+async def test_passwords_are_never_answered() -> None:
+    auth = RegistryAuth(username="anna", password=Secret("geheim"))
+    async with a_kit() as kit:
+        api = ServicesApi(kit.context)
+
+        applied = await api.apply_service(
+            an_apply(a_spec(registry_auth=auth), "image", "registry_auth"), ROOT
+        )
+        read = await api.get_service(warren_pb2.GetServiceRequest(name="web"), ROOT)
+
+        for answer in (applied, read):
+            assert b"geheim" not in answer.SerializeToString()
+        assert applied.after.registry_auth.password == HIDDEN
+        assert kit.state.services["web"].spec.registry_auth == auth
+
+
+async def test_lists_services_by_name() -> None:
+    state = a_cluster_state(services=[a_service("web"), a_service("api")])
+    async with a_kit(state) as kit:
+        answer = await ServicesApi(kit.context).list_services(
+            warren_pb2.ListServicesRequest(), ROOT
+        )
+
+        assert [view.service.spec.name for view in answer.services] == ["api", "web"]
+
+
+async def test_deletes_a_service_with_a_plan() -> None:
+    state = a_cluster_state(services=[a_service()], nodes=[a_node("w1")], tasks=[a_task(1, "w1")])
+    async with a_kit(state) as kit:
+        api = ServicesApi(kit.context)
+        request = warren_pb2.DeleteServiceRequest(name="web", dry_run=True)
+
+        dry = await api.delete_service(request, ROOT)
+        untouched = kit.state
+        request.dry_run = False
+        real = await api.delete_service(request, ROOT)
+        again = await api.delete_service(request, ROOT)
+
+        assert (dry.changed, list(dry.plan)) == (True, ["slot 1  -task on w1"])
+        assert not untouched.services["web"].removing
+        assert (real.changed, list(real.plan)) == (True, list(dry.plan))
+        assert kit.state.services["web"].removing
+        assert not again.changed
+
+
+async def test_a_watch_begins_with_the_present_and_ends_with_the_service() -> None:
+    async with a_kit(a_cluster_state(services=[a_service(replicas=0)])) as kit:
+        api = ServicesApi(kit.context)
+        watch = api.watch_service(warren_pb2.GetServiceRequest(name="web"), ROOT)
+
+        first = await anext(watch)
+        following = asyncio.create_task(anext(watch))
+        await apply(kit, an_apply(a_spec(replicas=2), "replicas"))
+        second = await following
+        await watch.aclose()
+
+        assert (first.status.desired, second.status.desired) == (0, 2)
+
+
+async def test_a_watch_ends_when_the_lead_is_lost() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        watch = ServicesApi(kit.context).watch_service(
+            warren_pb2.GetServiceRequest(name="web"), ROOT
+        )
+        await anext(watch)
+
+        kit.log.follow(None)
+
+        with pytest.raises(Unavailable):
+            await anext(watch)
+
+
+async def test_reads_need_the_lead() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        kit.log.follow("10.86.0.2:7445")
+
+        with pytest.raises(Unavailable):
+            await ServicesApi(kit.context).get_service(
+                warren_pb2.GetServiceRequest(name="web"), ROOT
+            )

@@ -1,0 +1,193 @@
+"""What the worker keeps on disk, and what it makes of damaged files."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from warren import __version__
+from warren.core import restart
+from warren.core.task import Progress
+from warren.model.errors import InvalidInput, RuntimeUnavailable
+from warren.model.nodes import NodeDescription
+from warren.model.services import Bytes
+from warren.model.tasks import TaskState, TaskStatus
+from warren.testing.fake_runtime import FakeRuntime
+from warren.worker import describe, membership
+from warren.worker.local_store import AssignmentFile, ProgressFile
+from warren.worker.main import run
+from warren.worker.membership import Membership
+from warren.worker.reporter import Reporter
+
+from tests.unit.worker.worker_kit import START, a_task, an_assignment, write_node_file
+
+WAITING = Progress(
+    attempt=4,
+    retry_at=START + timedelta(seconds=8),
+    history=restart.History(failures=4, restarts=(START - timedelta(seconds=4), START)),
+    status=TaskStatus(
+        state=TaskState.RESTARTING,
+        since=START,
+        message="exit code 1; next start in 8s",
+        exit_code=1,
+        failures=4,
+        last_log="KeyError: X",
+        image_digest="sha256:1",
+    ),
+)
+RUNNING = Progress(status=TaskStatus(state=TaskState.RUNNING, since=START))
+
+
+def test_an_assignment_is_kept(tmp_path: Path) -> None:
+    file = AssignmentFile(tmp_path / "worker/assignment.pb")
+    assignment = an_assignment(a_task(), managers=("10.77.0.11:7443",))
+
+    file.save(assignment)
+
+    assert file.load() == assignment
+    assert [(p.name, p.stat().st_mode & 0o777) for p in (tmp_path / "worker").iterdir()] == [
+        ("assignment.pb", 0o600)
+    ]
+
+
+@pytest.mark.parametrize("data", [None, b"\xff\xff", b"\x12\x02\x0a\x00"])
+def test_without_a_readable_assignment_there_is_none(tmp_path: Path, data: bytes | None) -> None:
+    path = tmp_path / "assignment.pb"
+    if data is not None:
+        path.write_bytes(data)
+
+    assert AssignmentFile(path).load() is None
+
+
+def test_progress_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.json"
+    ProgressFile(path).keep("web-1-abcde", WAITING)
+    kept = ProgressFile(path).get("web-1-abcde")
+    ProgressFile(path).forget("web-1-abcde")
+
+    assert kept == WAITING
+    assert ProgressFile(path).task_ids() == frozenset()
+
+
+def test_progress_that_containers_tell_is_not_written(tmp_path: Path) -> None:
+    ProgressFile(tmp_path / "tasks.json").keep("web-1-abcde", RUNNING)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": {}}', '{"a": 1}', "{"])
+def test_a_damaged_progress_file_is_as_good_as_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tasks.json"
+    path.write_text(text)
+
+    assert ProgressFile(path).task_ids() == frozenset()
+
+
+def a_member() -> Membership:
+    return Membership(
+        cluster_id="cluster-1",
+        node_id="node-1",
+        name="w1",
+        mesh_port=51820,
+        managers=an_assignment(managers=("10.77.0.11:7443",)).managers,
+    )
+
+
+def test_the_managers_in_the_node_file_are_refreshed(tmp_path: Path) -> None:
+    write_node_file(tmp_path, a_member())
+    moved = an_assignment(managers=("10.77.0.12:7443", "10.77.0.13:7443")).managers
+
+    membership.refresh_managers(tmp_path / "node.json", moved)
+    membership.refresh_managers(tmp_path / "node.json", ())
+
+    assert membership.load(tmp_path / "node.json") == replace(a_member(), managers=moved)
+
+
+def test_a_damaged_node_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "node.json").write_text("{}")
+
+    with pytest.raises(InvalidInput, match=r"node\.json: is damaged: KeyError\('cluster_id'\)"):
+        membership.load(tmp_path / "node.json")
+
+
+def test_a_host_in_no_cluster_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "warren.toml").write_text(f'state_dir = "{tmp_path}"\n')
+
+    status = run(tmp_path / "warren.toml")
+
+    assert status == 78
+    assert capsys.readouterr().err == (
+        "warren-worker: this host is not a member of a cluster yet\n"
+    )
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "warren.toml").write_text('state_dri = "/x"\n')
+
+    status = run(tmp_path / "warren.toml")
+
+    assert status == 78
+    assert "warren.toml: state_dri: unknown key" in capsys.readouterr().err
+
+
+def a_root(directory: Path) -> Path:
+    (directory / "proc").mkdir()
+    (directory / "etc").mkdir()
+    (directory / "proc/meminfo").write_text("MemTotal:  2048 kB\nMemFree: 1 kB\n")
+    (directory / "etc/os-release").write_text('ID=debian\nPRETTY_NAME="Debian GNU/Linux 13"\n')
+    return directory
+
+
+async def test_a_host_is_described(tmp_path: Path) -> None:
+    found = await describe.describe(FakeRuntime(), "10.77.0.21", a_root(tmp_path))
+
+    fixed = replace(found, cpus=0, architecture="", kernel="")
+    assert found.cpus >= 1
+    assert fixed == NodeDescription(
+        address="10.77.0.21",
+        memory=Bytes(2048 * 1024),
+        os="Debian GNU/Linux 13",
+        runtime="fake 1.0",
+        warren=__version__,
+    )
+
+
+async def test_a_silent_runtime_is_left_out_of_the_description(tmp_path: Path) -> None:
+    runtime = FakeRuntime()
+    runtime.fail_next("version", RuntimeUnavailable("containerd does not answer"))
+
+    found = await describe.describe(runtime, "10.77.0.21", a_root(tmp_path))
+
+    assert found.runtime == ""
+
+
+def a_status(state: TaskState) -> TaskStatus:
+    return TaskStatus(state=state, since=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+async def test_only_the_latest_status_of_a_task_is_told_and_only_once() -> None:
+    reporter = Reporter()
+    reporter.put("a", a_status(TaskState.STARTING))
+    reporter.put("a", a_status(TaskState.RUNNING))
+    reporter.put("b", a_status(TaskState.STOPPED))
+
+    first = reporter.take()
+    reporter.put("a", a_status(TaskState.RUNNING))
+    second = reporter.take()
+
+    assert first == {"a": a_status(TaskState.RUNNING), "b": a_status(TaskState.STOPPED)}
+    assert second == {}
+
+
+async def test_a_new_session_is_told_everything_but_what_is_forgotten() -> None:
+    reporter = Reporter()
+    reporter.put("a", a_status(TaskState.RUNNING))
+    reporter.put("b", a_status(TaskState.STOPPED))
+    reporter.take()
+
+    reporter.forget("b")
+    reporter.begin_session()
+
+    assert reporter.take() == {"a": a_status(TaskState.RUNNING)}
