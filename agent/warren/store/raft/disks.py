@@ -9,8 +9,11 @@ was written, and is `Broken`: nobody may go on from there.
 import errno
 import fcntl
 import os
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -76,6 +79,7 @@ class RealDisk:
         """Raises FailedPrecondition when another process uses the directory."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
+        self._syncs: deque[float] = deque(maxlen=1000)
         self._handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         self._lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -89,6 +93,12 @@ class RealDisk:
         """Unlock."""
         os.close(self._lock)
         os.close(self._handle)
+
+    def sync_times(self) -> tuple[timedelta, timedelta]:
+        """Median and 99th percentile of what syncing a file took lately."""
+        times = sorted(self._syncs) or [0.0]
+        half, most = times[len(times) // 2], times[len(times) * 99 // 100]
+        return timedelta(seconds=half), timedelta(seconds=most)
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(path.name for path in self._directory.iterdir() if path.name != _LOCK))
@@ -141,12 +151,13 @@ class RealDisk:
             handle = os.open(name, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600, dir_fd=self._handle)
         except OSError as error:
             raise _unwritable(error) from error
-        return _RealFile(handle)
+        return _RealFile(handle, self._syncs)
 
 
 class _RealFile:
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, syncs: "deque[float]") -> None:
         self._handle = handle
+        self._syncs = syncs
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -157,7 +168,9 @@ class _RealFile:
             raise _unwritable(error) from error
 
     def sync(self) -> None:
+        began = time.perf_counter()
         _sync(os.fdatasync, self._handle)
+        self._syncs.append(time.perf_counter() - began)
 
     def close(self) -> None:
         os.close(self._handle)

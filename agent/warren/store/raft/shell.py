@@ -12,6 +12,7 @@ Methods named `_SyncObj__x` replace private methods of the library, so the versi
 its hash, and the names are asserted when this module is imported.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, Protocol
@@ -163,9 +164,11 @@ class Shell(pysyncobj.SyncObj):  # type: ignore[misc]
     def submit(self, request: Request, refuse: Reply) -> None:
         """Hand a request to the Raft thread, from any thread."""
 
-        def refused(_: object, reason: int) -> None:
-            assert reason == FAIL_REASON.QUEUE_FULL
-            refuse(NotDone(reason="too many requests wait for this manager"))
+        def refused(reason: str | None, code: int) -> None:
+            full = code == FAIL_REASON.QUEUE_FULL
+            refuse(
+                NotDone(reason="too many requests wait for this manager" if full else reason or "")
+            )
 
         self._applyCommand(request, refused)
         if self._notifier is not None:
@@ -176,6 +179,23 @@ class Shell(pysyncobj.SyncObj):  # type: ignore[misc]
         """One tick: wait for something, take it, take a turn. True: the next is due at once."""
         self.doTick(timeout)
         return self.node.has_more()
+
+    def refuse_all(self, reason: str) -> None:
+        """Answer the requests that were not taken yet."""
+        for _ in range(QUEUE_LENGTH):
+            try:
+                _request, refuse = self._queue.get_nowait()
+            except Queue.Empty:
+                return
+            refuse(reason, FAIL_REASON.DISCARDED)
+
+    def leave(self) -> None:
+        """End connections and the pipe; the object is of no use after this."""
+        self.destroy()
+        if self._notifier is not None:
+            for end in ("_PipeNotifier__pipeR", "_PipeNotifier__pipeW"):
+                os.close(getattr(self._notifier, end))
+            self._notifier = None
 
     def _onTick(self, timeToWait: float = 0.0) -> None:  # noqa: N802, N803
         self._poller.poll(timeToWait)

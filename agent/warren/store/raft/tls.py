@@ -8,6 +8,7 @@ certificates are renewed while the daemon runs.
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MANAGER = "manager"
 
@@ -63,11 +64,11 @@ class Contexts:
 
 def manager_named(sock: ssl.SSLSocket, cluster_id: str) -> str:
     """The node id that the peer's certificate, which TLS verified, names. Raises Stranger."""
-    certificate = sock.getpeercert() or {}
+    certificate: dict[str, Any] = sock.getpeercert() or {}
     subject: dict[str, list[str]] = {}
     for names in certificate.get("subject", ()):
         for field, value in names:
-            subject.setdefault(str(field), []).append(str(value))
+            subject.setdefault(field, []).append(value)
     if subject.get("organizationName") != [cluster_id]:
         raise Stranger("its certificate is for another cluster")
     if MANAGER not in subject.get("organizationalUnitName", []):

@@ -1,9 +1,9 @@
 """Connections with all other members: one per pair, dialed, checked, kept alive, replaced.
 
 Runs in the Raft thread, between its poller and `Wire`. Both ends may dial, the one with the lower
-node id at once and the other only after a while, so that the two do not cross. A new connection with
-a peer ends the old one before a word on it is heard, and what was read from the old one is dropped:
-a message is never overtaken by one that was sent before it. Followers ping each other too, so that
+node id at once and the other only after a while, so that the two do not cross. A new connection
+with a peer ends the old one before a word on it is heard, and what was read from the old one is
+dropped: a message is never overtaken by one that was sent before it. Followers ping each other too, so that
 the way is open when one of them asks for votes.
 """
 
@@ -131,7 +131,7 @@ class Transport:
     def _watch_listener(self) -> None:
         self._poller.subscribe(self._listener.fileno(), self._accept, READ)
 
-    def _accept(self, descriptor: int, events: int) -> None:
+    def _accept(self, _descriptor: int, _events: int) -> None:
         """An error here, too many open files above all, must not end listening."""
         try:
             sock, _ = self._listener.accept()
@@ -161,7 +161,7 @@ class Transport:
         events = READ | ERROR | (WRITE if connection.wants_write else 0)
         self._poller.subscribe(connection.descriptor, self._ready, events)
 
-    def _ready(self, descriptor: int, events: int) -> None:
+    def _ready(self, descriptor: int, _events: int) -> None:
         """Something can be done about a connection."""
         connection = self._all.get(descriptor)
         if connection is None:
@@ -264,5 +264,3 @@ def _listen(address: str) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
