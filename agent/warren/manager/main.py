@@ -13,6 +13,7 @@ from pathlib import Path
 
 from warren import config as configuration
 from warren.bootstrap import node_files
+from warren.bootstrap.create import BOOTSTRAP_FILE
 from warren.bootstrap.node_files import Membership
 from warren.config import Config
 from warren.manager import service_manager
@@ -20,8 +21,10 @@ from warren.manager.cluster import ManagerContext
 from warren.manager.manager import Manager
 from warren.model.errors import WarrenError
 from warren.model.nodes import NodeRole
-from warren.store.raft.pysyncobj_log import EngineConfig, PySyncObjLog
-from warren.store.store import Store
+from warren.store.raft.engine import RaftConfig, RaftLog
+from warren.store.raft.tls import TlsFiles
+from warren.store.raft.transport import Contact
+from warren.store.store import COMMANDS_VERSION, Store
 
 logger = logging.getLogger("warren.manager")
 
@@ -80,19 +83,27 @@ async def _serve(config: Config, membership: Membership) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, begin_stop)
-    engine = PySyncObjLog(_engine_config(config, membership), on_failure=fail)
+    engine = RaftLog(_engine_config(config, membership), on_failure=fail)
     context = ManagerContext(config=config, membership=membership, store=Store(engine))
     await Manager(context).run(stop, ready)
     logger.info("manager stopped")
     return 1 if failures else 0
 
 
-def _engine_config(config: Config, membership: Membership) -> EngineConfig:
-    return EngineConfig(
-        directory=node_files.raft_path(config),
+def _engine_config(config: Config, membership: Membership) -> RaftConfig:
+    pki, raft = node_files.pki_path(config), node_files.raft_path(config)
+    return RaftConfig(
+        directory=raft,
+        cluster_id=membership.cluster_id,
+        node_id=membership.node_id,
         address=membership.raft_address,
-        members=tuple(manager.raft for manager in membership.managers),
-        secret=membership.raft_secret,
+        tls=TlsFiles(ca=pki / "ca.crt", certificate=pki / "node.crt", key=pki / "node.key"),
+        contacts=tuple(
+            Contact(node_id=manager.node_id, address=manager.raft)
+            for manager in membership.managers
+        ),
+        bootstrap=(raft / BOOTSTRAP_FILE).exists(),
+        commands_version=COMMANDS_VERSION,
     )
 
 

@@ -33,6 +33,7 @@ from warren.model.errors import (
 from warren.model.nodes import Node, NodeDescription, NodeMesh, NodeRole, NodeSpec, NodeStatus
 from warren.state.cluster import ClusterState
 from warren.state.commands import AddNode
+from warren.store.log import LogMember
 
 logger = logging.getLogger(__name__)
 
@@ -157,10 +158,13 @@ class MembershipApi:
             raise PermissionDenied(f"{node.spec.name} joined as a worker")
         address = assignment.manager_address(cluster.spec, node)
         async with self._adding:
-            if address.raft not in self._context.store.status.members:
+            roster = self._context.store.status.roster
+            if not any(member.node_id == node.id and member.voter for member in roster):
                 await _require_listening(address)
                 await self._context.store.barrier()
-                await self._context.store.add_member(address.raft)
+                await self._context.store.add_member(
+                    LogMember(node_id=node.id, address=address.raft)
+                )
                 logger.info("manager %s is a member of the log", node.spec.name)
         return warren_pb2.AddMemberResponse(
             managers=[convert.to_message(manager) for manager in self._context.managers()]

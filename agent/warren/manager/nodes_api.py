@@ -4,7 +4,6 @@ import logging
 
 from warren.api import convert, warren_pb2
 from warren.core import specs, views
-from warren.core.assignment import manager_address
 from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext, cluster_of
 from warren.model.errors import Conflict, FailedPrecondition, InvalidInput, NotFound
@@ -98,8 +97,7 @@ class NodesApi:
 
     async def _remove(self, state: ClusterState, node: Node) -> None:
         if NodeRole.MANAGER in node.spec.roles:
-            spec = cluster_of(state).spec
-            await self._context.store.remove_member(manager_address(spec, node).raft)
+            await self._context.store.remove_member(node.id)
         await self._context.store.commit(RemoveNode(node_id=node.id, now=self._context.now()))
 
     def _view(self, state: ClusterState, node: Node) -> warren_pb2.NodeView:

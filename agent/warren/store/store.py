@@ -6,8 +6,9 @@ of the loop. Nothing here decides anything: `state/apply.py` does.
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,11 +16,15 @@ from warren.api import convert, status, warren_pb2
 from warren.state import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import Applied, Command, Outcome, Rejected
-from warren.store.log import LogStatus, ReplicatedLog
+from warren.store.log import LogMember, LogMetrics, LogStatus, ReplicatedLog
 from warren.store.watch import Watch
 
 logger = logging.getLogger(__name__)
 
+COMMANDS_VERSION = 1
+"""Of the command set in `state/commands.py`: raised with a command that older managers lack."""
+PIECE_OBJECTS = 50
+"""In a piece of a snapshot: about a millisecond's work."""
 PROPOSE_TIMEOUT = timedelta(seconds=10)
 BARRIER_TIMEOUT = timedelta(seconds=5)
 
@@ -62,10 +67,16 @@ class Store:
         """Set at each change of `state` or `status`; its value is the newest index."""
         return self._changes
 
-    async def propose(self, command: Command, timeout: timedelta = PROPOSE_TIMEOUT) -> Outcome:
-        """Commit `command`. `state` includes it when this returns. Raises as the engine does."""
+    async def propose(
+        self, command: Command, timeout: timedelta = PROPOSE_TIMEOUT, *, key: str = ""
+    ) -> Outcome:
+        """Commit `command`. `state` includes it when this returns. Raises as the engine does.
+
+        After DeadlineExceeded its end is unknown: propose it again with the same `key`, which may be
+        done through another manager, and it takes effect once.
+        """
         data = convert.command_to_bytes(command)
-        outcome = convert.outcome_from_bytes(await self._log.propose(data, timeout))
+        outcome = convert.outcome_from_bytes(await self._log.propose(data, timeout, key=key))
         self._publish()
         return outcome
 
@@ -89,13 +100,21 @@ class Store:
             count = await self._changes.wait_newer(count)
         return self._state
 
-    async def add_member(self, address: str, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
-        """Make `address` a member of the log."""
-        await self._log.add_member(address, timeout)
+    async def add_member(self, member: LogMember, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
+        """Make a manager a member of the log that counts."""
+        await self._log.add_member(member, timeout)
 
-    async def remove_member(self, address: str, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
-        """End the membership of `address` in the log."""
-        await self._log.remove_member(address, timeout)
+    async def remove_member(self, node_id: str, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
+        """End a manager's membership of the log for good."""
+        await self._log.remove_member(node_id, timeout)
+
+    async def metrics(self) -> LogMetrics:
+        """Figures of the log."""
+        return await self._log.metrics()
+
+    async def transfer_leadership(self, to: str = "", timeout: timedelta = PROPOSE_TIMEOUT) -> None:
+        """Hand the lead to node `to`, or to whoever has most."""
+        await self._log.transfer_leadership(timeout, to)
 
     def _publish(self) -> None:
         self._replica.told = False
@@ -134,9 +153,8 @@ class _Replica:
         self._tell()
         return convert.outcome_to_bytes(outcome)
 
-    def snapshot(self) -> bytes:
-        data: bytes = convert.to_message(self.state).SerializeToString(deterministic=True)
-        return data
+    def snapshot(self) -> Iterator[bytes]:
+        return _pieces(self.state)
 
     def restore(self, snapshot: bytes) -> None:
         message = warren_pb2.ClusterState.FromString(snapshot)
@@ -147,6 +165,20 @@ class _Replica:
         if not self.told:
             self.told = True
             self.tell()
+
+
+def _pieces(state: ClusterState) -> Iterator[bytes]:
+    """The state's message, a few objects at a time: protobuf joins what is concatenated."""
+    yield _bytes(ClusterState(index=state.index, cluster=state.cluster))
+    for name in ("nodes", "services", "tasks", "tokens"):
+        objects = iter(sorted(getattr(state, name).items()))
+        while some := dict(itertools.islice(objects, PIECE_OBJECTS)):
+            yield _bytes(replace(ClusterState(), **{name: some}))  # type: ignore[arg-type]
+
+
+def _bytes(state: ClusterState) -> bytes:
+    data: bytes = convert.to_message(state).SerializeToString(deterministic=True)
+    return data
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

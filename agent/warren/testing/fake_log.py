@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from warren.model.errors import DeadlineExceeded, Unavailable, WarrenError
-from warren.store.log import LogStatus, StateMachine
+from warren.store.log import LogMember, LogMetrics, LogStatus, StateMachine
 
 
 class FakeLog:
@@ -20,6 +20,7 @@ class FakeLog:
         address: str = "10.86.0.1:7445",
         entries: tuple[bytes, ...] = (),
         *,
+        node_id: str = "m1",
         snapshot: bytes = b"",
         leads: bool = True,
     ) -> None:
@@ -30,7 +31,13 @@ class FakeLog:
         self._address = address
         self._machine: StateMachine | None = None
         self._callbacks: list[Callable[[], None]] = []
-        self._status = LogStatus(members=(address,), reachable=frozenset({address}))
+        self._node_id = node_id
+        self._outcomes: dict[str, bytes] = {}
+        self._status = LogStatus(
+            members=(address,),
+            reachable=frozenset({address}),
+            roster=(LogMember(node_id=node_id, address=address),),
+        )
         self._leads_at_start = leads
 
     async def start(self, machine: StateMachine) -> None:
@@ -45,12 +52,17 @@ class FakeLog:
     async def stop(self) -> None:
         self._machine = None
 
-    async def propose(self, command: bytes, timeout: timedelta) -> bytes:
+    async def propose(self, command: bytes, timeout: timedelta, *, key: str = "") -> bytes:
         machine = self._require_lead()
         if self.failures:
             raise self.failures.pop(0)
+        if key and key in self._outcomes:
+            return self._outcomes[key]
         self.entries.append(command)
-        return machine.apply(command)
+        outcome = machine.apply(command)
+        if key:
+            self._outcomes[key] = outcome
+        return outcome
 
     async def read_barrier(self, timeout: timedelta) -> None:
         self._require_lead()
@@ -61,13 +73,49 @@ class FakeLog:
     def on_change(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
 
-    async def add_member(self, address: str, timeout: timedelta) -> None:
-        self._require_lead()
-        self._change(members=tuple(sorted({*self._status.members, address})))
+    async def metrics(self) -> LogMetrics:
+        count = len(self.entries)
+        return LogMetrics(
+            node_id=self._node_id,
+            term=self._status.term,
+            last_index=count,
+            commit_index=count,
+            applied_index=count,
+            snapshot_index=0,
+            snapshot_bytes=len(self._snapshot),
+            journal_bytes=sum(map(len, self.entries)),
+            sync_p50=timedelta(),
+            sync_p99=timedelta(),
+            elections_won=self._status.term,
+            snapshots_written=0,
+        )
 
-    async def remove_member(self, address: str, timeout: timedelta) -> None:
+    async def snapshot(self, timeout: timedelta) -> bytes:
+        return b"".join(self._require_lead().snapshot())
+
+    async def transfer_leadership(self, timeout: timedelta, to: str = "") -> None:
+        if not self._status.is_leader:
+            return
+        others = [m for m in self._status.roster if m.node_id != self._node_id]
+        heir = next((m for m in others if m.node_id == to or not to), None)
+        if heir is None:
+            raise Unavailable("no other manager is ready to lead")
+        self.follow(heir.address)
+
+    async def add_member(self, member: LogMember, timeout: timedelta) -> None:
         self._require_lead()
-        self._change(members=tuple(m for m in self._status.members if m != address))
+        others = [m for m in self._status.roster if m.node_id != member.node_id]
+        self._set_roster([*others, member])
+
+    async def demote_member(self, node_id: str, timeout: timedelta) -> None:
+        self._require_lead()
+        self._set_roster(
+            [replace(m, voter=m.voter and m.node_id != node_id) for m in self._status.roster]
+        )
+
+    async def remove_member(self, node_id: str, timeout: timedelta) -> None:
+        self._require_lead()
+        self._set_roster([m for m in self._status.roster if m.node_id != node_id])
 
     def lead(self) -> None:
         """Win an election."""
@@ -81,6 +129,11 @@ class FakeLog:
         """Make the next proposal fail, without committing it."""
         error = DeadlineExceeded("no majority") if outcome_unknown else Unavailable("no leader")
         self.failures.append(error)
+
+    def _set_roster(self, roster: list[LogMember]) -> None:
+        members = tuple(sorted(member.address for member in roster))
+        by_id = tuple(sorted(roster, key=lambda member: member.node_id))
+        self._change(members=members, roster=by_id)
 
     def _require_lead(self) -> StateMachine:
         if self._machine is None or not self._status.is_leader:

@@ -6,6 +6,7 @@ from warren.manager.authorization import ROOT
 from warren.manager.nodes_api import NodesApi
 from warren.model.errors import Conflict, FailedPrecondition, InvalidInput, NotFound
 from warren.model.nodes import Availability, NodeRole, NodeSpec, NodeState
+from warren.store.log import LogMember
 from warren.testing.builders import a_node
 
 from tests.unit.manager.manager_kit import BOTH, M1, Kit, a_cluster_state, a_kit
@@ -129,8 +130,8 @@ async def test_removes_a_node_that_is_away_or_by_force() -> None:
 
 async def test_a_removed_manager_leaves_the_log_too() -> None:
     async with a_kit(STATE) as kit:
-        raft = "10.86.0.2:7445"
-        await kit.context.store.add_member(raft)
+        member = LogMember(node_id="m2", address="10.86.0.2:7445")
+        await kit.context.store.add_member(member)
 
         await delete(kit, "m2")
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from warren.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable, WarrenError
 from warren.store.idempotency import Remembering, TooNew, proposal
 from warren.store.log import LogMember, LogMetrics, LogStatus, MemberMetrics, StateMachine
-from warren.store.raft.background import ThreadJob
+from warren.store.raft.background import ThreadJob, gently
 from warren.store.raft.compaction import Limits
 from warren.store.raft.disks import DiskUnwritable, RealDisk
 from warren.store.raft.journal import Identity
@@ -41,6 +41,7 @@ COMMAND_BYTES_MAX = 4 << 20
 _POLL = 0.02
 _RETRY_DISK = 1.0
 _RETRY_PROMOTION = 0.05
+_HAND_OVER = timedelta(seconds=0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,10 @@ class RaftLog:
         self._thread.start()
 
     async def stop(self) -> None:
+        """Hand the lead over first, so that writes go on elsewhere at once."""
+        if self._status.is_leader and len(self._status.members) > 1:
+            with suppress(WarrenError):
+                await self.transfer_leadership(_HAND_OVER)
         self._stopping.set()
         if self._shell is not None:
             self._shell.submit(lambda now: None, lambda answer: None)
@@ -223,6 +228,7 @@ class RaftLog:
             disk=self._disk,
             machine=self._machine,
             background=ThreadJob,
+            pace=gently,
             chance=random.Random(chance.getrandbits(64)).random,
             new_disk_id=uuid.uuid4().hex,
             bootstrap=config.bootstrap,

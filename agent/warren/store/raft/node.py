@@ -69,6 +69,8 @@ class Setup:
     chance: Callable[[], float]
     """A number in [0, 1)."""
     new_disk_id: str
+    pace: Callable[[Iterator[bytes]], Iterator[bytes]] = iter
+    """Slows the writing of a snapshot down, so that turns go on."""
     bootstrap: bool = False
     """Found a cluster of one, if the disk is empty."""
     timing: Timing = field(default_factory=Timing)
@@ -501,7 +503,7 @@ class Node:
             self._journal.compact(base)
         if self._compaction.is_due(self.log, self._files.newest, self.applied):
             self._journal.roll()
-            state: Iterator[bytes] = self._setup.machine.snapshot()
+            state = self._setup.pace(self._setup.machine.snapshot())
             self._compaction.begin(self._files, self.log, self.applied, state)
 
     def _found(self, content: Content) -> None:
