@@ -52,7 +52,7 @@ class LogStatus:
     members: tuple[str, ...] = ()
     """Raft addresses of all members, this one included, sorted."""
     reachable: frozenset[str] = frozenset()
-    """Members in contact with this one, itself included."""
+    """Members that count and are in contact with this one, itself included."""
     roster: tuple[LogMember, ...] = ()
     """The same members, by node id."""
     trouble: str = ""

@@ -362,7 +362,7 @@ def _status(node: Node) -> LogStatus:
         for m in node.log.configuration.members
     )
     addresses = {member.node_id: member.address for member in roster}
-    here = raft.connected | {raft.me}
+    here = (raft.connected | {raft.me}) & node.log.configuration.voters
     return LogStatus(
         leader=addresses.get(raft.leader) if raft.leader else None,
         is_leader=node.leads,
