@@ -6,7 +6,6 @@
 import os
 
 import pytest
-
 from warren.testing import raft_simulation_faults
 from warren.testing.raft_simulation_faults import Climate
 from warren.testing.raft_simulation_world import World

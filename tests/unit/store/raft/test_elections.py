@@ -206,9 +206,7 @@ def a_raft(
     )
 
 
-def a_log(
-    *, voters: tuple[str, ...] = ("n1", "n2", "n3"), learners: tuple[str, ...] = ()
-) -> Log:
+def a_log(*, voters: tuple[str, ...] = ("n1", "n2", "n3"), learners: tuple[str, ...] = ()) -> Log:
     """Entries 1 to 3, of terms 1, 1 and 2."""
     everyone = [
         *(Member(node_id=n, address=f"{n}:1", voter=True) for n in voters),
