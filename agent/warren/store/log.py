@@ -102,13 +102,16 @@ class ReplicatedLog(Protocol):
     async def stop(self) -> None:
         """Leave the network and let go of files; membership stays."""
 
-    async def propose(self, command: bytes, timeout: timedelta, *, key: str = "") -> bytes:
+    async def propose(
+        self, command: bytes, timeout: timedelta, *, key: str = "", version: int = 1
+    ) -> bytes:
         """Commit `command` and answer its outcome, once it is applied here.
 
         Unavailable: not committed, and it never will be (no leader here, or it lost the lead).
         DeadlineExceeded: whether it was, or will be, committed is unknown; propose it again with
         the same `key`, through whichever member leads, and it is applied once: the answer is the
         first one's outcome. Keys are remembered for the last 10,000 commands that had one.
+        FailedPrecondition: a member does not know `version` of the command set yet.
         """
 
     async def read_barrier(self, timeout: timedelta) -> None:

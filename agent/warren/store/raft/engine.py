@@ -107,10 +107,15 @@ class RaftLog:
             await asyncio.to_thread(self._thread.join)
         self._thread = None
 
-    async def propose(self, command: bytes, timeout: timedelta, *, key: str = "") -> bytes:
+    async def propose(
+        self, command: bytes, timeout: timedelta, *, key: str = "", version: int = 1
+    ) -> bytes:
         if len(command) > COMMAND_BYTES_MAX:
             raise FailedPrecondition(f"the change is larger than {COMMAND_BYTES_MAX >> 20} MiB")
-        data = proposal(command, key, self._config.commands_version)
+        shell = self._shell
+        if version > 1 and shell is not None and version > shell.node.known_version():
+            raise FailedPrecondition("not all managers are upgraded yet")
+        data = proposal(command, key, version)
         until = time.monotonic() + timeout.total_seconds()
         return await self._ask(lambda node, now, reply: node.propose(data, until, reply))
 

@@ -139,10 +139,9 @@ class Node:
         """Of all journal files."""
         return self._journal.size_bytes
 
-    @property
-    def versions(self) -> dict[str, int]:
-        """Command set versions of the members that said hello, and its own."""
-        return self._versions
+    def known_version(self) -> int:
+        """The newest command set that all members know, as far as they have said hello."""
+        return min(self._versions.get(node_id, 1) for node_id in self.log.configuration.ids)
 
     def hello(self) -> Hello:
         """How this member introduces itself."""
