@@ -128,7 +128,7 @@ class Bench:
 
 
 async def _serve(directory: Path, number: int, port: int, entries: int) -> None:
-    limits = Limits(snapshot_entries=entries)
+    limits = Limits(snapshot_entries=entries, snapshot_entries_max=4 * entries)
     bench = Bench(directory, number, port, limits)
     began = time.perf_counter()
     await bench.store.start()

@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -236,7 +236,7 @@ async def _is_closed(reader: asyncio.StreamReader) -> bool:
         return True
 
 
-async def _wait(condition: "object") -> None:
+async def _wait(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # type: ignore[operator]
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.01)

@@ -5,7 +5,7 @@ import logging
 from warren.api import convert, warren_pb2
 from warren.core import specs, views
 from warren.manager.authorization import Caller
-from warren.manager.cluster import ManagerContext, cluster_of
+from warren.manager.cluster import ManagerContext
 from warren.model.errors import Conflict, FailedPrecondition, InvalidInput, NotFound
 from warren.model.nodes import Node, NodeRole, NodeSpec, NodeState
 from warren.model.views import Change

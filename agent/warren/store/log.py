@@ -135,11 +135,11 @@ class ReplicatedLog(Protocol):
     async def transfer_leadership(self, timeout: timedelta, to: str = "") -> None:
         """Hand the lead to node `to`, or to the member that has most; return when it is gone.
 
-        Unavailable when nobody could take it; this engine leads on then. Not leading: nothing to do.
+        Unavailable when nobody could take it; this engine leads on. Not leading: nothing to do.
         """
 
     async def add_member(self, member: LogMember, timeout: timedelta) -> None:
-        """Make a manager a member, on the leader only: first as a learner, then, caught up, a voter.
+        """Make a manager a member, on the leader only: a learner, then, caught up, a voter.
 
         FailedPrecondition: refused, and why. DeadlineExceeded: it has not caught up yet and goes on
         learning; call again. Already a member that counts: nothing to do.

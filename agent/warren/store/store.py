@@ -72,8 +72,8 @@ class Store:
     ) -> Outcome:
         """Commit `command`. `state` includes it when this returns. Raises as the engine does.
 
-        After DeadlineExceeded its end is unknown: propose it again with the same `key`, which may be
-        done through another manager, and it takes effect once.
+        After DeadlineExceeded its end is unknown: propose it again with the same `key`, through
+        this manager or another one, and it takes effect once.
         """
         data = convert.command_to_bytes(command)
         outcome = convert.outcome_from_bytes(await self._log.propose(data, timeout, key=key))

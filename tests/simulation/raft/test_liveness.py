@@ -1,4 +1,4 @@
-"""Each defect of pysyncobj that stops a cluster or slows it, as a schedule. L numbers: docs/raft.md."""
+"""Each defect of pysyncobj that stops or slows a cluster, as a schedule. L: see docs/raft.md."""
 
 import pytest
 from warren.store.raft.compaction import Limits

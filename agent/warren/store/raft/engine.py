@@ -1,10 +1,10 @@
 """`RaftLog`: the hardened engine behind `store/log.py`.
 
 One thread runs the member: it waits in pysyncobj's poller, takes what arrived and what was asked
-for, and ends each turn with one sync before anything leaves. This module starts that thread, carries
-requests in and answers out, once per turn however many they are, and decides what a failure means:
-a disk that cannot be written suspends the member, which tries again every second; anything that may
-not be gone on from ends the daemon through `on_failure`, with one line.
+for, and ends each turn with one sync before anything leaves. This module starts that thread,
+carries requests in and answers out, once per turn however many they are, and decides what a failure
+means: a disk that cannot be written suspends the member, which tries again every second; anything
+that may not be gone on from ends the daemon through `on_failure`, with one line.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class RaftLog:
                 await self.transfer_leadership(_HAND_OVER)
         self._stopping.set()
         if self._shell is not None:
-            self._shell.submit(lambda now: None, lambda answer: None)
+            self._shell.submit(lambda _now: None, lambda _answer: None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         self._thread = None
@@ -117,11 +117,11 @@ class RaftLog:
             raise FailedPrecondition("not all managers are upgraded yet")
         data = proposal(command, key, version)
         until = time.monotonic() + timeout.total_seconds()
-        return await self._ask(lambda node, now, reply: node.propose(data, until, reply))
+        return await self._ask(lambda node, _now, reply: node.propose(data, until, reply))
 
     async def read_barrier(self, timeout: timedelta) -> None:
         until = time.monotonic() + timeout.total_seconds()
-        await self._ask(lambda node, now, reply: node.read(until, reply))
+        await self._ask(lambda node, _now, reply: node.read(until, reply))
 
     def status(self) -> LogStatus:
         return self._status
@@ -143,7 +143,7 @@ class RaftLog:
         await self.read_barrier(timeout)
         found: list[Iterator[bytes]] = []
 
-        def capture(node: Node, now: float, reply: Reply) -> None:
+        def capture(_node: Node, _now: float, reply: Reply) -> None:
             found.append(self._machine.snapshot())
             reply(Done())
 

@@ -3,8 +3,8 @@
 Runs in the Raft thread, between its poller and `Wire`. Both ends may dial, the one with the lower
 node id at once and the other only after a while, so that the two do not cross. A new connection
 with a peer ends the old one before a word on it is heard, and what was read from the old one is
-dropped: a message is never overtaken by one that was sent before it. Followers ping each other too, so that
-the way is open when one of them asks for votes.
+dropped: a message is never overtaken by one that was sent before it. Followers ping each other
+too, so that the way is open when one of them asks for votes.
 """
 
 import logging
