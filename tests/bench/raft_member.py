@@ -4,7 +4,6 @@ Lines of JSON in, lines of JSON out. The state machine is the real one.
 """
 
 import asyncio
-import gc
 import json
 import os
 import resource
@@ -133,8 +132,6 @@ async def _serve(directory: Path, number: int, port: int, entries: int) -> None:
     began = time.perf_counter()
     await bench.store.start()
     started = time.perf_counter() - began
-    # Objects of the state live long: the collector need not walk them again and again.
-    gc.freeze()
     _say({"started": started, "objects": len(bench.store.state.tasks), "memory_mib": _memory_mib()})
     reader = asyncio.StreamReader(limit=1 << 24)
     loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ that may not be gone on from ends the daemon through `on_failure`, with one line
 """
 
 import asyncio
+import gc
 import logging
 import random
 import threading
@@ -242,6 +243,9 @@ class RaftLog:
             commands_version=config.commands_version,
         )
         node = Node(setup, time.monotonic())
+        # The state lives long: the collector need not walk all of it again and again, which would
+        # stop this process for as long as an election takes.
+        gc.freeze()
         shell = Shell(node, time.monotonic)
         shell.listen_for_requests()
         try:

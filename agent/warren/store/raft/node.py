@@ -117,6 +117,8 @@ class Node:
             self._found(content)
         self._journal.sync()
         self.durable = self.log.last_index
+        if self.log.configuration.voters == {self.raft.me}:
+            self.raft = replace(self.raft, deadline=now)  # nobody else could lead
 
     @property
     def leads(self) -> bool:
