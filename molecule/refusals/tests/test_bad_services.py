@@ -61,7 +61,7 @@ def test_a_task_that_fits_no_node_says_what_is_missing(playbook: Playbook, clien
     resources = "{reservations: {memory: 4TiB}}"
     service = f"{{service: {{name: web, image: '{IMAGE}', resources: {resources}}}}}"
 
-    run = playbook("deploy-service.yml", "-e", service, "-e", "wait_timeout=5")
+    run = playbook("deploy-service.yml", "-e", service, "-e", "deploy_wait_timeout=5")
 
     client.delete_service("web")
     wait_service_gone(client, "web", timeout=timedelta(seconds=30))
