@@ -21,11 +21,11 @@ IMAGE = "10.78.0.1:5000/hello:1"
         (
             f"name: web, image: '{IMAGE}',"
             " resources: {limits: {memory: 1MiB}, reservations: {memory: 2MiB}}",
-            "web.resources.reservations.memory: 2MiB is above the limit 1MiB",
+            "web.resources.limits.memory: 1MiB is below the reservation, 2MiB",
         ),
         (
             f"name: web, image: '{IMAGE}', ports: [{{target: 80, published: 8080}}]",
-            "8080 is published by service hello",
+            "web.ports[0].published: 8080/tcp is held by service hello",
         ),
     ],
 )
