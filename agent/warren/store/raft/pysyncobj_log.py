@@ -15,6 +15,7 @@ The library's known defects (writes lost after long partitions, no fsync) are no
 is the first engine, behind an interface, until a hardened one takes its place.
 """
 
+import _socket
 import asyncio
 import base64
 import json
@@ -39,6 +40,10 @@ from pysyncobj.transport import TCPTransport
 
 from warren.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable
 from warren.store.log import LogStatus, StateMachine
+
+# The library puts a stand-in for Windows there, on every system; with it nobody else in the
+# process can read a network address.
+socket.inet_ntop = _socket.inet_ntop
 
 logger = logging.getLogger(__name__)
 
