@@ -35,7 +35,7 @@ def test_a_change_leaves_the_mapping_before_it_as_it_was() -> None:
 
 
 def test_a_mapping_that_grows_large_is_put_into_buckets() -> None:
-    grown = {}
+    grown: dict[str, int] = {}
     for number in range(2 * maps.LARGE):
         grown = maps.put(grown, str(number), number)  # type: ignore[assignment]
 
