@@ -26,7 +26,7 @@ help: ## This list
 setup: apt $(VENV)/.ready ## Install what the checkout needs (apt, virtual environment)
 
 apt:
-	@tools/apt-install requirements/apt.txt tests/fleet/apt-packages.txt
+	@tools/apt-install requirements/apt.txt tests/fleet/apt-packages.txt tests/contract/apt-packages.txt
 
 $(VENV)/.ready: requirements/dev.txt agent/pyproject.toml
 	@echo "setup: virtual environment in $(VENV)"

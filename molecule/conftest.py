@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLEET = "molecule"
 REGISTRY = "10.78.0.1:5000"
 INVENTORY = ROOT / "inventory" / FLEET
+os.environ["WARREN_CONFIG_DIR"] = str(ROOT / "inventory" / ".molecule")
+"""Where the scenario's playbooks put the context; the user's own contexts are not touched."""
 
 
 @pytest.fixture

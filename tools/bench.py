@@ -55,6 +55,7 @@ def main() -> int:
     os.chdir(ROOT)
     os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
     os.environ["WARREN_CONTEXT"] = FLEET
+    os.environ["WARREN_CONFIG_DIR"] = str(ROOT / "inventory" / f".{FLEET}")
     figures: list[Figure] = []
     try:
         if not options.reuse:

@@ -38,6 +38,11 @@ class Config:
     log_level: str = "info"
 
     @property
+    def mesh_key_path(self) -> Path:
+        """The private key of the mesh interface; made on the host, never sent anywhere."""
+        return self.state_dir / "mesh.key"
+
+    @property
     def socket_path(self) -> Path:
         """The root-only API socket on a manager."""
         return self.run_dir / "warren.sock"

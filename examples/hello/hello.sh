@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Serves one page that says which task answered. catatonit is process 1, so that signals work.
 busybox mkdir -p /www
 echo "hello from $(busybox hostname), version ${VERSION}" > /www/index.html

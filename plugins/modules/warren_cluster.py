@@ -314,11 +314,12 @@ def _create(module: WarrenModule) -> dict[str, Any]:
 
 
 def _create_here(module: WarrenModule, settings: Any, node: Any) -> dict[str, str]:
-    from warren.bootstrap import certificates, mesh_key, node_files  # needs what only a node has
+    from warren.bootstrap import certificates, node_files  # needs what only a node has
     from warren.bootstrap.create import create_cluster
+    from warren.drivers.mesh_key import public_key
 
     config = membership.read_config(module.params["config"])
-    member = create_cluster(config, settings, node, mesh_key.ensure(config))
+    member = create_cluster(config, settings, node, public_key(config.mesh_key_path))
     authority = node_files.read_credentials(config).ca_certificate
     return {"id": member.cluster_id, "ca_digest": certificates.digest(authority).hex()}
 

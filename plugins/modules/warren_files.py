@@ -29,6 +29,11 @@ options:
     type: list
     elements: path
     default: []
+  backup:
+    description:
+      - Keep what a file held before it was first replaced, beside it as C(.before-warren).
+    type: bool
+    default: false
   mode:
     description: Mode of the files, as octal digits.
     type: str
@@ -75,6 +80,7 @@ def main() -> None:
             "files": {"type": "dict", "default": {}},
             "links": {"type": "dict", "default": {}},
             "absent": {"type": "list", "elements": "path", "default": []},
+            "backup": {"type": "bool", "default": False},
             "mode": {"type": "str", "default": "0644"},
         },
         supports_check_mode=True,
@@ -88,6 +94,8 @@ def main() -> None:
         changed.append(name)
         diffs.append(difference(name, before or "", content))
         if act:
+            if module.params["backup"] and before is not None:
+                keep(Path(name))
             write(Path(name), content, mode)
     for name, target in module.params["links"].items():
         before = str(Path(name).readlink()) if Path(name).is_symlink() else ""
@@ -110,6 +118,13 @@ def read(path: Path) -> str | None:
     if path.is_symlink() or not path.is_file():
         return None
     return path.read_text(encoding="utf-8", errors="replace")
+
+
+def keep(path: Path) -> None:
+    """Keep the file that somebody else made; what is kept once stays what it is."""
+    kept = path.with_name(f"{path.name}.before-warren")
+    if not kept.exists():
+        shutil.copy2(path, kept)
 
 
 def write(path: Path, content: str, mode: int) -> None:

@@ -13,10 +13,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from warren.bootstrap import create, join, mesh_key
+from warren.bootstrap import create, join
 from warren.client import Client
 from warren.client.connection import Connection
 from warren.config import Config
+from warren.drivers import mesh_key
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import WarrenError
 from warren.model.nodes import NodeRole, NodeSpec
@@ -64,7 +65,9 @@ class Host:
 
     def create(self) -> None:
         """Create a cluster here."""
-        create.create_cluster(self.config, SPEC, self.node, mesh_key.ensure(self.config))
+        create.create_cluster(
+            self.config, SPEC, self.node, mesh_key.public_key(self.config.mesh_key_path)
+        )
 
     def join(self, token: str, *others: "Host") -> None:
         """Join through any of `others`."""

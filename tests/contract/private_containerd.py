@@ -133,9 +133,18 @@ def _end_the_rest(ours: PrivateContainerd) -> None:
     for pid in namespaces.processes_with(str(ours.socket)):
         _kill(pid)
     for parent in Path("/sys/fs/cgroup").glob(f"*{ours.cgroup_parent}"):
+        _remove_cgroups(parent)
+
+
+def _remove_cgroups(parent: Path) -> None:
+    """A cgroup is busy until its last process, which was just killed, has been reaped."""
+    for _ in range(100):
         for directory in sorted(parent.glob("**/"), reverse=True):
-            with suppress(OSError):  # the last process in it is just ending
+            with suppress(OSError):
                 directory.rmdir()
+        if not parent.exists():
+            return
+        time.sleep(0.05)
 
 
 def _kill(pid: int) -> None:

@@ -14,11 +14,12 @@ from hashlib import sha256
 import grpc
 
 from warren.api import convert, status, warren_pb2, warren_pb2_grpc
-from warren.bootstrap import certificates, mesh_key, node_files, tokens
+from warren.bootstrap import certificates, node_files, tokens
 from warren.bootstrap.create import check_host
 from warren.bootstrap.node_files import Credentials, Membership
 from warren.bootstrap.tokens import Token
 from warren.config import Config
+from warren.drivers import mesh_key
 from warren.model.assignments import ManagerAddress
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import InvalidInput, Unauthenticated, Unavailable, WarrenError
@@ -56,7 +57,7 @@ def join(
         csr=certificates.signing_request(key, node.name),
         spec=convert.to_message(node),
         description=convert.to_message(NodeDescription(address=config.advertise_address)),
-        public_key=mesh_key.ensure(config),
+        public_key=mesh_key.public_key(config.mesh_key_path),
         endpoint=config.advertise_address,
     )
     response = _ask_any(parsed, [_with_port(e) for e in endpoints], request, patience)

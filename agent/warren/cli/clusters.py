@@ -60,8 +60,8 @@ def info(options: Options) -> int:
 def init(options: Options) -> int:
     """Create a cluster whose first manager is this host."""
     from warren import config
-    from warren.bootstrap import mesh_key
     from warren.bootstrap.create import create_cluster
+    from warren.drivers import mesh_key
 
     settings = {
         "name": options.name,
@@ -76,7 +76,9 @@ def init(options: Options) -> int:
         }
     )
     configuration = config.load()
-    membership = create_cluster(configuration, spec, node, mesh_key.ensure(configuration))
+    membership = create_cluster(
+        configuration, spec, node, mesh_key.public_key(configuration.mesh_key_path)
+    )
     print(f"{membership.cluster}: created, with {membership.name} as its first manager")
     common.say(f"start it: systemctl enable --now {nodes.units_of(membership.roles)}")
     return 0

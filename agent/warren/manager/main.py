@@ -16,7 +16,7 @@ from warren.bootstrap import node_files
 from warren.bootstrap.create import BOOTSTRAP_FILE
 from warren.bootstrap.node_files import Membership
 from warren.config import Config
-from warren.manager import service_manager
+from warren.drivers import service_manager
 from warren.manager.cluster import ManagerContext
 from warren.manager.manager import Manager
 from warren.model.errors import WarrenError

@@ -21,8 +21,8 @@ class FakePublisher:
         self,
         ports: tuple[PublishedPort, ...],
         *,
-        task_network: str,  # noqa: ARG002 - part of the Protocol
-        mesh_interface: str,  # noqa: ARG002 - part of the Protocol
+        task_network: str,
+        mesh_interface: str,
         node_id: str,
     ) -> None:
         if self.failures:

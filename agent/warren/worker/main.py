@@ -13,8 +13,9 @@ from pathlib import Path
 
 from warren import config as configuration
 from warren.config import Config
+from warren.drivers import service_manager
 from warren.model.errors import WarrenError
-from warren.worker import membership, network, service_manager
+from warren.worker import membership, network
 from warren.worker.membership import Membership
 from warren.worker.worker import Drivers, Worker
 
@@ -84,7 +85,7 @@ def _drivers(config: Config, member: Membership) -> Drivers:
             mesh=WireGuard(
                 config.mesh_interface,
                 userspace=config.mesh_driver == "userspace",
-                key_path=config.state_dir / "mesh.key",
+                key_path=config.mesh_key_path,
                 underlay_address=config.advertise_address,
             ),
             task_network=CniNetwork(config.cni_config_dir),

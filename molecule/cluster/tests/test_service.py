@@ -61,7 +61,6 @@ def test_requests_reach_all_tasks_from_one_host(addresses: dict[str, str]) -> No
     ("files", "value"),
     [
         (("memory/memory.limit_in_bytes", "memory.max"), "67108864"),
-        (("pids/pids.max", "pids.max"), "32"),
         (("cpu/cpu.cfs_quota_us", "cpu.max"), "50000"),
     ],
 )
@@ -73,6 +72,15 @@ def test_limits_reach_the_container(client: Client, files: tuple[str, ...], valu
     done = client.execute("hello.1", command, timeout=timedelta(seconds=10))
 
     assert done.stdout.decode().split()[:1] == [value]
+
+
+def test_the_process_limit_reaches_the_container(client: Client) -> None:
+    """In control groups v1 it is set above the container's own group, so it is tried, not read."""
+    many = "for i in 1 2 3 4; do for j in 1 2 3 4 5 6 7 8 9; do busybox sleep 2 & done; done; wait"
+
+    done = client.execute("hello.1", ("busybox", "sh", "-c", many), timeout=timedelta(seconds=20))
+
+    assert "can't fork" in done.stderr.decode()
 
 
 def test_a_second_deployment_changes_nothing(playbook: Playbook) -> None:

@@ -21,11 +21,11 @@ IMAGE = "10.78.0.1:5000/hello:1"
         (
             f"name: web, image: '{IMAGE}',"
             " resources: {limits: {memory: 1MiB}, reservations: {memory: 2MiB}}",
-            "web.resources.reservations.memory: 2MiB is above the limit 1MiB",
+            "web.resources.limits.memory: 1MiB is below the reservation, 2MiB",
         ),
         (
             f"name: web, image: '{IMAGE}', ports: [{{target: 80, published: 8080}}]",
-            "8080 is published by service hello",
+            "web.ports[0].published: 8080/tcp is held by service hello",
         ),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_task_that_fits_no_node_says_what_is_missing(playbook: Playbook, clien
     resources = "{reservations: {memory: 4TiB}}"
     service = f"{{service: {{name: web, image: '{IMAGE}', resources: {resources}}}}}"
 
-    run = playbook("deploy-service.yml", "-e", service, "-e", "wait_timeout=5")
+    run = playbook("deploy-service.yml", "-e", service, "-e", "deploy_wait_timeout=5")
 
     client.delete_service("web")
     wait_service_gone(client, "web", timeout=timedelta(seconds=30))

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from warren.api import convert
-from warren.bootstrap import certificates, create, leave, mesh_key, node_files
+from warren.bootstrap import certificates, create, leave, node_files
 from warren.config import Config
+from warren.drivers import mesh_key
 from warren.model.assignments import ManagerAddress
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import AlreadyExists, FailedPrecondition, InvalidInput
@@ -135,20 +136,20 @@ def test_what_an_interrupted_attempt_left_is_overwritten(config: Config) -> None
 
 
 def test_leaving_keeps_the_mesh_key_alone(config: Config) -> None:
-    key = mesh_key.ensure(config)
+    key = mesh_key.public_key(config.mesh_key_path)
     create.create_cluster(config, ClusterSpec(), NODE, key)
 
     assert leave.leave(config)
     assert not leave.leave(config)
 
     assert list(modes(config.state_dir)) == ["mesh.key"]
-    assert mesh_key.ensure(config) == key
+    assert mesh_key.public_key(config.mesh_key_path) == key
 
 
 def test_the_mesh_key_is_made_once(config: Config) -> None:
-    first = mesh_key.ensure(config)
+    first = mesh_key.public_key(config.mesh_key_path)
 
-    second = mesh_key.ensure(config)
+    second = mesh_key.public_key(config.mesh_key_path)
 
     assert first == second
     assert modes(config.state_dir) == {"mesh.key": "600"}
@@ -161,17 +162,9 @@ def test_the_public_key_is_that_of_wg_pubkey(config: Config) -> None:
     private = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo="
     (config.state_dir / "mesh.key").write_text(private + "\n")
 
-    public = mesh_key.ensure(config)
+    public = mesh_key.public_key(config.mesh_key_path)
 
     assert public == "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
-
-
-def test_a_damaged_mesh_key_is_named(config: Config) -> None:
-    config.state_dir.mkdir()
-    (config.state_dir / "mesh.key").write_text("short\n")
-
-    with pytest.raises(FailedPrecondition, match=r"mesh\.key is not a WireGuard key"):
-        mesh_key.ensure(config)
 
 
 def test_a_damaged_node_json_is_named(config: Config) -> None:
