@@ -3,6 +3,7 @@
 The code is the nearest that gRPC has, the details are the sentence for the user, and the trailing
 metadata carry what the code loses: `warren-error` names the class, `warren-path` the field of an
 InvalidInput, `warren-leader` the API address of the leader where a follower sent the caller away.
+The names of a request's own metadata are here, too.
 """
 
 from collections.abc import Iterable
@@ -15,6 +16,10 @@ from warren.model import errors
 ERROR_KEY = "warren-error"
 PATH_KEY = "warren-path"
 LEADER_KEY = "warren-leader"
+CALL_KEY = "warren-call"
+"""Of a request: names the call, the same for all its attempts, so that it takes effect once."""
+ATTEMPT_KEY = "warren-attempt"
+"""Of a request: counts the attempts of a call, from 1."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -27,6 +32,7 @@ _CODES: tuple[tuple[type[errors.WarrenError], grpc.StatusCode], ...] = (
     (errors.PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (errors.OutcomeUnknown, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.WaitFailed, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.RuntimeUnavailable, grpc.StatusCode.UNAVAILABLE),
@@ -36,7 +42,9 @@ _CODES: tuple[tuple[type[errors.WarrenError], grpc.StatusCode], ...] = (
 """First match wins, so a subclass stands above its base."""
 
 _KINDS = {kind.__name__: kind for kind, _ in _CODES}
-_KIND_OF_CODE = {code: kind for kind, code in reversed(_CODES)}
+_KIND_OF_CODE = {
+    code: kind for kind, code in reversed(_CODES) if kind is not errors.OutcomeUnknown
+}
 
 
 def code_of(error: errors.WarrenError) -> grpc.StatusCode:

@@ -9,7 +9,8 @@
      ├─ PermissionDenied        the caller's role may not do this
      ├─ Unauthenticated         the caller's certificate or token is not accepted
      ├─ Unavailable             no manager answered, or no leader is known    (transient)
-     ├─ DeadlineExceeded        the answer did not come in time               (outcome unknown)
+     ├─ DeadlineExceeded        the answer did not come in time
+     │   └─ OutcomeUnknown      … of a change, which may have been made or may be made yet
      ├─ WaitFailed              the object will not become what was waited for; carries the object
      └─ DriverError             a technology under a driver failed
          ├─ RuntimeUnavailable  the container runtime does not answer         (transient)
@@ -70,7 +71,11 @@ class Unavailable(WarrenError):
 
 
 class DeadlineExceeded(WarrenError):
-    """No answer in time. Whether the request took effect is unknown."""
+    """No answer in time."""
+
+
+class OutcomeUnknown(DeadlineExceeded):
+    """A change may have been made, or may be made yet. With the same key it may be repeated."""
 
 
 class WaitFailed(WarrenError):
