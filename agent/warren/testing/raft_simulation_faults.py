@@ -55,7 +55,7 @@ def live(seed: int, steps: int = STEPS) -> World:
     world = World(climate.plan)
     world.network.latency = (0.0002, climate.latency)
     world.power_share = climate.power
-    life = _Life(world, climate)
+    life = Life(world, climate)
     world.run(1.5)
     for _ in range(steps):
         life.step()
@@ -63,7 +63,9 @@ def live(seed: int, steps: int = STEPS) -> World:
     return world
 
 
-class _Life:
+class Life:
+    """What happens in a world, step by step."""
+
     def __init__(self, world: World, climate: Climate) -> None:
         self.world, self.climate = world, climate
         self.chance = world.chance

@@ -122,8 +122,8 @@ MUTANTS = (
     Mutant(
         "good news moves the next entry back",
         f"{RAFT}/replication.py",
-        "        first = max(before.next, match + 1)\n",
-        "        first = match + 1\n",
+        "max(before.next, match + 1)",
+        "match + 1",
     ),
     Mutant(
         "an older snapshot is installed",
@@ -157,10 +157,10 @@ MUTANTS = (
     ),
     Mutant("two votes in a term", f"{RAFT}/elections.py", " and raft.vote in (None, sender)", ""),
     Mutant(
-        "votes of those who do not count",
-        f"{RAFT}/elections.py",
-        "    if answer.sought != sought or sender not in log.configuration.voters:\n",
-        "    if answer.sought != sought:\n",
+        "learners make a quorum",
+        f"{RAFT}/members.py",
+        "        return sum(voter in present for voter in self.voters) >= self.quorum\n",
+        "        return len(set(present)) >= self.quorum\n",
     ),
     Mutant(
         "a quorum is half",
@@ -225,7 +225,7 @@ MUTANTS = (
     Mutant(
         "who was removed may return",
         f"{RAFT}/trust.py",
-        "    if hello.node_id in known.committed.removed:\n",
+        "    if hello.node_id in known.removed:\n",
         "    if not hello.node_id:\n",
     ),
     Mutant(

@@ -107,12 +107,16 @@ class Log:
         return next(c for at, c in reversed(self._configurations) if at <= index)
 
     def may_count(self, node_id: str, commit: int) -> bool:
+        return any(node_id in c.voters for c in self.possible_configurations(commit))
+
+    def possible_configurations(self, commit: int) -> list[Configuration]:
+        """Those that hold, or may yet: the committed one, and those after it. Newest first."""
+        found = []
         for at, configuration in reversed(self._configurations):
-            if node_id in configuration.voters:
-                return True
+            found.append(configuration)
             if at <= commit:
                 break
-        return False
+        return found
 
     def term_at(self, index: int) -> int | None:
         position = index - self.base_index - 1

@@ -163,9 +163,12 @@ class Node:
         witnesses = {**self._journal.witnesses, **self._witnesses()}
         cluster_id = self._setup.identity.cluster_id
         known = trust.Members(
-            newest=self.log.configuration,
+            possible=frozenset[str]().union(
+                *(c.ids for c in self.log.possible_configurations(self.raft.commit))
+            ),
+            voters=self.log.configuration.voters,
             newest_index=self.log.configuration_index,
-            committed=self.log.configuration_at(self.raft.commit),
+            removed=self.log.configuration_at(self.raft.commit).removed,
         )
         refused = trust.meet(hello, cluster_id, self.raft.term, known, witnesses)
         self._met.discard(hello.node_id)

@@ -6,20 +6,24 @@ what was acknowledged in a term, and is committed, no member may lack again. The
 to stop, which saves what it has for the operator to look at.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from warren.store.raft.members import Configuration
 from warren.store.raft.messages import FORMAT, Hello, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members:
-    """Who is a member, to a log. A removal that is not committed may yet be undone."""
+    """Who is a member, to a log."""
 
-    newest: Configuration
+    possible: frozenset[str]
+    """By the committed configuration, or one after it: any of those may turn out to hold."""
+    voters: frozenset[str]
+    """By the newest configuration."""
     newest_index: int
-    committed: Configuration
+    """Where that one is."""
+    removed: Collection[str]
+    """By committed entries: a removal that is not committed may yet be undone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ def _objection(
         return f"it speaks format {hello.format} of the log's protocol, not {FORMAT}", False
     if hello.cluster_id != cluster_id:
         return f"it belongs to cluster {hello.cluster_id}, not {cluster_id}", True
-    if hello.node_id in known.committed.removed:
+    if hello.node_id in known.removed:
         return f"{hello.node_id} was removed from the cluster; its host must join anew", False
     if not _is_acceptable(hello, known):
         return f"{hello.node_id} is not a manager of the cluster", False
@@ -59,12 +63,13 @@ def _is_acceptable(hello: Hello, known: Members) -> bool:
 
     A member that has no configuration yet is about to be given one, by whoever leads.
     """
-    ids = known.newest.ids | known.committed.ids
-    return not ids or hello.node_id in ids or hello.configuration_index > known.newest_index
+    if not known.possible or hello.node_id in known.possible:
+        return True
+    return hello.configuration_index > known.newest_index
 
 
 def _lapse(hello: Hello, known: Members, witness: Witness | None) -> tuple[str, bool]:
-    counts = hello.node_id in known.newest.voters
+    counts = hello.node_id in known.voters
     if counts and hello.last_index == 0:
         return f"{hello.node_id} has lost its log: remove it and join its host anew", True
     if witness is None:
