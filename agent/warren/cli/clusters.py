@@ -4,7 +4,7 @@ import argparse
 import socket
 from datetime import timedelta
 
-from warren.cli import common, nodes
+from warren.cli import backups, common, nodes
 from warren.cli.common import Nouns, Options
 from warren.model.errors import NotFound
 from warren.model.manifest import parse_cluster, parse_node
@@ -26,6 +26,8 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     verb.add_argument("--role", action="append", default=[], choices=ROLES, help="(both)")
     verb.add_argument("--mesh-network", metavar="CIDR")
     verb.add_argument("--task-network", metavar="CIDR")
+
+    backups.register(verbs, shared)
 
     tokens = common.add_noun(verbs, "join-token", "tokens that let hosts join")
     verb = common.add_verb(tokens, shared, "create", "make a token and print it", create_token)

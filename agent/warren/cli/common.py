@@ -39,6 +39,23 @@ def add_verb(
     return parser
 
 
+def add_connection(parser: argparse._ActionsContainer) -> None:
+    """Options of every command that speaks to a cluster, without defaults of their own."""
+    parser.add_argument(
+        "--context",
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="context of the cluster (WARREN_CONTEXT, or the current one)",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=argparse.SUPPRESS,
+        help="most that one call to the cluster may take (10)",
+    )
+
+
 def client(options: Options) -> "Client":
     """A client for the context that the options name, the environment, or this host."""
     from warren.client import connect

@@ -20,7 +20,14 @@ from warren.model.clusters import ClusterSpec
 from warren.model.errors import DeadlineExceeded, Unavailable, WarrenError
 from warren.model.nodes import NodeRole, NodeSpec
 from warren.model.services import ServiceSpec
-from warren.model.views import ClusterView, JoinTokenView, NodeView, ServiceApplied, ServiceView
+from warren.model.views import (
+    BackupHead,
+    ClusterView,
+    JoinTokenView,
+    NodeView,
+    ServiceApplied,
+    ServiceView,
+)
 
 T = TypeVar("T")
 
@@ -210,6 +217,12 @@ class Client:
         request = warren_pb2.IssueOperatorCertificateRequest(csr=csr, name=name)
         response = self._call("IssueOperatorCertificate", request)
         return convert.from_message(response, answers.OperatorCertificate)
+
+    def backup(self, *, timeout: float | None = None) -> tuple[BackupHead, Iterator[bytes]]:
+        """The cluster's whole state, in the clear: it must not touch a disk as it is."""
+        parts = self._stream("Backup", warren_pb2.BackupRequest(), timeout)
+        head = convert.from_message(next(parts).head, BackupHead)
+        return head, (part.data for part in parts)
 
     # ------------------------------------------------------------ tasks
 

@@ -6,6 +6,7 @@ from google.protobuf import message_factory
 
 from warren.api import warren_pb2
 from warren.manager.authorization import ANYONE, MANAGER, OPERATOR, WORKER
+from warren.manager.backup_api import BackupApi
 from warren.manager.certificates_api import CertificatesApi
 from warren.manager.cluster import ManagerContext
 from warren.manager.cluster_api import ClusterApi
@@ -51,6 +52,7 @@ def all_routes(context: ManagerContext, sessions: Sessions) -> dict[str, Route]:
                 "Exec": tasks.exec,
             },
         ),
+        **_routes("Control", frozenset({OPERATOR}), {"Backup": BackupApi(context).backup}),
         **_routes(
             "Managers",
             NODES,

@@ -154,7 +154,7 @@ class _Replica:
         return convert.outcome_to_bytes(outcome)
 
     def snapshot(self) -> Iterator[bytes]:
-        return _pieces(self.state)
+        return pieces(self.state)
 
     def restore(self, snapshot: bytes) -> None:
         message = warren_pb2.ClusterState.FromString(snapshot)
@@ -167,7 +167,7 @@ class _Replica:
             self.tell()
 
 
-def _pieces(state: ClusterState) -> Iterator[bytes]:
+def pieces(state: ClusterState) -> Iterator[bytes]:
     """The state's message, a few objects at a time: protobuf joins what is concatenated."""
     yield _bytes(ClusterState(index=state.index, cluster=state.cluster))
     for name in ("nodes", "services", "tasks", "tokens"):
