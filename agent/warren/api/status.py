@@ -31,6 +31,7 @@ _CODES: tuple[tuple[type[errors.WarrenError], grpc.StatusCode], ...] = (
     (errors.FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.LeaderMoved, grpc.StatusCode.UNAVAILABLE),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
     (errors.OutcomeUnknown, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
@@ -41,10 +42,11 @@ _CODES: tuple[tuple[type[errors.WarrenError], grpc.StatusCode], ...] = (
 )
 """First match wins, so a subclass stands above its base."""
 
+_OURS = (errors.OutcomeUnknown, errors.LeaderMoved)
+"""Said by managers only: gRPC by itself does not know as much."""
+
 _KINDS = {kind.__name__: kind for kind, _ in _CODES}
-_KIND_OF_CODE = {
-    code: kind for kind, code in reversed(_CODES) if kind is not errors.OutcomeUnknown
-}
+_KIND_OF_CODE = {code: kind for kind, code in reversed(_CODES) if kind not in _OURS}
 
 
 def code_of(error: errors.WarrenError) -> grpc.StatusCode:

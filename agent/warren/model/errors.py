@@ -9,6 +9,7 @@
      ├─ PermissionDenied        the caller's role may not do this
      ├─ Unauthenticated         the caller's certificate or token is not accepted
      ├─ Unavailable             no manager answered, or no leader is known    (transient)
+     │   └─ LeaderMoved         … and another manager leads now, or soon      (transient)
      ├─ DeadlineExceeded        the answer did not come in time
      │   └─ OutcomeUnknown      … of a change, which may have been made or may be made yet
      ├─ WaitFailed              the object will not become what was waited for; carries the object
@@ -68,6 +69,10 @@ class Unavailable(WarrenError):
     """No manager answered, or no leader is known."""
 
     transient: ClassVar[bool] = True
+
+
+class LeaderMoved(Unavailable):
+    """The manager that was asked does not lead any more; what was asked was not done."""
 
 
 class DeadlineExceeded(WarrenError):

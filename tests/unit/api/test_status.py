@@ -16,6 +16,7 @@ EVERY_KIND = [
     errors.PermissionDenied("Exec is for operator"),
     errors.Unauthenticated("the join token has expired"),
     errors.Unavailable("no leader"),
+    errors.LeaderMoved("the leader has changed: ask again"),
     errors.OutcomeUnknown("no majority answered"),
     errors.DeadlineExceeded("no answer"),
     errors.WaitFailed("web.1 failed"),

@@ -101,7 +101,7 @@ async def test_a_change_that_came_in_between_is_taken_into_account() -> None:
     async with a_kit(a_cluster_state(services=[a_service()])) as kit:
         propose, others = kit.context.store.commit, [a_spec(replicas=4)]
 
-        async def commit(command: PutService) -> object:
+        async def commit(command: PutService, *, key: str = "") -> object:
             if others:
                 await propose(PutService(spec=others.pop(), expected_version=1, now=NOON))
             return await propose(command)
