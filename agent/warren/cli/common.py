@@ -56,6 +56,15 @@ def add_connection(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_stale(verb: argparse.ArgumentParser) -> None:
+    """For verbs that only read."""
+    verb.add_argument(
+        "--stale",
+        action="store_true",
+        help="what the manager that is asked knows, be it old; also without a majority",
+    )
+
+
 def client(options: Options) -> "Client":
     """A client for the context that the options name, the environment, or this host."""
     from warren.client import connect
