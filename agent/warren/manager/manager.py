@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import warren
+from warren.manager import exposition
 from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.manager.credentials import CredentialFiles
@@ -14,6 +16,7 @@ from warren.manager.forwarding import Forwarder
 from warren.manager.founding import found_cluster
 from warren.manager.joining import join_members, refresh_managers
 from warren.manager.leadership import Leadership
+from warren.manager.metrics_server import MetricsServer
 from warren.manager.reconciler import Reconciler
 from warren.manager.reports import Reports
 from warren.manager.routes import all_routes
@@ -47,6 +50,7 @@ class Manager:
             reconciler.run,
             reports.run,
         )
+        self._metrics = MetricsServer(self._metrics_text)
         self._leadership = Leadership(context, contacts, loops)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
@@ -54,9 +58,11 @@ class Manager:
         await self._context.store.start()
         try:
             await self._server.start(self._credentials)
+            await self._start_metrics()
             await self._run_loops(stop, ready)
             await self._hand_over()
         finally:
+            await self._metrics.stop()
             await self._server.stop()
             await self._forwarder.close()
             await self._context.store.stop()
@@ -73,6 +79,21 @@ class Manager:
             await stop.wait()
             for loop in loops:
                 loop.cancel()
+
+    async def _start_metrics(self) -> None:
+        config = self._context.config
+        where, _, port = config.metrics_address.partition(":")
+        if where == "unix":
+            await self._metrics.start_unix(config.metrics_socket_path)
+        elif where == "mesh":
+            await self._metrics.start_tcp(self._context.membership.mesh_address, int(port))
+
+    async def _metrics_text(self) -> str:
+        store = self._context.store
+        figures = exposition.of_manager(
+            await store.metrics(), store.status, store.state, version=warren.__version__
+        )
+        return exposition.render(figures)
 
     async def _wait_first_leader(self, stop: asyncio.Event) -> None:
         """Ready means: takes part. Whoever restarts managers one after another waits for that.
