@@ -105,6 +105,23 @@ def rewrap(path: Path, passphrase: Secret, copy: Path) -> Secret:
     return once
 
 
+def described(found: Checked) -> dict[str, object]:
+    """As plain data, for people and programs."""
+    head = found.head
+    return {
+        "file": str(found.path),
+        "cluster": head.cluster,
+        "cluster_id": head.cluster_id,
+        "created_at": head.created_at.isoformat().replace("+00:00", "Z"),
+        "index": head.index,
+        "nodes": head.nodes,
+        "services": head.services,
+        "warren": head.warren,
+        "size_bytes": found.size_bytes,
+        "sha256": found.sha256,
+    }
+
+
 def name_for(cluster: str, now: datetime) -> str:
     """`demo-20260601T120000Z.backup`."""
     return f"{cluster}-{now:%Y%m%dT%H%M%SZ}{SUFFIX}"

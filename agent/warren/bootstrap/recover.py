@@ -81,6 +81,7 @@ def report(found: Finding) -> dict[str, object]:
         "trouble": found.trouble,
         "written_at": found.written_at.isoformat() if found.written_at else "",
         "kept": list(found.kept),
+        "names": {manager.node_id: manager.name for manager in membership.managers},
     }
     if log is None:
         return known

@@ -12,18 +12,20 @@ import secrets
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
-from warren.bootstrap import backups, certificates, node_files
+from warren.bootstrap import backups, certificates, join, node_files
 from warren.bootstrap.certificates import Authority
 from warren.bootstrap.create import NODE_ID_DIGITS, check_host, new_id
 from warren.bootstrap.node_files import Credentials, Membership
 from warren.config import Config
 from warren.core import allocator, assignment
 from warren.model.clusters import Cluster
-from warren.model.errors import FailedPrecondition, InvalidInput
+from warren.model.errors import FailedPrecondition, InvalidInput, WarrenError
 from warren.model.nodes import Node, NodeDescription, NodeMesh, NodeRole, NodeSpec, NodeStatus
 from warren.model.services import Secret
 from warren.model.tasks import Task, TaskState
@@ -75,6 +77,28 @@ def restore_cluster(
     node_files.write_atomically(mark, f"{identity_of(head)}\n".encode())
     node_files.install(config, membership, credentials, files)
     return membership
+
+
+def living(state: ClusterState, addresses: Sequence[str] = ()) -> tuple[str, ...]:
+    """Where a manager of the backed-up cluster answers: at its old managers' addresses, or these.
+
+    Whoever shows the cluster's CA counts, with or without a majority: it may find one yet.
+    """
+    cluster = _cluster(state)
+    known = (node.description.address for node in state.managers())
+    asked = tuple(dict.fromkeys(each for each in (*known, *addresses) if each))
+    wanted = certificates.digest(cluster.ca_certificate)
+
+    def answers(address: str) -> bool:
+        try:
+            chain = join.served_chain(f"{address}:{cluster.spec.join_port}")
+        except WarrenError:
+            return False
+        return any(sha256(each).digest() == wanted for each in chain)
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        found = list(pool.map(answers, asked))
+    return tuple(address for address, alive in zip(asked, found, strict=True) if alive)
 
 
 def identity_of(head: BackupHead) -> str:

@@ -51,7 +51,7 @@ def verify(options: Options) -> int:
     passphrase = backups.passphrase_from(options.passphrase_file) if given else None
     found = backups.check(Path(options.file), passphrase)
     if options.output != "table":
-        return common.show_data(options, _data(found))
+        return common.show_data(options, {**backups.described(found), "opened": found.opened})
     print(f"{found.path}: {_described(found)}, {_size(found.size_bytes)}")
     print(
         "whole, and can be restored" if found.opened else "whole; not opened: no passphrase given"
@@ -74,23 +74,6 @@ def _described(found: "Checked") -> str:
         f"cluster {head.cluster} as of {head.created_at:%Y-%m-%d %H:%M:%S} UTC, index "
         f"{head.index}, {_count(head.nodes, 'node')}, {_count(head.services, 'service')}"
     )
-
-
-def _data(found: "Checked") -> dict[str, object]:
-    head = found.head
-    return {
-        "file": str(found.path),
-        "cluster": head.cluster,
-        "cluster_id": head.cluster_id,
-        "created_at": head.created_at.isoformat(),
-        "index": head.index,
-        "nodes": head.nodes,
-        "services": head.services,
-        "warren": head.warren,
-        "size_bytes": found.size_bytes,
-        "sha256": found.sha256,
-        "opened": found.opened,
-    }
 
 
 def _count(number: int, noun: str) -> str:
