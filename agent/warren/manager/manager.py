@@ -14,7 +14,7 @@ from warren.manager.credentials import CredentialFiles
 from warren.manager.dispatcher import Dispatcher
 from warren.manager.forwarding import Forwarder
 from warren.manager.founding import found_cluster
-from warren.manager.joining import join_members, refresh_managers
+from warren.manager.joining import join_members, refresh_managers, wait_demoted
 from warren.manager.leadership import Leadership
 from warren.manager.metrics_server import MetricsServer
 from warren.manager.reconciler import Reconciler
@@ -73,12 +73,18 @@ class Manager:
                 group.create_task(self._leadership.run()),
                 group.create_task(join_members(self._context, self._credentials.newest)),
                 group.create_task(refresh_managers(self._context)),
+                group.create_task(self._stop_when_demoted(stop)),
             ]
             await self._wait_first_leader(stop)
             ready()
             await stop.wait()
             for loop in loops:
                 loop.cancel()
+
+    async def _stop_when_demoted(self, stop: asyncio.Event) -> None:
+        await wait_demoted(self._context)
+        logger.warning("this node is a manager no longer: stopping")
+        stop.set()
 
     async def _start_metrics(self) -> None:
         config = self._context.config
