@@ -14,7 +14,7 @@ import grpc
 
 from warren.api import status
 from warren.bootstrap import certificates
-from warren.model.errors import PermissionDenied, Unauthenticated
+from warren.model.errors import PermissionDenied, Unauthenticated, Unavailable
 from warren.model.nodes import NodeRole
 from warren.state.cluster import ClusterState
 
@@ -91,12 +91,15 @@ def require(caller: Caller, roles: Iterable[str], method: str) -> None:
 def as_of(caller: Caller, state: ClusterState) -> Caller:
     """The caller with the roles that it still has: a certificate outlives what it says.
 
-    PermissionDenied when its node, or the manager that vouches for it, has left the cluster.
+    PermissionDenied when its node has left the cluster; Unavailable when the manager that vouches
+    for it is none any more: another manager may be asked.
     """
     if state.cluster is None:
         return caller
-    if caller.via and MANAGER not in _roles_of(caller.via, state):
-        raise PermissionDenied(f"{caller.via} is no manager of this cluster any more")
+    if caller.via:
+        via = state.nodes.get(caller.via)
+        if via is None or NodeRole.MANAGER not in via.spec.roles:
+            raise Unavailable("this manager is a manager no longer: ask another")
     if not caller.roles & {MANAGER, WORKER}:
         return caller
     return replace(caller, roles=caller.roles & _roles_of(caller.name, state))
