@@ -238,8 +238,9 @@ class Chaos:
         self._hosts.run(
             leader,
             "systemctl stop --no-block warren-manager; systemctl kill -s KILL warren-manager; "
-            f"while pgrep -f bin/warren-manager > /dev/null; do sleep 0.02; done; "
-            f"last=$(ls {RAFT}/journal-* | sort | tail -n 1); "
+            "until systemctl show -p MainPID --value warren-manager | grep -qx 0; "
+            "do sleep 0.02; done; "
+            f"last=$(ls {RAFT}/journal-* | sort -V | tail -n 1); "
             f"head -c {length} /dev/urandom >> $last; systemctl start warren-manager",
         )
         return "journal torn"
