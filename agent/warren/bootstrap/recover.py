@@ -31,7 +31,7 @@ class Finding:
 
     membership: Membership
     log: LogFiles | None
-    """None: there is no log, or it cannot be used."""
+    """None: there is no log, or none that it learnt anything in yet, or it cannot be used."""
     trouble: str = ""
     """Why it cannot."""
     written_at: datetime | None = None
@@ -61,7 +61,7 @@ def inspect(config: Config) -> Finding:
         disk.close()
     return Finding(
         membership=membership,
-        log=log,
+        log=log if log is not None and log.last_index else None,
         trouble=trouble,
         written_at=_written_at(directory),
         kept=kept,

@@ -61,6 +61,19 @@ def test_a_log_is_found_and_left_alone(config: Config) -> None:
     assert (config.state_dir / "raft/journal-00000001").read_bytes() == before
 
 
+def test_a_manager_that_lost_its_log_and_ran_again_has_none(config: Config) -> None:
+    assert recover.set_aside(config, NOON)
+    disk = RealDisk(node_files.raft_path(config))
+    journal, _ = open_journal(disk, Identity(cluster_id="c1", node_id="n1"), "new disk")
+    journal.close()
+    disk.close()
+
+    found = recover.inspect(config)
+
+    assert (found.log, found.trouble) == (None, "")
+    assert recover.report(found)["has_log"] is False
+
+
 def test_a_damaged_log_is_a_finding(config: Config) -> None:
     path = config.state_dir / "raft/journal-00000001"
     path.write_bytes(b"damaged" + path.read_bytes())
