@@ -12,6 +12,7 @@ its disk filled, its journal left with a torn tail. Then: each register's histor
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -28,7 +29,14 @@ from pathlib import Path
 
 from warren.client.client import Client, connect
 from warren.client.connection import Connection, Wanted, resolve
-from warren.model.errors import NotFound, OutcomeUnknown, Unavailable, WarrenError
+from warren.model.errors import (
+    Conflict,
+    DeadlineExceeded,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+    WarrenError,
+)
 from warren.model.services import ServiceSpec
 from warren.testing.linearizability import Kind, Operation, unexplained
 
@@ -46,6 +54,8 @@ PAUSE_MAX = 0.05
 RAFT = "/var/lib/warren/raft"
 DISK_MB = 48
 """Of the file system of m3's log, so that it can be filled without harm to others."""
+AFTERMATH = 2.0
+"""Seconds after a fault was undone that still count as its time."""
 SETTLED = 20.0
 """Seconds within which the cluster must serve again after a fault, and be equal at the end."""
 
@@ -57,8 +67,6 @@ class Fault:
     name: str
     begin: float
     end: float
-    is_leaders: bool
-    """It took the leader away, so that the next write shows a failover."""
 
 
 class Hosts:
@@ -107,6 +115,8 @@ class Clients:
         self._lock = threading.Lock()
         self._operations: list[Operation] = []
         self.errors: Counter[str] = Counter()
+        self._run = f"{time.time():.0f}"
+        """Registers of an earlier run may still be there."""
         self._epoch = 0
         """Each fault has registers of its own: histories stay short, and quick to check."""
         self._threads = [
@@ -146,7 +156,7 @@ class Clients:
         rotated = replace(self._connection, endpoints=endpoints[turn:] + endpoints[:turn])
         with Client(rotated, timeout=8.0) as client:
             while not self._stop.is_set():
-                key = f"reg-{self._epoch}-{number % KEYS}"
+                key = f"reg-{self._run}-{self._epoch}-{number % KEYS}"
                 count += 1
                 if chance.random() < 0.5:
                     self._write(client, key, f"{number}-{count}")
@@ -164,19 +174,23 @@ class Clients:
             client.apply_service(spec, ("image", "replicas", "labels"))
             end = time.monotonic()
         except WarrenError as error:
-            self.errors[type(error).__name__] += 1
+            self._count(error)
             if not isinstance(error, OutcomeUnknown):
                 return  # it was refused, and never will be made
         self.note(
             Operation(key=key, kind=Kind.WRITE, called_at=begin, returned_at=end, value=value)
         )
 
+    def _count(self, error: WarrenError) -> None:
+        expected = isinstance(error, Unavailable | DeadlineExceeded | Conflict)
+        self.errors[type(error).__name__ if expected else f"{type(error).__name__}: {error}"] += 1
+
     def _read(self, client: Client, key: str) -> None:
         begin = time.monotonic()
         try:
             value = read(client, key)
         except WarrenError as error:
-            self.errors[f"{type(error).__name__} (read)"] += 1
+            self._count(error)
             return
         end = time.monotonic()
         self.note(Operation(key=key, kind=Kind.READ, called_at=begin, returned_at=end, value=value))
@@ -300,8 +314,7 @@ def run(fleet: str, minutes: float, seed: int) -> int:
             time.sleep(0.3)
             begin = time.monotonic()
             name = bag.pop()(leader)
-            taken = "leader" in name
-            faults.append(Fault(name=name, begin=begin, end=time.monotonic(), is_leaders=taken))
+            faults.append(Fault(name=name, begin=begin, end=time.monotonic()))
             chaos.leader()
             time.sleep(chance.uniform(0.5, 1.0))
     finally:
@@ -366,14 +379,16 @@ def unequal(connection: Connection) -> str:
     return f"not equal after {SETTLED:g} s: {difference}"
 
 
-def failovers(clients: Clients, faults: Sequence[Fault]) -> list[float]:
-    """For each fault of a leader: until a write that was called after it was acknowledged."""
-    writes = [o for o in clients.history if o.kind is Kind.WRITE and o.returned_at is not None]
-    found = []
+def outages(clients: Clients, faults: Sequence[Fault]) -> dict[str, list[float]]:
+    """By kind of fault: the longest time during and after it in which no write was acknowledged."""
+    answers = sorted(
+        o.returned_at for o in clients.history if o.kind is Kind.WRITE and o.returned_at is not None
+    )
+    found: dict[str, list[float]] = {}
     for fault in faults:
-        after = [o.returned_at for o in writes if o.called_at > fault.begin and o.returned_at]
-        if fault.is_leaders and after:
-            found.append(min(after) - fault.begin)
+        times = [at for at in answers if fault.begin <= at <= fault.end + AFTERMATH]
+        gaps = [after - before for before, after in itertools.pairwise([fault.begin, *times])]
+        found.setdefault(fault.name, []).append(max(gaps, default=AFTERMATH))
     return found
 
 
@@ -383,14 +398,13 @@ def report(clients: Clients, faults: Sequence[Fault], failures: Sequence[str], s
     writes = [operation for operation in history if operation.kind is Kind.WRITE]
     unknown = sum(operation.returned_at is None for operation in writes)
     print(f"\nseed {seed}: {len(faults)} faults")
-    for name, count in sorted(Counter(fault.name for fault in faults).items()):
-        print(f"  {name:<34}{count:4}")
+    print(f"  {'fault':<34}count   without a write: median, worst")
+    for name, times in sorted(outages(clients, faults).items()):
+        middle, worst = statistics.median(times), max(times)
+        print(f"  {name:<34}{len(times):5} {middle:24.2f} s {worst:5.2f} s")
     print(f"  {len(writes) - unknown} writes acknowledged, {unknown} with unknown outcome")
     print(f"  {len(history) - len(writes)} reads")
     print("  errors told to clients: " + (", ".join(map(_count, clients.errors.items())) or "none"))
-    if times := failovers(clients, faults):
-        middle, worst = statistics.median(times), max(times)
-        print(f"  leader lost to next write: median {middle:.2f} s, worst {worst:.2f} s")
     for failure in failures:
         print(f"  FAILED: {failure}")
     if not failures:
