@@ -1,7 +1,8 @@
 """What the store costs, against its targets: `python -m tests.bench.raft_store [--kills 20]`.
 
-Three members as processes on loopback, each with the real state machine, on one disk. Everything is
-measured inside the leader, at `Store`, but for the time without a leader, which is measured outside.
+Three members as processes on loopback, each with the real state machine, on one disk. Everything
+is measured inside the leader, at `Store`, but for the time without a leader, which is measured from
+outside.
 """
 
 import argparse
@@ -155,7 +156,7 @@ def measure_size(objects: int) -> None:
     show("apply it, 1,000 objects", f"{costs[0]['apply']:.0f} us", "20 us")
     show(f"apply it, {objects:,} objects", f"{costs[1]['apply']:.0f} us", "20 us")
     with tempfile.TemporaryDirectory() as name:
-        cluster = Cluster(Path(name), entries=3000, members=1)
+        cluster = Cluster(Path(name), entries=5000, members=1)
         try:
             member = cluster.members[0]
             filled = member.ask("fill", objects=objects)

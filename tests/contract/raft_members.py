@@ -1,4 +1,4 @@
-"""Members of a real log over loopback: certificates, addresses, and a state machine that keeps all."""
+"""Members of a real log over loopback: certificates, addresses, a state machine that keeps all."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """One member of a real log as a process, driven by lines of JSON on its standard streams.
 
-`python -m tests.contract.raft_process DIRECTORY NUMBER PORT`; certificates are in DIRECTORY/pki. The
-state machine is a set of registers. Each request has an id, and each answer names it.
+`python -m tests.contract.raft_process DIRECTORY NUMBER PORT`; certificates are in DIRECTORY/pki.
+The state machine is a set of registers. Each request has an id, and each answer names it.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from warren.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable
 from warren.store.log import LogMember, ReplicatedLog
+from warren.store.raft import disks
 from warren.store.raft.compaction import Limits
 from warren.store.raft.engine import RaftLog
 from warren.testing.fake_log import FakeLog
@@ -324,6 +325,33 @@ async def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(FailedPrecondition, match=f"{newest.name} is damaged, and this manager"):
         await engine(tmp_path).start(Keeper())
+
+
+async def test_a_full_disk_suspends_the_engine_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, keeper = engine(tmp_path), Keeper()
+    await log.start(keeper)
+    await wait_lead(log)
+    await log.propose(b"one", TIMEOUT)
+
+    def full(self: object, data: bytes) -> None:
+        raise disks.DiskUnwritable("the log cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disks._RealFile, "write", full)
+        with pytest.raises((Unavailable, DeadlineExceeded)):
+            await log.propose(b"lost", TIMEOUT)
+        await wait_status(lambda: bool(log.status().trouble), log)
+        trouble = log.status().trouble
+        with pytest.raises(Unavailable, match="No space left on device"):
+            await log.propose(b"lost", TIMEOUT)
+    await wait_lead(log)
+    await log.propose(b"two", TIMEOUT)
+
+    assert trouble == "the log cannot be written: No space left on device"
+    assert keeper.commands == [b"one", b"two"]
+    await log.stop()
 
 
 async def test_another_clusters_directory_is_refused(tmp_path: Path) -> None:

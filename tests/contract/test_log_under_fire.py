@@ -1,9 +1,9 @@
 """Real processes that are killed and stopped while clients write and read: is every answer true?
 
 Three members on loopback; kill -9 of the leader or of all, SIGSTOP for longer than a lead lasts.
-Clients write through whoever leads, stale leaders included, and repeat what they do not know the end
-of with the same key. Then: the history is linearizable, each acknowledged write is counted once, and
-all members are equal. `WARREN_FIRE_SECONDS` makes it longer.
+Clients write through whoever leads, stale leaders included, and repeat with the same key what they
+do not know the end of. Then: the history is linearizable, and all members are equal.
+`WARREN_FIRE_SECONDS` makes it longer.
 """
 
 import os
@@ -169,7 +169,7 @@ class Clients:
             self._done.wait(0.01)
 
     def _write(self, member: Member, key: str, value: str) -> bool:
-        """Repeated once with the same key when its end is unknown: one operation, whatever comes."""
+        """Repeated once with the same key when its end is unknown: it stays one operation."""
         began = time.monotonic()
         answer = None
         for attempt in range(2):

@@ -137,6 +137,8 @@ def instance(
 ) -> Instance:
     """One of our instances from its container's status."""
     exited = status.state == cri.CONTAINER_EXITED
+    # The runtime notes a start after the fact: a short process may have ended "before" it.
+    finished_at = max(status.finished_at, status.started_at)
     return Instance(
         task_id=task_id,
         attempt=attempt,
@@ -146,7 +148,7 @@ def instance(
         address=address,
         exit_code=status.exit_code if exited else None,
         started_at=_time(status.started_at),
-        finished_at=_time(status.finished_at) if exited else None,
+        finished_at=_time(finished_at) if exited else None,
         message=": ".join(part for part in (status.reason, status.message) if part),
         image_digest=digest(status.image_ref),
     )

@@ -15,6 +15,7 @@ from warren.model.nodes import Node, NodeState
 from warren.model.services import Service, template_of
 from warren.model.tasks import TaskState
 from warren.state import commands as c
+from warren.state import maps
 from warren.state.cluster import ClusterState
 
 T = TypeVar("T")
@@ -75,16 +76,16 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
         case c.SetTaskDesired():
             task = _existing(state.tasks, command.task_id, "task")
             changed = replace(task, desired=command.desired, version=state.index)
-            return replace(state, tasks={**state.tasks, task.id: changed})
+            return replace(state, tasks=maps.put(state.tasks, task.id, changed))
         case c.SetTaskStatus():
             return _set_task_status(state, command)
         case c.RemoveTask():
             return _remove_task(state, command)
         case c.AddJoinToken():
-            return replace(state, tokens={**state.tokens, command.token.id: command.token})
+            return replace(state, tokens=maps.put(state.tokens, command.token.id, command.token))
         case c.RemoveJoinToken():
             _existing(state.tokens, command.token_id, "join token")
-            return replace(state, tokens=_without(state.tokens, command.token_id))
+            return replace(state, tokens=maps.without(state.tokens, command.token_id))
         case _:
             assert_never(command)
 
@@ -139,7 +140,7 @@ def _put_service(state: ClusterState, command: c.PutService) -> ClusterState:
             revision=before.revision + new_revision,
             updated_at=command.now,
         )
-    return replace(state, services={**state.services, name: service})
+    return replace(state, services=maps.put(state.services, name, service))
 
 
 def _remove_service(state: ClusterState, command: c.RemoveService) -> ClusterState:
@@ -149,7 +150,7 @@ def _remove_service(state: ClusterState, command: c.RemoveService) -> ClusterSta
     if before.removing:
         return state
     service = replace(before, removing=True, updated_at=command.now, version=state.index)
-    return replace(state, services={**state.services, command.name: service})
+    return replace(state, services=maps.put(state.services, command.name, service))
 
 
 def _forget_service(state: ClusterState, command: c.ForgetService) -> ClusterState:
@@ -160,7 +161,7 @@ def _forget_service(state: ClusterState, command: c.ForgetService) -> ClusterSta
     if any(not task.status.state.terminal for task in state.tasks_of(command.name)):
         raise _Refusal("FailedPrecondition", f"service {command.name} has tasks that live")
     tasks = {task.id: task for task in state.tasks.values() if task.service != command.name}
-    return replace(state, services=_without(state.services, command.name), tasks=tasks)
+    return replace(state, services=maps.without(state.services, command.name), tasks=tasks)
 
 
 def _add_node(state: ClusterState, command: c.AddNode) -> ClusterState:
@@ -208,7 +209,7 @@ def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:
                 address="",
             )
             tasks[task.id] = replace(task, status=status, version=state.index)
-    return replace(state, nodes=_without(state.nodes, node.id), tasks=tasks)
+    return replace(state, nodes=maps.without(state.nodes, node.id), tasks=tasks)
 
 
 def _create_task(state: ClusterState, command: c.CreateTask) -> ClusterState:
@@ -220,7 +221,7 @@ def _create_task(state: ClusterState, command: c.CreateTask) -> ClusterState:
     service = _existing(state.services, task.service, "service")
     if service.removing:
         raise _Refusal("FailedPrecondition", f"service {task.service} is being removed")
-    return replace(state, tasks={**state.tasks, task.id: replace(task, version=state.index)})
+    return replace(state, tasks=maps.put(state.tasks, task.id, replace(task, version=state.index)))
 
 
 def _assign_task(state: ClusterState, command: c.AssignTask) -> ClusterState:
@@ -234,7 +235,7 @@ def _assign_task(state: ClusterState, command: c.AssignTask) -> ClusterState:
         raise _Refusal("Conflict", f"node {node.spec.name} is down")
     status = replace(task.status, state=TaskState.ASSIGNED, since=command.now, message="")
     assigned = replace(task, node_id=node.id, status=status, version=state.index)
-    return replace(state, tasks={**state.tasks, task.id: assigned})
+    return replace(state, tasks=maps.put(state.tasks, task.id, assigned))
 
 
 def _set_task_status(state: ClusterState, command: c.SetTaskStatus) -> ClusterState:
@@ -249,7 +250,7 @@ def _set_task_status(state: ClusterState, command: c.SetTaskStatus) -> ClusterSt
     ):
         raise _Refusal("Conflict", f"task {task.id} has no node that could report on it")
     changed = replace(task, status=command.status, version=state.index)
-    return replace(state, tasks={**state.tasks, task.id: changed})
+    return replace(state, tasks=maps.put(state.tasks, task.id, changed))
 
 
 def _remove_task(state: ClusterState, command: c.RemoveTask) -> ClusterState:
@@ -258,7 +259,7 @@ def _remove_task(state: ClusterState, command: c.RemoveTask) -> ClusterState:
         return state
     if not task.status.state.terminal:
         raise _Refusal("FailedPrecondition", f"task {task.id} is {task.status.state.value}")
-    return replace(state, tasks=_without(state.tasks, task.id))
+    return replace(state, tasks=maps.without(state.tasks, task.id))
 
 
 def _subnet(node: Node) -> IPv4Network:
@@ -270,11 +271,7 @@ def _subnet(node: Node) -> IPv4Network:
 
 
 def _with_node(state: ClusterState, node: Node) -> ClusterState:
-    return replace(state, nodes={**state.nodes, node.id: node})
-
-
-def _without(mapping: Mapping[str, T], key: str) -> dict[str, T]:
-    return {k: value for k, value in mapping.items() if k != key}
+    return replace(state, nodes=maps.put(state.nodes, node.id, node))
 
 
 def _existing(mapping: Mapping[str, T], key: str, noun: str) -> T:

@@ -102,13 +102,16 @@ class ReplicatedLog(Protocol):
     async def stop(self) -> None:
         """Leave the network and let go of files; membership stays."""
 
-    async def propose(self, command: bytes, timeout: timedelta, *, key: str = "") -> bytes:
+    async def propose(
+        self, command: bytes, timeout: timedelta, *, key: str = "", version: int = 1
+    ) -> bytes:
         """Commit `command` and answer its outcome, once it is applied here.
 
         Unavailable: not committed, and it never will be (no leader here, or it lost the lead).
         DeadlineExceeded: whether it was, or will be, committed is unknown; propose it again with
         the same `key`, through whichever member leads, and it is applied once: the answer is the
         first one's outcome. Keys are remembered for the last 10,000 commands that had one.
+        FailedPrecondition: a member does not know `version` of the command set yet.
         """
 
     async def read_barrier(self, timeout: timedelta) -> None:
@@ -132,11 +135,11 @@ class ReplicatedLog(Protocol):
     async def transfer_leadership(self, timeout: timedelta, to: str = "") -> None:
         """Hand the lead to node `to`, or to the member that has most; return when it is gone.
 
-        Unavailable when nobody could take it; this engine leads on then. Not leading: nothing to do.
+        Unavailable when nobody could take it; this engine leads on. Not leading: nothing to do.
         """
 
     async def add_member(self, member: LogMember, timeout: timedelta) -> None:
-        """Make a manager a member, on the leader only: first as a learner, then, caught up, a voter.
+        """Make a manager a member, on the leader only: a learner, then, caught up, a voter.
 
         FailedPrecondition: refused, and why. DeadlineExceeded: it has not caught up yet and goes on
         learning; call again. Already a member that counts: nothing to do.

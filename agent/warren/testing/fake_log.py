@@ -52,7 +52,9 @@ class FakeLog:
     async def stop(self) -> None:
         self._machine = None
 
-    async def propose(self, command: bytes, timeout: timedelta, *, key: str = "") -> bytes:
+    async def propose(
+        self, command: bytes, timeout: timedelta, *, key: str = "", version: int = 1
+    ) -> bytes:
         machine = self._require_lead()
         if self.failures:
             raise self.failures.pop(0)

@@ -50,7 +50,7 @@ def unexplained(history: Iterable[Operation], initial: Value = None) -> dict[str
 
 
 class _Search:
-    """Tries orders depth first: calls and returns as a list from which chosen operations are cut."""
+    """Tries orders depth first: calls and returns in a list that chosen operations are cut from."""
 
     def __init__(self, operations: list[Operation]) -> None:
         self._operations = sorted(operations, key=lambda o: o.called_at)

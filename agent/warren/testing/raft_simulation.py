@@ -1,4 +1,4 @@
-"""Whole-cluster simulation of the Raft engine: `python -m warren.testing.raft_simulation --seeds 500`.
+"""Simulates whole clusters of the Raft engine: `python -m warren.testing.raft_simulation`.
 
 Prints the seeds that broke a law, each of which does the same again with `--start SEED --seeds 1`,
 and how many seeds a second were lived through.

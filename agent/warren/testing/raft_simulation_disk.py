@@ -25,7 +25,7 @@ class SimulatedDisk:
     """Implements `Disk`."""
 
     def __init__(self) -> None:
-        self.failpoint: Callable[[str], None] = lambda where: None
+        self.failpoint: Callable[[str], None] = lambda _where: None
         """Called with the name of each step; may raise to kill the process there."""
         self.is_full = False
         self.syncs = 0

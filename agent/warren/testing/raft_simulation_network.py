@@ -53,7 +53,7 @@ class Network:
         self.slow: dict[tuple[str, str], float] = {}
         """Seconds added to a direction."""
         self.hosts: dict[str, Host] = {}
-        self.on_message: Callable[[str, str, Message], None] = lambda a, b, m: None
+        self.on_message: Callable[[str, str, Message], None] = lambda _from, _to, _message: None
         self.messages = 0
         self._epoch: dict[tuple[str, str], int] = {}
         """Of the connection as the first of the two sees it."""
@@ -175,15 +175,17 @@ class Network:
             same = self._epoch.get((b, a)) == self._epoch.get((a, b))
             if flows and same and peer is not None and peer.paused_until <= now:
                 self._heard_at[a, b] = now
-            elif a in self.hosts and self.hosts[a].paused_until <= now:
-                if now - self._heard_at[a, b] > DEAD_AFTER:
-                    self._end(a, b)
+            elif now - self._heard_at[a, b] > DEAD_AFTER and self._is_awake(a):
+                self._end(a, b)
         names = sorted(self.hosts)
         for position, a in enumerate(names):
             for b in names[position + 1 :]:
                 if not (self.is_connected(a, b) and self.is_connected(b, a)):
                     self.connect(a, b)
         self._at(now + RETRY * self._chance.uniform(0.8, 1.2), self._maintain)
+
+    def _is_awake(self, node_id: str) -> bool:
+        return node_id in self.hosts and self.hosts[node_id].paused_until <= self._now()
 
     def _is_cut(self, a: str, b: str) -> bool:
         return (a, b) in self.blocked or (b, a) in self.blocked

@@ -1,4 +1,4 @@
-"""A whole cluster in one thread on virtual time: the real engine, with clock, network, disk replaced.
+"""A whole cluster in one thread: the real engine, with clock, network and disk replaced.
 
 Each member is the real pysyncobj shell around the real `Node` and journal; messages cross the
 network in their wire form. Everything that is left to chance comes from one seed, so the same seed
@@ -131,13 +131,13 @@ class Process:
 
     def send(self, to: str, message: Message) -> None:
         """`Wires.send`: after a slow sync, messages leave when it is over."""
-        self.world.fail_at(self, "send")
+        self.world.fail_at("send")
         ready = max(self.world.now, self.paused_until)
         if ready > self.world.now:
             self.world.at(ready, lambda: self._send_late(to, message))
         else:
             self.world.network.send(self.node_id, to, message)
-        self.world.fail_at(self, "sent")
+        self.world.fail_at("sent")
 
     def tick(self, now: float) -> None:
         pass
@@ -248,13 +248,13 @@ class World:
             return
         self.counts["starts"] += 1
         disk = self.disk(node_id)
-        disk.failpoint = lambda where: None
+        disk.failpoint = lambda _where: None
         try:
             process = Process(self, node_id, bootstrap=bootstrap)
         except DiskUnwritable:
             self.at(self.now + 1.0, lambda: self.start(node_id))
             return
-        disk.failpoint = lambda where: self.fail_at(process, where)
+        disk.failpoint = lambda where: self.fail_at(where)
         self.processes[node_id] = process
         self.network.hosts[node_id] = process
         self._tick(process)
@@ -293,7 +293,7 @@ class World:
             self.stopped[process.node_id] = str(broken)
             self.crash(process.node_id)
 
-    def fail_at(self, process: Process, where: str) -> None:
+    def fail_at(self, where: str) -> None:
         """A failpoint."""
         self.failpoints[where] += 1
         # Names and snapshots change seldom: they get a larger share, or nothing would be found.
@@ -372,7 +372,7 @@ class World:
         def answered(answer: Answer) -> None:
             self._written(process, operation, size, answer)
 
-        self._submit(process, lambda now: process.node.propose(command, until, answered), answered)
+        self._submit(process, lambda _now: process.node.propose(command, until, answered), answered)
 
     def read(self, node_id: str) -> None:
         """A client reads through a member."""
@@ -385,7 +385,7 @@ class World:
             if isinstance(answer, Done):
                 self.checks.read(node_id, needed, len(process.history.operations))
 
-        self._submit(process, lambda now: process.node.read(until, answered), answered)
+        self._submit(process, lambda _now: process.node.read(until, answered), answered)
 
     def change(self, wish: Change, reply: Reply) -> None:
         """An operator asks the leader for a change of members."""

@@ -1,9 +1,10 @@
 """Plants bugs in the engine, one at a time, and asks whether the tests notice.
 
-`python tests/simulation/raft/mutants.py [NAME…]` copies the package, changes one place, and runs the
-directed scenarios, then seeds, until something fails. A mutant that survives means that the tests
-are blind to that bug: add a scenario. Takes some minutes, so it is no part of `make test`.
+`python tests/simulation/raft/mutants.py [NAME…]` copies the package, changes one place, and runs
+the directed scenarios, then seeds, until something fails. A mutant that survives means that the
+tests are blind to that bug: add a scenario. Takes some minutes, so it is no part of `make test`.
 """
+# ruff: noqa: E501 - the places to change are quoted as they are
 
 import os
 import shutil

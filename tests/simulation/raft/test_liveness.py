@@ -1,14 +1,14 @@
-"""Each defect of pysyncobj that stops a cluster or slows it, as a schedule. L numbers: docs/raft.md."""
+"""Each defect of pysyncobj that stops or slows a cluster, as a schedule. L: see docs/raft.md."""
 
 import pytest
-from tests.simulation.raft import levers
-
 from warren.store.raft.compaction import Limits
 from warren.store.raft.members import Change, Step
 from warren.store.raft.messages import Message, SnapshotChunk
 from warren.store.raft.pending import Answer, Done, NotDone, Unknown
 from warren.store.raft.raft_state import Leader
 from warren.testing.raft_simulation_world import World
+
+from tests.simulation.raft import levers
 
 
 @pytest.mark.parametrize("seed", range(5))

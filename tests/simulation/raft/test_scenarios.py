@@ -5,8 +5,6 @@ equal histories, and every acknowledged operation once.
 """
 
 import pytest
-from tests.simulation.raft import levers
-
 from warren.store.raft import replication, snapshots
 from warren.store.raft.compaction import Limits
 from warren.store.raft.members import Change, Step
@@ -14,6 +12,8 @@ from warren.store.raft.messages import Append, Message, SnapshotChunk, VoteReque
 from warren.store.raft.pending import Answer, Done, NotDone, Unknown
 from warren.store.raft.raft_state import Leader
 from warren.testing.raft_simulation_world import Killed, World
+
+from tests.simulation.raft import levers
 
 SOON = Limits(snapshot_entries=20, tail_entries=0)
 

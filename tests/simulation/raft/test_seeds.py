@@ -6,15 +6,14 @@
 import os
 
 import pytest
-
 from warren.testing import raft_simulation_faults
 from warren.testing.raft_simulation_faults import Climate
 from warren.testing.raft_simulation_world import World
 
 SEEDS = int(os.environ.get("WARREN_SEEDS", "60"))
 FOUND = (2, 10, 20, 38, 124, 2446, 3380, 10277, 10659, 10768, 11625, 12368)
-"""Torn padding, a promotion of nobody, an uncommitted removal that was believed, pre-votes that were
-thrown away, a truncation below the oldest file, a snapshot ahead of its term, a deaf restart."""
+"""Torn padding, a promotion of nobody, an uncommitted removal that was believed, pre-votes that
+were thrown away, a truncation below the oldest file, a snapshot ahead of its term, deafness."""
 
 
 @pytest.mark.parametrize("seed", [*FOUND, *range(1, SEEDS + 1)])

@@ -1,7 +1,7 @@
 """Work beside the Raft thread: writing a snapshot, in a thread of its own.
 
-Never a forked process: a fork of a process with threads may hang for ever, and one that outlives its
-parent renames an old snapshot over a newer state.
+Never a forked process: a fork of a process with threads may hang for ever, and one that outlives
+its parent renames an old snapshot over a newer state.
 """
 
 import threading

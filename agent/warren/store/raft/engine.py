@@ -1,13 +1,14 @@
 """`RaftLog`: the hardened engine behind `store/log.py`.
 
 One thread runs the member: it waits in pysyncobj's poller, takes what arrived and what was asked
-for, and ends each turn with one sync before anything leaves. This module starts that thread, carries
-requests in and answers out, once per turn however many they are, and decides what a failure means:
-a disk that cannot be written suspends the member, which tries again every second; anything that may
-not be gone on from ends the daemon through `on_failure`, with one line.
+for, and ends each turn with one sync before anything leaves. This module starts that thread,
+carries requests in and answers out, once per turn however many they are, and decides what a failure
+means: a disk that cannot be written suspends the member, which tries again every second; anything
+that may not be gone on from ends the daemon through `on_failure`, with one line.
 """
 
 import asyncio
+import gc
 import logging
 import random
 import threading
@@ -102,21 +103,26 @@ class RaftLog:
                 await self.transfer_leadership(_HAND_OVER)
         self._stopping.set()
         if self._shell is not None:
-            self._shell.submit(lambda now: None, lambda answer: None)
+            self._shell.submit(lambda _now: None, lambda _answer: None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         self._thread = None
 
-    async def propose(self, command: bytes, timeout: timedelta, *, key: str = "") -> bytes:
+    async def propose(
+        self, command: bytes, timeout: timedelta, *, key: str = "", version: int = 1
+    ) -> bytes:
         if len(command) > COMMAND_BYTES_MAX:
             raise FailedPrecondition(f"the change is larger than {COMMAND_BYTES_MAX >> 20} MiB")
-        data = proposal(command, key, self._config.commands_version)
+        shell = self._shell
+        if version > 1 and shell is not None and version > shell.node.known_version():
+            raise FailedPrecondition("not all managers are upgraded yet")
+        data = proposal(command, key, version)
         until = time.monotonic() + timeout.total_seconds()
-        return await self._ask(lambda node, now, reply: node.propose(data, until, reply))
+        return await self._ask(lambda node, _now, reply: node.propose(data, until, reply))
 
     async def read_barrier(self, timeout: timedelta) -> None:
         until = time.monotonic() + timeout.total_seconds()
-        await self._ask(lambda node, now, reply: node.read(until, reply))
+        await self._ask(lambda node, _now, reply: node.read(until, reply))
 
     def status(self) -> LogStatus:
         return self._status
@@ -138,7 +144,7 @@ class RaftLog:
         await self.read_barrier(timeout)
         found: list[Iterator[bytes]] = []
 
-        def capture(node: Node, now: float, reply: Reply) -> None:
+        def capture(_node: Node, _now: float, reply: Reply) -> None:
             found.append(self._machine.snapshot())
             reply(Done())
 
@@ -237,6 +243,9 @@ class RaftLog:
             commands_version=config.commands_version,
         )
         node = Node(setup, time.monotonic())
+        # The state lives long: the collector need not walk all of it again and again, which would
+        # stop this process for as long as an election takes.
+        gc.freeze()
         shell = Shell(node, time.monotonic)
         shell.listen_for_requests()
         try:

@@ -117,6 +117,8 @@ class Node:
             self._found(content)
         self._journal.sync()
         self.durable = self.log.last_index
+        if self.log.configuration.voters == {self.raft.me}:
+            self.raft = replace(self.raft, deadline=now)  # nobody else could lead
 
     @property
     def leads(self) -> bool:
@@ -139,10 +141,9 @@ class Node:
         """Of all journal files."""
         return self._journal.size_bytes
 
-    @property
-    def versions(self) -> dict[str, int]:
-        """Command set versions of the members that said hello, and its own."""
-        return self._versions
+    def known_version(self) -> int:
+        """The newest command set that all members know, as far as they have said hello."""
+        return min(self._versions.get(node_id, 1) for node_id in self.log.configuration.ids)
 
     def hello(self) -> Hello:
         """How this member introduces itself."""

@@ -12,7 +12,9 @@ Methods named `_SyncObj__x` replace private methods of the library, so the versi
 its hash, and the names are asserted when this module is imported.
 """
 
+import _socket
 import os
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, Protocol
@@ -30,6 +32,10 @@ from warren.store.raft.messages import Message
 from warren.store.raft.node import Node
 from warren.store.raft.pending import NotDone, Reply
 from warren.store.raft.raft_state import Send
+
+# The library puts a stand-in for Windows there, on every system; with it nobody else in the
+# process can read a network address.
+socket.inet_ntop = _socket.inet_ntop
 
 PINNED = "0.3.17"
 QUEUE_LENGTH = 10_000

@@ -3,10 +3,11 @@
 Runs in the Raft thread, between its poller and `Wire`. Both ends may dial, the one with the lower
 node id at once and the other only after a while, so that the two do not cross. A new connection
 with a peer ends the old one before a word on it is heard, and what was read from the old one is
-dropped: a message is never overtaken by one that was sent before it. Followers ping each other too, so that
-the way is open when one of them asks for votes.
+dropped: a message is never overtaken by one that was sent before it. Followers ping each other
+too, so that the way is open when one of them asks for votes.
 """
 
+import errno
 import logging
 import random
 import socket
@@ -125,8 +126,9 @@ class Transport:
         sock = new_socket()
         host, _, port = address.rpartition(":")
         connection = Connection(sock, dialed=peer, now=self._now)
-        sock.connect_ex((host, int(port)))  # what went wrong shows when the poller says so
         self._add(connection)
+        # What goes wrong later shows when the poller says so.
+        self._guard(connection, lambda: _begin(sock, host, int(port)))
 
     def _watch_listener(self) -> None:
         self._poller.subscribe(self._listener.fileno(), self._accept, READ)
@@ -248,6 +250,12 @@ class Transport:
             logger.info("no connection with %s: %s", peer, reason)
         if was_up:
             self._wire.disconnected(connection.peer)
+
+
+def _begin(sock: socket.socket, host: str, port: int) -> None:
+    error = sock.connect_ex((host, port))
+    if error not in (0, errno.EINPROGRESS):
+        raise Ended(errno.errorcode.get(error, str(error)))
 
 
 def _listen(address: str) -> socket.socket:

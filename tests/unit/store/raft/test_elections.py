@@ -94,6 +94,19 @@ def test_impatience_begins_with_a_question_to_all_voters() -> None:
     )
 
 
+def test_whom_an_uncommitted_change_leaves_out_may_stand_until_it_is_committed() -> None:
+    log = a_log()
+    others = tuple(Member(node_id=n, address=f"{n}:1", voter=True) for n in ("n2", "n3"))
+    data = members.to_bytes(Configuration(members=others))
+    log.append((Entry(4, 2, Kind.MEMBERS, data),))
+
+    may_yet_count = elections.tick(replace(a_raft(), commit=3), log, NOW, 0.0)
+    counts_no_more = elections.tick(replace(a_raft(), commit=4), log, NOW, 0.0)
+
+    assert isinstance(may_yet_count.raft.role, Candidate)
+    assert isinstance(counts_no_more.raft.role, Follower)
+
+
 def test_a_majority_of_votes_makes_a_leader_that_opens_its_term() -> None:
     raft = a_raft(term=3, role=Candidate(pre=False, granted=frozenset({"n1"})))
     vote = VoteAnswer(term=3, sought=3, pre=False, granted=True)
@@ -206,9 +219,7 @@ def a_raft(
     )
 
 
-def a_log(
-    *, voters: tuple[str, ...] = ("n1", "n2", "n3"), learners: tuple[str, ...] = ()
-) -> Log:
+def a_log(*, voters: tuple[str, ...] = ("n1", "n2", "n3"), learners: tuple[str, ...] = ()) -> Log:
     """Entries 1 to 3, of terms 1, 1 and 2."""
     everyone = [
         *(Member(node_id=n, address=f"{n}:1", voter=True) for n in voters),

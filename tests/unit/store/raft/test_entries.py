@@ -8,12 +8,12 @@ from warren.store.raft.members import Configuration, Member
 def test_members_follow_what_is_added_and_what_is_forgotten() -> None:
     log = Log()
     log.append((of_members(1, "n1"), a_command(2), of_members(3, "n1", "n2"), a_command(4)))
-    assert (log.configuration.ids, log.configuration_index) == ({"n1", "n2"}, 3)
+    assert (log.configuration.ids, log.configuration_index) == (frozenset({"n1", "n2"}), 3)
     assert log.configuration_at(2).ids == {"n1"}
 
     log.truncate(3)
 
-    assert (log.configuration.ids, log.configuration_index) == ({"n1"}, 1)
+    assert (log.configuration.ids, log.configuration_index) == (frozenset({"n1"}), 1)
     assert (log.last_index, log.last_term) == (2, 1)
 
 
@@ -36,7 +36,7 @@ def test_a_restarted_log_knows_the_snapshot_and_nothing_else() -> None:
 
     assert (log.base_index, log.last_index, log.last_term, len(log)) == (50, 50, 7, 0)
     assert [log.term_at(index) for index in (49, 50, 51)] == [None, 7, None]
-    assert (log.configuration.ids, log.configuration_index) == ({"n3"}, 50)
+    assert (log.configuration.ids, log.configuration_index) == (frozenset({"n3"}), 50)
 
 
 def test_a_slice_is_bounded_by_count_and_by_bytes_but_for_its_first_entry() -> None:

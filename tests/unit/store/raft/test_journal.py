@@ -3,7 +3,6 @@
 import random
 
 import pytest
-
 from warren.model.errors import FailedPrecondition
 from warren.store.raft import journal
 from warren.store.raft.entries import Entry, Kind

@@ -75,9 +75,7 @@ def a_history(seed: int, stale: float) -> list[Operation]:
 
 
 def write(value: str, called: float, returned: float | None, key: str = "x") -> Operation:
-    return Operation(
-        key=key, kind=Kind.WRITE, called_at=called, returned_at=returned, value=value
-    )
+    return Operation(key=key, kind=Kind.WRITE, called_at=called, returned_at=returned, value=value)
 
 
 def read(value: str | None, called: float, returned: float) -> Operation:

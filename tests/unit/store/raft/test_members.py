@@ -4,7 +4,6 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from warren.store.raft import members
 from warren.store.raft.members import Change, Configuration, Member, Refusal, Situation, Step
 

@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 import pytest
-
-from tests.unit.store.raft.test_elections import NOW, a_log, a_raft
 from warren.store.raft import replication
 from warren.store.raft.entries import Entry, Kind, Log
 from warren.store.raft.messages import Append, AppendAnswer, Heartbeat
@@ -20,6 +18,8 @@ from warren.store.raft.raft_state import (
     SendSnapshot,
     Truncate,
 )
+
+from tests.unit.store.raft.test_elections import NOW, a_log, a_raft
 
 FOUR = Entry(4, 2, Kind.COMMAND, b"four")
 
@@ -117,9 +117,7 @@ def test_good_news_never_moves_back_what_is_sent_next() -> None:
     after = replication.receive_answer(replace(raft, role=ahead), "n2", answer, NOW)
 
     assert isinstance(after.role, Leader)
-    assert after.role.progress["n2"] == Progress(
-        next=90, match=7, probing=False, answered_at=NOW
-    )
+    assert after.role.progress["n2"] == Progress(next=90, match=7, probing=False, answered_at=NOW)
 
 
 def test_a_round_is_confirmed_by_a_majority_that_answered_it() -> None:

@@ -1,8 +1,6 @@
 """Snapshots: what a follower takes from the pieces that it is sent, and what a file must be."""
 
 import pytest
-from tests.simulation.raft import levers
-
 from warren.model.errors import FailedPrecondition
 from warren.store.raft import snapshots
 from warren.store.raft.compaction import Limits
@@ -21,6 +19,8 @@ from warren.store.raft.raft_state import (
 from warren.store.raft.snapshot_files import Meta, SnapshotFiles
 from warren.testing.raft_simulation_disk import SimulatedDisk
 from warren.testing.raft_simulation_world import World
+
+from tests.simulation.raft import levers
 
 META = Meta(
     index=7, term=2, configuration=Configuration(members=(Member(node_id="n1", address="n1:1"),))

@@ -1,0 +1,44 @@
+"""Large mappings behave as small ones do."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from warren.state import maps
+from warren.state.maps import BucketMap
+
+KEYS = st.text(max_size=3)
+
+
+@given(st.lists(st.tuples(KEYS, st.none() | st.integers())))
+def test_a_bucket_map_is_what_a_dict_would_be(changes: list[tuple[str, int | None]]) -> None:
+    plain: dict[str, int] = {}
+    large: BucketMap[int] = maps.bucketed({})
+    for key, value in changes:
+        if value is None:
+            plain.pop(key, None)
+            large = large.without(key)
+        else:
+            plain[key] = value
+            large = large.put(key, value)
+
+    assert large == plain
+    assert plain == large
+    assert (len(large), sorted(large)) == (len(plain), sorted(plain))
+    assert all(key in large and large[key] == plain[key] for key in plain)
+
+
+def test_a_change_leaves_the_mapping_before_it_as_it_was() -> None:
+    before = maps.bucketed({"a": 1})
+
+    after = before.put("a", 2).put("b", 3).without("a")
+
+    assert (dict(before), dict(after)) == ({"a": 1}, {"b": 3})
+
+
+def test_a_mapping_that_grows_large_is_put_into_buckets() -> None:
+    grown = {}
+    for number in range(2 * maps.LARGE):
+        grown = maps.put(grown, str(number), number)  # type: ignore[assignment]
+
+    assert isinstance(grown, BucketMap)
+    assert grown == {str(number): number for number in range(2 * maps.LARGE)}
+    assert maps.without(grown, "0").get("0") is None
