@@ -66,7 +66,7 @@ def recovery_plan(logs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "survivor": survivor,
         "others": others,
         "removed": gone,
-        "given_up": [best["names"].get(node_id, node_id) for node_id in gone],
+        "given_up": sorted(best["names"].get(node_id, node_id) for node_id in gone),
         "majority": len(voters & here) >= quorum,
         "lossless": lossless,
         "lines": [
@@ -118,7 +118,7 @@ def _without_log(host: str, log: Mapping[str, Any]) -> str:
 def _of_lost(best: Mapping[str, Any], missing: list[str], *, lossless: bool) -> list[str]:
     if not missing:
         return []
-    names = ", ".join(best["names"].get(node_id, node_id) for node_id in missing)
+    names = ", ".join(sorted(best["names"].get(node_id, node_id) for node_id in missing))
     if lossless:
         return [f"nothing that was acknowledged is lost: {names} could not acknowledge it alone"]
     return [
