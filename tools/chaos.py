@@ -182,6 +182,7 @@ class Clients:
         )
 
     def _count(self, error: WarrenError) -> None:
+        self._stop.wait(0.2)  # they shall not be what keeps managers from starting
         expected = isinstance(error, Unavailable | DeadlineExceeded | Conflict)
         self.errors[type(error).__name__ if expected else f"{type(error).__name__}: {error}"] += 1
 

@@ -47,6 +47,8 @@ _OURS = (errors.OutcomeUnknown, errors.LeaderMoved)
 
 _KINDS = {kind.__name__: kind for kind, _ in _CODES}
 _KIND_OF_CODE = {code: kind for kind, code in reversed(_CODES) if kind not in _OURS}
+# A server that stops cancels the calls that are under way.
+_KIND_OF_CODE[grpc.StatusCode.CANCELLED] = errors.Unavailable
 
 
 def code_of(error: errors.WarrenError) -> grpc.StatusCode:

@@ -18,7 +18,7 @@ from warren.model.errors import (
     WarrenError,
 )
 
-FIRST_PATIENCE = 2.0
+FIRST_PATIENCE = 1.0
 """Seconds that the first attempt has; after one that was too short, the next has twice as many."""
 CHANGES = ("Apply", "Delete", "Create")
 """How the names of methods begin that change the cluster."""

@@ -3,10 +3,11 @@
 Also the two questions that most parts ask: where the managers are, and which of them leads.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from warren.bootstrap.create import new_id
 from warren.bootstrap.node_files import Membership
@@ -20,6 +21,7 @@ from warren.state.cluster import ClusterState
 from warren.store.store import Store
 
 TASK_ID_DIGITS = 5
+ISOLATED_AFTER = timedelta(seconds=0.3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,23 @@ class ManagerContext:
         """Wait for a leader, this manager or one in contact with it. The caller bounds it."""
         while not self.is_led():
             await self.store.changes.wait_newer(self.store.changes.count)
+
+    async def wait_isolated(self) -> None:
+        """Wait until this manager has been without a majority for as long as an election takes."""
+        while True:
+            while self.has_majority():
+                await self.store.changes.wait_newer(self.store.changes.count)
+            try:
+                async with asyncio.timeout(ISOLATED_AFTER.total_seconds()):
+                    while not self.has_majority():
+                        await self.store.changes.wait_newer(self.store.changes.count)
+            except TimeoutError:
+                return
+
+    def has_majority(self) -> bool:
+        """This manager and those in contact with it could elect a leader."""
+        council = self.council()
+        return 2 * len(council.voters & council.reachable) > len(council.voters)
 
     async def wait_other_leader(self, than: ManagerAddress) -> None:
         """Wait until another leads than that one. The caller bounds it."""

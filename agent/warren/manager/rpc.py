@@ -193,11 +193,21 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     async def _is_answered_here(self, route: Route, caller: Caller, give_up_at: float) -> bool:
         if not route.leader_only or self._context.leads():
             return True
+        if self._context.is_led() and not caller.forwarded:
+            return False
+        waits = [
+            asyncio.create_task(self._context.wait_leader()),
+            asyncio.create_task(self._context.wait_isolated()),
+        ]
+        patience = max(0.0, give_up_at - time.monotonic())
         try:
-            async with asyncio.timeout(give_up_at - time.monotonic()):
-                await self._context.wait_leader()
-        except TimeoutError as error:
-            raise Unavailable("no leader: a majority of the managers is needed") from error
+            await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self._context.is_led():
+            # One that is cut off says so at once: another manager may be on the side that decides.
+            raise Unavailable("no leader: a majority of the managers is needed")
         if self._context.leads():
             return True
         if caller.forwarded:
