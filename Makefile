@@ -16,9 +16,10 @@ HOSTS ?= 3
 RELEASE ?= trixie
 FLEET ?= lab
 SUBNET ?= 10.79.0.0/24
+MINUTES ?= 5
 
 .PHONY: help setup apt generate lock lint types contracts unit simulation modules sanity molecule \
-        test bench demo demo-down fleet fleet-down bundle format clean
+        test bench chaos demo demo-down fleet fleet-down bundle format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ test: setup ## Everything: linters, types, unit, simulation, contract, modules, 
 
 bench: setup ## Print the figures of docs/benchmark.md, measured on the local fleet
 	@tools/bench.py
+
+chaos: setup ## Hurt a real cluster for MINUTES=5, and check every answer; not part of test
+	@tools/chaos.py --minutes $(MINUTES)
 
 lint: setup ## ruff, yamllint, ansible-lint, shellcheck, changelog
 	@tools/run-tests lint

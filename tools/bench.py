@@ -1,27 +1,32 @@
 #!/usr/bin/env python3
 """Measure the figures of docs/benchmark.md on hosts of its own, and print them with their targets.
 
-    make bench              everything: hosts from the bundle, bootstrap, services, memory
+    make bench              everything: hosts from the bundle, bootstrap, services, writes, memory
     tools/bench.py --keep      leave the hosts up afterwards, for `tools/bench.py --reuse`
-    tools/bench.py --reuse     only services, playbooks and memory, on hosts that are up
+    tools/bench.py --reuse     only services, playbooks, writes and memory, on hosts that are up
 
 Times of services are taken in the client: from sending Apply until the watch shows them running.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from warren.client.client import Client, connect
+from warren.client.connection import Wanted, resolve
 from warren.client.waits import wait_service_gone
 from warren.model.services import Port, ServiceSpec
 
@@ -32,6 +37,9 @@ REGISTRY = "10.81.0.1:5000"
 HOSTS = ("m1", "m2", "m3")
 INVENTORY = ROOT / "inventory" / FLEET
 IMAGE = f"{REGISTRY}/hello:1"
+REGISTER = "register"
+"""A service without tasks, to write to."""
+WRITES = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +70,8 @@ def main() -> int:
             figures += bootstrap()
         figures += services(options.rounds)
         figures += playbooks()
+        figures += writes()
+        figures += hand_overs(options.kills)
         figures += memory()
     finally:
         if not (options.keep or options.reuse):
@@ -154,6 +164,97 @@ def playbooks() -> list[Figure]:
     return [Figure(name="deploy-service.yml, unchanged", values=values, target=3)]
 
 
+def writes() -> list[Figure]:
+    """Durable writes through the API: one after another, and 64 at a time."""
+    say("writes through the API")
+    with connect() as client:
+        one = tuple(timed(partial(write, client, number)) for number in range(WRITES))
+    per_second = in_flight(64, WRITES // 4)
+    with connect() as client:
+        client.delete_service(REGISTER)
+        wait_service_gone(client, REGISTER, timeout=timedelta(minutes=1))
+    p99 = statistics.quantiles(one, n=100)[98] * 1000
+    return [
+        Figure(
+            name="one write through the API, p50",
+            values=(statistics.median(one) * 1000,),
+            target=2.5,
+            unit="ms",
+        ),
+        Figure(name="one write through the API, p99", values=(p99,), target=6.0, unit="ms"),
+        Figure(
+            name="64 writes in flight through the API, seconds for 1,500",
+            values=(1500 / per_second,),
+            target=1.0,
+        ),
+    ]
+
+
+def write(client: Client, number: int, name: str = REGISTER) -> None:
+    """A change of a service that has no tasks."""
+    spec = ServiceSpec(name=name, image=IMAGE, replicas=0, labels={"n": str(number)})
+    client.apply_service(spec, ("image", "replicas", "labels"))
+
+
+def in_flight(clients: int, each: int) -> float:
+    """Writes per second of so many processes' worth of threads, each on a service of its own."""
+    names = [f"{REGISTER}-{number}" for number in range(clients)]
+
+    def work(name: str) -> None:
+        with connect(timeout=60.0) as client:
+            for number in range(each):
+                write(client, number, name)
+
+    begin = time.monotonic()
+    with ThreadPoolExecutor(max_workers=clients) as pool:
+        list(pool.map(work, names))
+    seconds = time.monotonic() - begin
+    with connect(timeout=60.0) as client:
+        for name in names:
+            client.delete_service(name)
+    return clients * each / seconds
+
+
+def hand_overs(kills: int) -> list[Figure]:
+    """The leader killed, and asked to restart: until the next write is acknowledged."""
+    say("failover")
+    killed = tuple(lost_leader("systemctl kill -s KILL warren-manager") for _ in range(kills))
+    planned = tuple(lost_leader("systemctl restart --no-block warren-manager") for _ in range(5))
+    with connect() as client:
+        client.delete_service(REGISTER)
+    return [
+        Figure(name="leader killed, to the next write", values=killed, target=0.6),
+        Figure(name="leader restarted, to the next write", values=planned, target=0.1),
+    ]
+
+
+def lost_leader(script: str) -> float:
+    """Seconds for which no write was acknowledged, through a manager that stays."""
+    with connect() as client:
+        view = client.get_cluster()
+        while not all(manager.reachable for manager in view.managers):
+            time.sleep(0.1)
+            view = client.get_cluster()
+        client.apply_service(
+            ServiceSpec(name=REGISTER, image=IMAGE, replicas=0), ("image", "replicas")
+        )
+    others = [m for m in view.managers if m.node.spec.name != view.leader]
+    connection = resolve(Wanted())
+    stays = f"{others[0].node.description.address}:{view.spec.api_port}"
+    with Client(replace(connection, endpoints=(stays,))) as client:
+        write(client, 0)
+        killer = threading.Thread(target=fleet, args=("ssh", view.leader, script))
+        killer.start()
+        times, number = [time.monotonic()], 0
+        while killer.is_alive() or times[-1] - times[0] < 2.0:
+            number += 1
+            write(client, number)
+            times.append(time.monotonic())
+        killer.join()
+    time.sleep(2.0)
+    return max(after - before for before, after in itertools.pairwise(times))
+
+
 def memory() -> list[Figure]:
     """Resident memory of the daemons with ten tasks on three hosts, after they settled."""
     say("memory with ten tasks")
@@ -218,6 +319,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="leave the hosts up")
     parser.add_argument("--reuse", action="store_true", help="use the hosts that --keep left")
     parser.add_argument("--rounds", type=int, default=20, help="services of one replica to create")
+    parser.add_argument("--kills", type=int, default=20, help="leaders to kill")
     return parser.parse_args()
 
 

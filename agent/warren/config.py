@@ -5,12 +5,15 @@ empty file is a valid configuration. Facts about this node's membership are not 
 are in `bootstrap/node_files.py`.
 """
 
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from warren.model.errors import InvalidInput
+
+_METRICS = re.compile(r"unix|off|mesh:[1-9][0-9]{0,4}")
 
 DEFAULT_PATH = Path("/etc/warren/warren.toml")
 
@@ -35,6 +38,9 @@ class Config:
     runtime_endpoint: str = "unix:///run/containerd/containerd.sock"
     cni_config_dir: Path = Path("/etc/cni/net.d")
     cgroup_parent: str = "/warren"
+    metrics_address: str = "unix"
+    """Where a manager serves /metrics: `unix` (metrics.sock, root's), `mesh:PORT` (on its address
+    inside the mesh, which only nodes reach), or `off`."""
     log_level: str = "info"
 
     @property
@@ -46,6 +52,11 @@ class Config:
     def socket_path(self) -> Path:
         """The root-only API socket on a manager."""
         return self.run_dir / "warren.sock"
+
+    @property
+    def metrics_socket_path(self) -> Path:
+        """The root-only socket of /metrics on a manager."""
+        return self.run_dir / "metrics.sock"
 
 
 def load(path: Path = DEFAULT_PATH) -> Config:
@@ -67,4 +78,6 @@ def _convert(path: Path, key: str, value: object) -> Any:
         raise InvalidInput("must be text", path=f"{path}: {key}")
     if key == "mesh_driver" and value not in ("kernel", "userspace"):
         raise InvalidInput("must be kernel or userspace", path=f"{path}: {key}")
+    if key == "metrics_address" and not _METRICS.fullmatch(value):
+        raise InvalidInput("must be unix, mesh:PORT or off", path=f"{path}: {key}")
     return Path(value) if known[key] is Path else value

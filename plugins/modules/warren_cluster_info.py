@@ -20,6 +20,12 @@ options:
     description: Read only what this host knows of its own membership.
     type: bool
     default: false
+  stale:
+    description:
+      - Answer from what the manager that is asked knows, be it old. Also answers when there is no
+        majority of managers.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - warren.core.connection
   - warren.core.attributes.actiongroup
@@ -43,7 +49,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 cluster:
-  description: The cluster at a glance. Not with O(local=true).
+  description:
+    - The cluster at a glance. Not with O(local=true).
+    - Each manager has its part in the replicated log under C(log), see docs/metrics.md.
   returned: success
   type: dict
   sample:
@@ -93,7 +101,12 @@ from ansible_collections.warren.core.plugins.module_utils.warren import WarrenMo
 
 def main() -> None:
     """Entry point."""
-    module = WarrenModule({"local": {"type": "bool", "default": False}})
+    module = WarrenModule(
+        {
+            "local": {"type": "bool", "default": False},
+            "stale": {"type": "bool", "default": False},
+        }
+    )
     run(module, lambda: read(module))
 
 
@@ -105,7 +118,8 @@ def read(module: WarrenModule) -> dict[str, Any]:
     if module.params["local"]:
         return {"changed": False, "membership": read_membership()}
     with module.client() as client:
-        return {"changed": False, "cluster": reports.cluster(client.get_cluster())}
+        view = client.get_cluster(stale=module.params["stale"], members=True)
+    return {"changed": False, "cluster": reports.cluster(view)}
 
 
 if __name__ == "__main__":

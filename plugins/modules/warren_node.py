@@ -32,7 +32,10 @@ options:
   roles:
     description:
       - Roles of the node. With O(state=joined) the default is V(worker).
-      - They cannot be changed later. With O(state=present) they are only compared.
+      - With O(state=present), a worker that gets V(manager) is promoted, a manager that loses it
+        is demoted. Managers change one at a time, and never so that the majority would be lost.
+      - With O(state=joined) on a host that is a member, waits until its daemon has taken the roles
+        over from the cluster. Only then may C(warren-manager) be started on it.
     type: list
     elements: str
     choices: [manager, worker]
@@ -105,6 +108,11 @@ EXAMPLES = r"""
     name: w1
     availability: drain
     wait: true
+
+- name: The node w1 is a manager, too
+  warren.core.warren_node:
+    name: w1
+    roles: [manager, worker]
 
 - name: This host is in the cluster
   warren.core.warren_node:
@@ -250,7 +258,8 @@ def joined(module: WarrenModule) -> dict[str, Any]:
                 f"this host is node {before['name']} of cluster {before['cluster']} "
                 f"({before['cluster_id']}), not of {wanted}"
             )
-        return {"changed": False, "membership": before, "diff": _diff("", "", "")}
+        after = before if module.check_mode else _wait_roles(module, before)
+        return {"changed": False, "membership": after, "diff": _diff("", "", "")}
     for option in ("token", "manager_endpoints"):
         if not module.params[option]:
             module.fail_json(msg=f"this host is no member, and {option} is missing to join one")
@@ -282,6 +291,22 @@ def left(module: WarrenModule) -> dict[str, Any]:
         leave(config)
     lines = f"cluster: {before['cluster']}\nname: {before['name']}\n" if before else ""
     return {"changed": bool(before), "diff": _diff("membership", lines, "")}
+
+
+def _wait_roles(module: WarrenModule, before: dict[str, Any]) -> dict[str, Any]:
+    """The membership once this host has the roles that are asked for; its worker sees to that."""
+    wanted = set(module.params["roles"] or before["roles"])
+    deadline = time.monotonic() + module.params["wait_timeout"]
+    while True:
+        found = membership.read_membership(module.params["config"])
+        if not found or set(found["roles"]) == wanted:
+            return found
+        if time.monotonic() > deadline:
+            raise WaitFailed(
+                f"this host is {' and '.join(found['roles'])}, not {' and '.join(sorted(wanted))}: "
+                "does warren-worker run, and has the cluster given it these roles?"
+            )
+        time.sleep(0.2)
 
 
 def _wait_ready(client: Any, name: str, timeout: float) -> Any:

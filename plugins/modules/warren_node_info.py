@@ -17,6 +17,12 @@ options:
   name:
     description: Name of the node. Without it, all nodes.
     type: str
+  stale:
+    description:
+      - Answer from what the manager that is asked knows, be it old. Also answers when there is no
+        majority of managers.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - warren.core.connection
   - warren.core.attributes.actiongroup
@@ -83,16 +89,18 @@ except ImportError:  # told by module_utils/warren.py
 
 def main() -> None:
     """Entry point."""
-    module = WarrenModule({"name": {"type": "str"}})
+    module = WarrenModule({"name": {"type": "str"}, "stale": {"type": "bool", "default": False}})
     run(module, lambda: read(module))
 
 
 def read(module: WarrenModule) -> dict[str, Any]:
     """The nodes as they are."""
-    name = module.params["name"]
+    name, stale = module.params["name"], module.params["stale"]
     with module.client() as client:
         try:
-            views = (client.get_node(name),) if name else client.list_nodes()
+            views = (
+                (client.get_node(name, stale=stale),) if name else client.list_nodes(stale=stale)
+            )
         except NotFound:
             views = ()
     nodes = [reports.node(view) for view in views]

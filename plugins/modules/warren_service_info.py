@@ -17,6 +17,12 @@ options:
   name:
     description: Name of the service. Without it, all services.
     type: str
+  stale:
+    description:
+      - Answer from what the manager that is asked knows, be it old. Also answers when there is no
+        majority of managers.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - warren.core.connection
   - warren.core.attributes.actiongroup
@@ -73,7 +79,7 @@ from ansible_collections.warren.core.plugins.module_utils.warren import WarrenMo
 
 def main() -> None:
     """Entry point."""
-    module = WarrenModule({"name": {"type": "str"}})
+    module = WarrenModule({"name": {"type": "str"}, "stale": {"type": "bool", "default": False}})
     run(module, lambda: read(module))
 
 
@@ -82,10 +88,14 @@ def read(module: WarrenModule) -> dict[str, Any]:
 
     from warren.model.errors import NotFound
 
-    name = module.params["name"]
+    name, stale = module.params["name"], module.params["stale"]
     with module.client() as client:
         try:
-            views = (client.get_service(name),) if name else client.list_services()
+            views = (
+                (client.get_service(name, stale=stale),)
+                if name
+                else client.list_services(stale=stale)
+            )
         except NotFound:
             views = ()
         services = [current(client, view) for view in views]

@@ -248,7 +248,7 @@ def test_joining_again_after_an_interruption_gives_the_same_node(
 def test_a_renewed_certificate_is_served_without_a_restart(pair: tuple[Host, Host]) -> None:
     config = pair[0].config
     credentials = node_files.read_credentials(config)
-    before = join._served_chain(f"{pair[0].address}:{SPEC.join_port}")
+    before = join.served_chain(f"{pair[0].address}:{SPEC.join_port}")
     with a_channel(pair[0], credentials) as channel:
         stub = warren_pb2_grpc.ManagersStub(channel)
         csr = certificates.signing_request(credentials.key, "m1")
@@ -256,7 +256,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(pair: tuple[Host, Hos
 
     node_files.write_certificate(config, renewed.certificate)
 
-    after = join._served_chain(f"{pair[0].address}:{SPEC.join_port}")
+    after = join.served_chain(f"{pair[0].address}:{SPEC.join_port}")
     assert certificates.pem_from_der(before[0]) == credentials.certificate
     assert certificates.pem_from_der(after[0]) == renewed.certificate
     assert [certificates.pem_from_der(chain[1]) for chain in (before, after)] == [

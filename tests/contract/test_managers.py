@@ -3,11 +3,14 @@
 Slow (seconds each), bounded by deadlines, on loopback addresses only.
 """
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from warren.model.errors import WarrenError
+from warren.model.errors import FailedPrecondition, Unavailable, WarrenError
+from warren.model.nodes import NodeRole, NodeSpec
 from warren.model.services import ServiceSpec
 
 from tests.contract.manager_processes import Host, hosts, manager_token, members, wait_until
@@ -71,6 +74,73 @@ def test_another_manager_leads_when_the_leader_is_killed(three: list[Host]) -> N
     leader.start()
     wait_until(lambda: members(leader.cluster()) == EVERYONE, "it is back")
     assert services(leader) == ["after", "before"]
+
+
+def test_a_leader_that_restarts_hands_over_and_fails_no_call(three: list[Host]) -> None:
+    apply(three[0], "before")
+    leader = leader_of(three)
+    living = [host for host in three if host is not leader]
+    with living[0].client(timeout=10.0) as client:
+        spec = ServiceSpec(name="before", image="example/web:1", replicas=0)
+        stop = threading.Thread(target=leader.terminate)
+        stop.start()
+        for number in range(200):
+            labels = {"n": str(number)}
+            client.apply_service(replace(spec, labels=labels), ["replicas", "labels"])
+        stop.join()
+        last = client.get_service("before").service.spec.labels
+
+    assert last == {"n": "199"}
+    assert "lead handed over to" in leader.log
+
+
+def test_a_manager_without_a_majority_answers_stale_reads_only(three: list[Host]) -> None:
+    apply(three[0], "kept")
+    wait_until(lambda: stale_services(three[2]) == ["kept"], "m3 has it")
+    for host in three[:2]:
+        host.kill()
+
+    assert stale_services(three[2]) == ["kept"]
+    with three[2].client(timeout=1.5) as client, pytest.raises(Unavailable, match="majority"):
+        client.list_services()
+
+
+def test_a_demoted_leader_hands_over_and_stops(three: list[Host]) -> None:
+    leader = leader_of(three)
+    asked = next(host for host in three if host is not leader)
+    with asked.client() as client:
+        applied = client.apply_node(
+            leader.name, NodeSpec(name="", roles=(NodeRole.WORKER,)), ["roles"]
+        )
+        view = client.get_cluster()
+
+    assert applied.changed
+    assert leader.name not in [manager.node.spec.name for manager in view.managers]
+    assert view.leader not in ("", leader.name)
+    wait_until(lambda: "a manager no longer: stopping" in leader.log, "its daemon has noticed")
+
+
+def test_a_manager_that_would_be_missed_is_not_removed(three: list[Host]) -> None:
+    leader = leader_of(three)
+    dead, stays = (host for host in three if host is not leader)
+    dead.kill()
+    sentence = f"removing {stays.name} would leave 1 of 2 managers reachable, and 2 are needed"
+
+    with leader.client() as client:
+        wait_until(lambda: dead.name not in members(leader.cluster()), "it is missed")
+        with pytest.raises(FailedPrecondition, match=f"^{sentence}$"):
+            client.delete_node(stays.name, force=True)
+        removed = client.delete_node(dead.name, force=True)
+    dead.start()
+
+    assert removed
+    wait_until(lambda: "was removed" in dead.log, "it is told why it cannot come back")
+    assert members(leader.cluster()) == sorted([leader.name, stays.name])
+
+
+def stale_services(host: Host) -> list[str]:
+    with host.client() as client:
+        return [view.service.spec.name for view in client.list_services(stale=True)]
 
 
 def test_the_state_survives_a_kill_of_all_managers(three: list[Host]) -> None:

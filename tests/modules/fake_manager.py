@@ -22,10 +22,11 @@ from warren.model.errors import FailedPrecondition, NotFound, Unavailable, Warre
 from warren.model.nodes import NodeRole, NodeSpec
 from warren.model.services import ServiceSpec, template_of
 from warren.model.tasks import DesiredState, Task, TaskState
-from warren.model.views import JoinTokenView, ServiceApplied
+from warren.model.views import BackupHead, JoinTokenView, ServiceApplied
 from warren.state import commands
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
+from warren.store import store
 from warren.testing.builders import a_node, a_state, counting_ids
 
 BOTH = (NodeRole.MANAGER, NodeRole.WORKER)
@@ -219,6 +220,24 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
                 cluster="demo",
             ),
         )
+
+    def Backup(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        self.calls.append("Backup")
+        cluster = self.state.cluster
+        assert cluster is not None
+        head = BackupHead(
+            cluster=cluster.spec.name,
+            cluster_id=cluster.id,
+            created_at=_now(),
+            index=self.state.index,
+            nodes=len(self.state.nodes),
+            services=len(self.state.services),
+            commands_version=store.COMMANDS_VERSION,
+            warren="0.1.0",
+        )
+        yield warren_pb2.BackupPart(head=convert.to_message(head))
+        for piece in store.pieces(self.state):
+            yield warren_pb2.BackupPart(data=piece)
 
     # ------------------------------------------------------------ tasks
 

@@ -3,6 +3,7 @@
 The code is the nearest that gRPC has, the details are the sentence for the user, and the trailing
 metadata carry what the code loses: `warren-error` names the class, `warren-path` the field of an
 InvalidInput, `warren-leader` the API address of the leader where a follower sent the caller away.
+The names of a request's own metadata are here, too.
 """
 
 from collections.abc import Iterable
@@ -15,6 +16,10 @@ from warren.model import errors
 ERROR_KEY = "warren-error"
 PATH_KEY = "warren-path"
 LEADER_KEY = "warren-leader"
+CALL_KEY = "warren-call"
+"""Of a request: names the call, the same for all its attempts, so that it takes effect once."""
+ATTEMPT_KEY = "warren-attempt"
+"""Of a request: counts the attempts of a call, from 1."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -26,7 +31,9 @@ _CODES: tuple[tuple[type[errors.WarrenError], grpc.StatusCode], ...] = (
     (errors.FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.LeaderMoved, grpc.StatusCode.UNAVAILABLE),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (errors.OutcomeUnknown, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.WaitFailed, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.RuntimeUnavailable, grpc.StatusCode.UNAVAILABLE),
@@ -35,8 +42,13 @@ _CODES: tuple[tuple[type[errors.WarrenError], grpc.StatusCode], ...] = (
 )
 """First match wins, so a subclass stands above its base."""
 
+_OURS = (errors.OutcomeUnknown, errors.LeaderMoved)
+"""Said by managers only: gRPC by itself does not know as much."""
+
 _KINDS = {kind.__name__: kind for kind, _ in _CODES}
-_KIND_OF_CODE = {code: kind for kind, code in reversed(_CODES)}
+_KIND_OF_CODE = {code: kind for kind, code in reversed(_CODES) if kind not in _OURS}
+# A server that stops cancels the calls that are under way.
+_KIND_OF_CODE[grpc.StatusCode.CANCELLED] = errors.Unavailable
 
 
 def code_of(error: errors.WarrenError) -> grpc.StatusCode:

@@ -1839,6 +1839,7 @@ class NodeView(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     RESERVED_CPUS_FIELD_NUMBER: _builtins.int
     RESERVED_MEMORY_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     leader: _builtins.bool
     reachable: _builtins.bool
     tasks: _builtins.int
@@ -1846,6 +1847,8 @@ class NodeView(_message.Message):
     reserved_memory: _builtins.int
     @_builtins.property
     def node(self) -> Global___Node: ...
+    @_builtins.property
+    def member(self) -> Global___MemberView: ...
     def __init__(
         self,
         *,
@@ -1855,14 +1858,79 @@ class NodeView(_message.Message):
         tasks: _builtins.int = ...,
         reserved_cpus: _builtins.float = ...,
         reserved_memory: _builtins.int = ...,
+        member: Global___MemberView | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_member", b"_member", "member", b"member", "node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader", b"leader", "node", b"node", "reachable", b"reachable", "reserved_cpus", b"reserved_cpus", "reserved_memory", b"reserved_memory", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_member", b"_member", "leader", b"leader", "member", b"member", "node", b"node", "reachable", b"reachable", "reserved_cpus", b"reserved_cpus", "reserved_memory", b"reserved_memory", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__member: _TypeAlias = _typing.Literal["member"]  # noqa: Y015
+    _WhichOneofArgType__member: _TypeAlias = _typing.Literal["_member", b"_member"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__member) -> _WhichOneofReturnType__member | None: ...
+
+Global___NodeView: _TypeAlias = NodeView  # noqa: Y015
+
+@_typing.final
+class MemberView(_message.Message):
+    """A manager as a member of the replicated log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    VOTER_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    LAST_INDEX_FIELD_NUMBER: _builtins.int
+    COMMIT_INDEX_FIELD_NUMBER: _builtins.int
+    APPLIED_INDEX_FIELD_NUMBER: _builtins.int
+    LAG_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_INDEX_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_BYTES_FIELD_NUMBER: _builtins.int
+    JOURNAL_BYTES_FIELD_NUMBER: _builtins.int
+    SYNC_P50_FIELD_NUMBER: _builtins.int
+    SYNC_P99_FIELD_NUMBER: _builtins.int
+    ELECTIONS_WON_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    voter: _builtins.bool
+    answered: _builtins.bool
+    term: _builtins.int
+    last_index: _builtins.int
+    commit_index: _builtins.int
+    applied_index: _builtins.int
+    lag: _builtins.int
+    snapshot_index: _builtins.int
+    snapshot_bytes: _builtins.int
+    journal_bytes: _builtins.int
+    elections_won: _builtins.int
+    @_builtins.property
+    def sync_p50(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def sync_p99(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        voter: _builtins.bool = ...,
+        answered: _builtins.bool = ...,
+        term: _builtins.int = ...,
+        last_index: _builtins.int = ...,
+        commit_index: _builtins.int = ...,
+        applied_index: _builtins.int = ...,
+        lag: _builtins.int = ...,
+        snapshot_index: _builtins.int = ...,
+        snapshot_bytes: _builtins.int = ...,
+        journal_bytes: _builtins.int = ...,
+        sync_p50: _duration_pb2.Duration | None = ...,
+        sync_p99: _duration_pb2.Duration | None = ...,
+        elections_won: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sync_p50", b"sync_p50", "sync_p99", b"sync_p99"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "applied_index", b"applied_index", "commit_index", b"commit_index", "elections_won", b"elections_won", "journal_bytes", b"journal_bytes", "lag", b"lag", "last_index", b"last_index", "node_id", b"node_id", "snapshot_bytes", b"snapshot_bytes", "snapshot_index", b"snapshot_index", "sync_p50", b"sync_p50", "sync_p99", b"sync_p99", "term", b"term", "voter", b"voter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___NodeView: _TypeAlias = NodeView  # noqa: Y015
+Global___MemberView: _TypeAlias = MemberView  # noqa: Y015
 
 @_typing.final
 class ClusterView(_message.Message):
@@ -2064,18 +2132,23 @@ Global___ApplyServiceRequest: _TypeAlias = ApplyServiceRequest  # noqa: Y015
 
 @_typing.final
 class GetServiceRequest(_message.Message):
+    """`stale`: answered by the manager that is asked, from what it knows, also without a majority."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    stale: _builtins.bool
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2085,12 +2158,16 @@ Global___GetServiceRequest: _TypeAlias = GetServiceRequest  # noqa: Y015
 class ListServicesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    STALE_FIELD_NUMBER: _builtins.int
+    stale: _builtins.bool
     def __init__(
         self,
+        *,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2233,15 +2310,18 @@ class GetNodeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    stale: _builtins.bool
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2251,12 +2331,16 @@ Global___GetNodeRequest: _TypeAlias = GetNodeRequest  # noqa: Y015
 class ListNodesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    STALE_FIELD_NUMBER: _builtins.int
+    stale: _builtins.bool
     def __init__(
         self,
+        *,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2328,14 +2412,23 @@ Global___DeleteNodeResponse: _TypeAlias = DeleteNodeResponse  # noqa: Y015
 
 @_typing.final
 class GetClusterRequest(_message.Message):
+    """`members`: ask each manager for its own figures, too."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    STALE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    stale: _builtins.bool
+    members: _builtins.bool
     def __init__(
         self,
+        *,
+        stale: _builtins.bool = ...,
+        members: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2671,6 +2764,90 @@ class ExecResponse(_message.Message):
 Global___ExecResponse: _TypeAlias = ExecResponse  # noqa: Y015
 
 @_typing.final
+class BackupRequest(_message.Message):
+    """A backup, in the clear: the client encrypts it. The head, then the pieces of a ClusterState."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupRequest: _TypeAlias = BackupRequest  # noqa: Y015
+
+@_typing.final
+class BackupHead(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    COMMANDS_VERSION_FIELD_NUMBER: _builtins.int
+    WARREN_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    cluster_id: _builtins.str
+    index: _builtins.int
+    """of the state, which holds every command up to it"""
+    nodes: _builtins.int
+    services: _builtins.int
+    commands_version: _builtins.int
+    warren: _builtins.str
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        cluster_id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        index: _builtins.int = ...,
+        nodes: _builtins.int = ...,
+        services: _builtins.int = ...,
+        commands_version: _builtins.int = ...,
+        warren: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "commands_version", b"commands_version", "created_at", b"created_at", "index", b"index", "nodes", b"nodes", "services", b"services", "warren", b"warren"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupHead: _TypeAlias = BackupHead  # noqa: Y015
+
+@_typing.final
+class BackupPart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    @_builtins.property
+    def head(self) -> Global___BackupHead: ...
+    def __init__(
+        self,
+        *,
+        head: Global___BackupHead | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "head", b"head", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "head", b"head", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["head", "data"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___BackupPart: _TypeAlias = BackupPart  # noqa: Y015
+
+@_typing.final
 class JoinRequest(_message.Message):
     """---------------------------------------------------------------- Membership: for joining (TLS, no client certificate)"""
 
@@ -2870,14 +3047,20 @@ Global___RenewCertificateResponse: _TypeAlias = RenewCertificateResponse  # noqa
 
 @_typing.final
 class GetLeaderRequest(_message.Message):
+    """`wait`: answer when a leader is known and in contact, or after a few seconds."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    WAIT_FIELD_NUMBER: _builtins.int
+    wait: _builtins.bool
     def __init__(
         self,
+        *,
+        wait: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2906,6 +3089,21 @@ class GetLeaderResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLeaderResponse: _TypeAlias = GetLeaderResponse  # noqa: Y015
+
+@_typing.final
+class GetMemberRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemberRequest: _TypeAlias = GetMemberRequest  # noqa: Y015
 
 @_typing.final
 class Peer(_message.Message):
@@ -3016,6 +3214,7 @@ class Assignment(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     MESH_FIELD_NUMBER: _builtins.int
     MANAGERS_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
@@ -3029,6 +3228,8 @@ class Assignment(_message.Message):
     def mesh(self) -> Global___NodeMesh: ...
     @_builtins.property
     def managers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManagerAddress]: ...
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___NodeRole.ValueType]: ...
     def __init__(
         self,
         *,
@@ -3039,10 +3240,11 @@ class Assignment(_message.Message):
         spec: Global___ClusterSpec | None = ...,
         mesh: Global___NodeMesh | None = ...,
         managers: _abc.Iterable[Global___ManagerAddress] | None = ...,
+        roles: _abc.Iterable[Global___NodeRole.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "peers", b"peers", "ports", b"ports", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "peers", b"peers", "ports", b"ports", "roles", b"roles", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

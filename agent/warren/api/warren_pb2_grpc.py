@@ -119,6 +119,11 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.ExecRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.ExecResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/warren.v1.Control/Backup',
+                request_serializer=warren_dot_api_dot_warren__pb2.BackupRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.BackupPart.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -227,6 +232,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request, context):
+        """Everything that a new cluster of the same identity needs, its keys too: for operators alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -314,6 +326,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Exec,
                     request_deserializer=warren_dot_api_dot_warren__pb2.ExecRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.ExecResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.BackupRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.BackupPart.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -785,6 +802,33 @@ class Control:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/warren.v1.Control/Backup',
+            warren_dot_api_dot_warren__pb2.BackupRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.BackupPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class MembershipStub:
     """Missing associated documentation comment in .proto file."""
@@ -882,6 +926,11 @@ class ManagersStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.GetLeaderRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.GetLeaderResponse.FromString,
                 _registered_method=True)
+        self.GetMember = channel.unary_unary(
+                '/warren.v1.Managers/GetMember',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetMemberRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.MemberView.FromString,
+                _registered_method=True)
 
 
 class ManagersServicer:
@@ -906,6 +955,13 @@ class ManagersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMember(self, request, context):
+        """The figures of the answering manager itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ManagersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -923,6 +979,11 @@ def add_ManagersServicer_to_server(servicer, server):
                     servicer.GetLeader,
                     request_deserializer=warren_dot_api_dot_warren__pb2.GetLeaderRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.GetLeaderResponse.SerializeToString,
+            ),
+            'GetMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMember,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetMemberRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.MemberView.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1006,6 +1067,33 @@ class Managers:
             '/warren.v1.Managers/GetLeader',
             warren_dot_api_dot_warren__pb2.GetLeaderRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.GetLeaderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Managers/GetMember',
+            warren_dot_api_dot_warren__pb2.GetMemberRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.MemberView.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,8 @@ class ControlStub:
     IssueOperatorCertificate: _grpc.UnaryUnaryMultiCallable[_warren_pb2.IssueOperatorCertificateRequest, _warren_pb2.IssueOperatorCertificateResponse]
     Logs: _grpc.UnaryStreamMultiCallable[_warren_pb2.LogsRequest, _warren_pb2.LogLine]
     Exec: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ExecRequest, _warren_pb2.ExecResponse]
+    Backup: _grpc.UnaryStreamMultiCallable[_warren_pb2.BackupRequest, _warren_pb2.BackupPart]
+    """Everything that a new cluster of the same identity needs, its keys too: for operators alone."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -74,6 +76,8 @@ class ControlAsyncStub(ControlStub):
     IssueOperatorCertificate: _aio.UnaryUnaryMultiCallable[_warren_pb2.IssueOperatorCertificateRequest, _warren_pb2.IssueOperatorCertificateResponse]  # type: ignore[assignment]
     Logs: _aio.UnaryStreamMultiCallable[_warren_pb2.LogsRequest, _warren_pb2.LogLine]  # type: ignore[assignment]
     Exec: _aio.UnaryUnaryMultiCallable[_warren_pb2.ExecRequest, _warren_pb2.ExecResponse]  # type: ignore[assignment]
+    Backup: _aio.UnaryStreamMultiCallable[_warren_pb2.BackupRequest, _warren_pb2.BackupPart]  # type: ignore[assignment]
+    """Everything that a new cluster of the same identity needs, its keys too: for operators alone."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -196,6 +200,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.ExecResponse, _abc.Awaitable[_warren_pb2.ExecResponse]]: ...
 
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _warren_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_warren_pb2.BackupPart], _abc.AsyncIterator[_warren_pb2.BackupPart]]:
+        """Everything that a new cluster of the same identity needs, its keys too: for operators alone."""
+
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class MembershipStub:
@@ -229,6 +241,8 @@ class ManagersStub:
     RenewCertificate: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RenewCertificateRequest, _warren_pb2.RenewCertificateResponse]
     GetLeader: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetLeaderRequest, _warren_pb2.GetLeaderResponse]
     """Answered by any manager from what it knows, also without a quorum."""
+    GetMember: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetMemberRequest, _warren_pb2.MemberView]
+    """The figures of the answering manager itself."""
 
 @_typing.type_check_only
 class ManagersAsyncStub(ManagersStub):
@@ -237,6 +251,8 @@ class ManagersAsyncStub(ManagersStub):
     RenewCertificate: _aio.UnaryUnaryMultiCallable[_warren_pb2.RenewCertificateRequest, _warren_pb2.RenewCertificateResponse]  # type: ignore[assignment]
     GetLeader: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetLeaderRequest, _warren_pb2.GetLeaderResponse]  # type: ignore[assignment]
     """Answered by any manager from what it knows, also without a quorum."""
+    GetMember: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetMemberRequest, _warren_pb2.MemberView]  # type: ignore[assignment]
+    """The figures of the answering manager itself."""
 
 class ManagersServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -260,6 +276,14 @@ class ManagersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.GetLeaderResponse, _abc.Awaitable[_warren_pb2.GetLeaderResponse]]:
         """Answered by any manager from what it knows, also without a quorum."""
+
+    @_abc_1.abstractmethod
+    def GetMember(
+        self,
+        request: _warren_pb2.GetMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.MemberView, _abc.Awaitable[_warren_pb2.MemberView]]:
+        """The figures of the answering manager itself."""
 
 def add_ManagersServicer_to_server(servicer: ManagersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

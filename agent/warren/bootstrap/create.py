@@ -22,6 +22,7 @@ from warren.model.services import Secret
 from warren.state import commands
 
 BOOTSTRAP_FILE = "bootstrap.pb"
+NODE_ID_DIGITS = 10
 
 
 def create_cluster(
@@ -34,7 +35,7 @@ def create_cluster(
     node_files.refuse_member(config)
     _check(config, spec, node)
     now = datetime.now(UTC)
-    cluster_id, node_id = new_id(16), new_id(10)
+    cluster_id, node_id = new_id(16), new_id(NODE_ID_DIGITS)
     authority = certificates.create_authority(cluster_id, spec.name, now)
     key = certificates.new_key()
     certificate = certificates.sign_node(

@@ -104,7 +104,7 @@ def _ask(token: Token, endpoint: str, request: warren_pb2.JoinRequest) -> warren
 
 def _authority_certificate(token: Token, endpoint: str) -> str:
     """The CA certificate (PEM) that the token describes, from the server's own chain."""
-    for data in _served_chain(endpoint):
+    for data in served_chain(endpoint):
         if sha256(data).digest() == token.ca_digest:
             return certificates.pem_from_der(data)
     raise Unauthenticated(
@@ -112,7 +112,7 @@ def _authority_certificate(token: Token, endpoint: str) -> str:
     )
 
 
-def _served_chain(endpoint: str) -> list[bytes]:
+def served_chain(endpoint: str) -> list[bytes]:
     """Certificates (DER) that the server shows. Unverified: the caller compares digests."""
     host, _, port = endpoint.rpartition(":")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -3,6 +3,7 @@
 import shutil
 
 from warren.bootstrap import node_files
+from warren.bootstrap.node_files import RESTORED_MARK
 from warren.config import Config
 
 
@@ -14,6 +15,7 @@ def leave(config: Config) -> bool:
     path = node_files.membership_path(config)
     was_member = path.exists()
     path.unlink(missing_ok=True)
+    (config.state_dir / RESTORED_MARK).unlink(missing_ok=True)
     for name in (".joining", "pki", "raft", "worker"):
         shutil.rmtree(config.state_dir / name, ignore_errors=True)
     return was_member

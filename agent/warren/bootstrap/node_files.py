@@ -19,6 +19,9 @@ from warren.model.errors import AlreadyExists, FailedPrecondition
 from warren.model.nodes import Node, NodeRole
 from warren.model.services import Secret
 
+RESTORED_MARK = "restored"
+"""File in the state directory: which backup this host's cluster was restored from, here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
@@ -186,11 +189,16 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Names that were given or taken in it are durable after this."""
+    handle = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(handle)
     finally:
-        os.close(directory)
+        os.close(handle)
 
 
 def _membership_from(values: dict[str, Any]) -> Membership:

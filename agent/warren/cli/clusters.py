@@ -4,21 +4,34 @@ import argparse
 import socket
 from datetime import timedelta
 
-from warren.cli import common, nodes
+from warren.cli import backups, common, nodes
 from warren.cli.common import Nouns, Options
 from warren.model.errors import NotFound
 from warren.model.manifest import parse_cluster, parse_node
 from warren.model.nodes import NodeRole
-from warren.model.units import format_duration
-from warren.model.views import ClusterView
+from warren.model.units import format_bytes_short, format_duration
+from warren.model.views import ClusterView, NodeView
 
+MEMBER_HEADERS = (
+    "MANAGER",
+    "RAFT",
+    "TERM",
+    "COMMIT",
+    "APPLIED",
+    "LAG",
+    "JOURNAL",
+    "SNAPSHOT",
+    "SYNC P50/P99",
+    "ELECTIONS",
+)
 ROLES = [role.value for role in NodeRole]
 
 
 def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     """Add the noun with its verbs."""
     verbs = common.add_noun(nouns, "cluster", "the cluster itself")
-    common.add_verb(verbs, shared, "info", "show the cluster at a glance", info)
+    verb = common.add_verb(verbs, shared, "info", "show the cluster at a glance", info)
+    common.add_stale(verb)
 
     verb = common.add_verb(verbs, shared, "init", "create a cluster on this host", init)
     verb.add_argument("--name", default="warren", metavar="CLUSTER")
@@ -26,6 +39,8 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     verb.add_argument("--role", action="append", default=[], choices=ROLES, help="(both)")
     verb.add_argument("--mesh-network", metavar="CIDR")
     verb.add_argument("--task-network", metavar="CIDR")
+
+    backups.register(verbs, shared)
 
     tokens = common.add_noun(verbs, "join-token", "tokens that let hosts join")
     verb = common.add_verb(tokens, shared, "create", "make a token and print it", create_token)
@@ -47,13 +62,15 @@ def info(options: Options) -> int:
     from warren.client import reports
 
     with common.client(options) as client:
-        view = client.get_cluster()
+        view = client.get_cluster(stale=options.stale, members=True)
     if options.output != "table":
         return common.show_data(options, reports.cluster(view))
     rows = _facts(view)
     width = max(len(name) for name, _ in rows) + 1
     for name, value in rows:
         print(f"{name + ':':{width}} {value}")
+    print()
+    common.print_table(MEMBER_HEADERS, [_member(each) for each in view.managers])
     return 0
 
 
@@ -117,6 +134,30 @@ def remove_tokens(options: Options) -> int:
                 raise NotFound(f"there is no join token {token_id}")
             print(token_id)
     return 0
+
+
+def _member(view: NodeView) -> tuple[str, ...]:
+    """A manager's part in the replicated log. `-`: it did not say."""
+    name, member = view.node.spec.name, view.member
+    if member is None:
+        return (name, "not a member", *["-"] * (len(MEMBER_HEADERS) - 2))
+    role = "leader" if view.leader else "follower" if member.voter else "learner"
+    if not member.answered:
+        state = role if view.reachable else "unreachable"
+        return (name, state, *["-"] * 3, str(member.lag), *["-"] * 4)
+    p50, p99 = (time / timedelta(milliseconds=1) for time in (member.sync_p50, member.sync_p99))
+    return (
+        name,
+        role,
+        str(member.term),
+        str(member.commit_index),
+        str(member.applied_index),
+        str(member.lag),
+        format_bytes_short(member.journal_bytes),
+        format_bytes_short(member.snapshot_bytes),
+        f"{p50:.2f}/{p99:.2f} ms",
+        str(member.elections_won),
+    )
 
 
 def _facts(view: ClusterView) -> list[tuple[str, str]]:

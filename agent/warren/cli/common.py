@@ -39,6 +39,32 @@ def add_verb(
     return parser
 
 
+def add_connection(parser: argparse._ActionsContainer) -> None:
+    """Options of every command that speaks to a cluster, without defaults of their own."""
+    parser.add_argument(
+        "--context",
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="context of the cluster (WARREN_CONTEXT, or the current one)",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=argparse.SUPPRESS,
+        help="most that one call to the cluster may take (10)",
+    )
+
+
+def add_stale(verb: argparse.ArgumentParser) -> None:
+    """For verbs that only read."""
+    verb.add_argument(
+        "--stale",
+        action="store_true",
+        help="what the manager that is asked knows, be it old; also without a majority",
+    )
+
+
 def client(options: Options) -> "Client":
     """A client for the context that the options name, the environment, or this host."""
     from warren.client import connect

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import warren
-from warren.cli import apply, clusters, completion, contexts, nodes, services
+from warren.cli import apply, clusters, common, completion, contexts, nodes, services
 from warren.model.errors import WarrenError
 
 
@@ -41,11 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"warren {warren.__version__}")
     parser.set_defaults(output="table", context="", timeout=10.0)
     _add_common(parser)
-    common = argparse.ArgumentParser(add_help=False)
-    _add_common(common)
+    shared = argparse.ArgumentParser(add_help=False)
+    _add_common(shared)
     nouns = parser.add_subparsers(metavar="COMMAND", required=True)
     for noun in (services, nodes, clusters, contexts, apply, completion):
-        noun.register(nouns, common)
+        noun.register(nouns, shared)
     return parser
 
 
@@ -59,19 +59,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="form of what is printed (table)",
     )
-    group.add_argument(
-        "--context",
-        metavar="NAME",
-        default=argparse.SUPPRESS,
-        help="context of the cluster (WARREN_CONTEXT, or the current one)",
-    )
-    group.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=float,
-        default=argparse.SUPPRESS,
-        help="most that one call to the cluster may take (10)",
-    )
+    common.add_connection(group)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import argparse
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from warren.cli import common
 from warren.cli.common import Nouns, Options
@@ -12,20 +12,30 @@ from warren.model.manifest import parse_node
 from warren.model.nodes import Availability, NodeRole
 from warren.model.views import NodeView
 
+if TYPE_CHECKING:
+    from warren.client import Client
+
 
 def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     """Add the noun with its verbs."""
     verbs = common.add_noun(nouns, "node", "the hosts of the cluster")
-    common.add_verb(verbs, shared, "ls", "list nodes", ls)
+    verb = common.add_verb(verbs, shared, "ls", "list nodes", ls)
+    common.add_stale(verb)
 
     verb = common.add_verb(verbs, shared, "inspect", "show nodes in full", inspect)
     verb.add_argument("node", nargs="+", metavar="NODE")
+    common.add_stale(verb)
 
     verb = common.add_verb(verbs, shared, "update", "change labels or availability", update)
     verb.add_argument("node", metavar="NODE")
     verb.add_argument("--label-add", action="append", default=[], metavar="KEY=VALUE")
     verb.add_argument("--label-rm", action="append", default=[], metavar="KEY")
     verb.add_argument("--availability", choices=[each.value for each in Availability])
+
+    verb = common.add_verb(verbs, shared, "promote", "make nodes managers", promote)
+    verb.add_argument("node", nargs="+", metavar="NODE")
+    verb = common.add_verb(verbs, shared, "demote", "make managers plain workers", demote)
+    verb.add_argument("node", nargs="+", metavar="NODE")
 
     verb = common.add_verb(verbs, shared, "rm", "remove nodes from the cluster", rm)
     verb.add_argument("node", nargs="+", metavar="NODE")
@@ -50,7 +60,7 @@ def ls(options: Options) -> int:
     from warren.client import reports
 
     with common.client(options) as client:
-        views = client.list_nodes()
+        views = client.list_nodes(stale=options.stale)
     headers = (
         "NAME",
         "ROLES",
@@ -72,7 +82,7 @@ def inspect(options: Options) -> int:
     from warren.client import reports
 
     with common.client(options) as client:
-        data = [reports.node(client.get_node(name)) for name in options.node]
+        data = [reports.node(client.get_node(name, stale=options.stale)) for name in options.node]
     return common.show_data(options, data if len(data) > 1 else data[0])
 
 
@@ -90,6 +100,31 @@ def update(options: Options) -> int:
         applied = client.apply_node(options.node, spec, fields, expected_version=before.version)
     print(f"{options.node}: {'changed' if applied.changed else 'unchanged'}")
     return 0
+
+
+def promote(options: Options) -> int:
+    """Make nodes managers, one after another; each counts when its daemon has caught up."""
+    with common.client(options) as client:
+        for name in options.node:
+            before = client.get_node(name).node.spec.roles
+            if _set_roles(client, name, (NodeRole.MANAGER, *before)):
+                common.say(f"start it on {name}: systemctl enable --now warren-manager")
+    return 0
+
+
+def demote(options: Options) -> int:
+    """Make managers plain workers, one after another. A leader hands over first."""
+    with common.client(options) as client:
+        for name in options.node:
+            _set_roles(client, name, (NodeRole.WORKER,))
+    return 0
+
+
+def _set_roles(client: "Client", name: str, roles: tuple[NodeRole, ...]) -> bool:
+    spec, fields = parse_node({"name": name, "roles": sorted({role.value for role in roles})})
+    changed = client.apply_node(name, spec, fields).changed
+    print(f"{name}: {'changed' if changed else 'unchanged'}")
+    return changed
 
 
 def rm(options: Options) -> int:

@@ -23,13 +23,15 @@ MESSAGE_WIDTH = 100
 def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     """Add the noun with its verbs."""
     verbs = common.add_noun(nouns, "service", "what runs on the cluster")
-    common.add_verb(verbs, shared, "ls", "list services", ls)
+    verb = common.add_verb(verbs, shared, "ls", "list services", ls)
+    common.add_stale(verb)
     for name, summary, run in (
         ("ps", "list the tasks of services", ps),
         ("inspect", "show services in full", inspect),
     ):
         verb = common.add_verb(verbs, shared, name, summary, run)
         verb.add_argument("service", nargs="+", metavar="SERVICE")
+        common.add_stale(verb)
 
     verb = common.add_verb(verbs, shared, "create", "create a service and wait for it", create)
     service_options.add_to(verb)
@@ -66,7 +68,7 @@ def ls(options: Options) -> int:
     from warren.client import reports
 
     with common.client(options) as client:
-        views = client.list_services()
+        views = client.list_services(stale=options.stale)
     rows = [
         (
             view.service.spec.name,
@@ -88,7 +90,7 @@ def ps(options: Options) -> int:
     from warren.client import reports
 
     with common.client(options) as client:
-        views = [client.get_service(name) for name in options.service]
+        views = [client.get_service(name, stale=options.stale) for name in options.service]
     rows = [
         (
             task.name,
@@ -112,7 +114,7 @@ def inspect(options: Options) -> int:
     from warren.client import reports
 
     with common.client(options) as client:
-        views = [client.get_service(name) for name in options.service]
+        views = [client.get_service(name, stale=options.stale) for name in options.service]
     data = [{**reports.service(view), "tasks": reports.tasks(view)} for view in views]
     return common.show_data(options, data if len(data) > 1 else data[0])
 

@@ -1,7 +1,8 @@
 """The client: every call of the Control API, typed, against whichever manager serves.
 
 It keeps to one manager until that fails, then goes on to the next; a manager that knows no leader
-is asked again until the deadline. Calls that may be repeated are; a command run in a task is not.
+is asked again until the deadline. Calls that may be repeated are, and what they change is changed
+once (`attempts.py`); a command run in a task is not.
 Raises only `model.errors`. Threads, and the loop of a daemon, have no place here.
 """
 
@@ -9,18 +10,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import grpc
 
 from warren.api import convert, status, warren_pb2, warren_pb2_grpc
 from warren.client import answers, diagnosis
+from warren.client.attempts import Attempts, never_sent
 from warren.client.connection import Connection, Wanted, resolve
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import DeadlineExceeded, Unavailable, WarrenError
 from warren.model.nodes import NodeRole, NodeSpec
 from warren.model.services import ServiceSpec
-from warren.model.views import ClusterView, JoinTokenView, NodeView, ServiceApplied, ServiceView
+from warren.model.views import (
+    BackupHead,
+    ClusterView,
+    JoinTokenView,
+    NodeView,
+    ServiceApplied,
+    ServiceView,
+)
 
 T = TypeVar("T")
 
@@ -56,7 +65,11 @@ def connect(
 
 
 class Client:
-    """Calls of the Control API. No connection is made before the first; close it, or use `with`."""
+    """Calls of the Control API. No connection is made before the first; close it, or use `with`.
+
+    Reads have everything that was acknowledged before them. With `stale`, any manager answers from
+    what it knows, be it old, also without a majority.
+    """
 
     def __init__(self, connection: Connection, *, timeout: float = 10.0) -> None:
         self.connection = connection
@@ -102,14 +115,14 @@ class Client:
         )
         return convert.from_message(self._call("ApplyService", request), ServiceApplied)
 
-    def get_service(self, name: str) -> ServiceView:
+    def get_service(self, name: str, *, stale: bool = False) -> ServiceView:
         """The service with its tasks. NotFound if there is none."""
-        request = warren_pb2.GetServiceRequest(name=name)
+        request = warren_pb2.GetServiceRequest(name=name, stale=stale)
         return convert.from_message(self._call("GetService", request), ServiceView)
 
-    def list_services(self) -> tuple[ServiceView, ...]:
+    def list_services(self, *, stale: bool = False) -> tuple[ServiceView, ...]:
         """All services with their tasks."""
-        response = self._call("ListServices", warren_pb2.ListServicesRequest())
+        response = self._call("ListServices", warren_pb2.ListServicesRequest(stale=stale))
         return tuple(convert.from_message(view, ServiceView) for view in response.services)
 
     def delete_service(
@@ -148,14 +161,14 @@ class Client:
         )
         return convert.from_message(self._call("ApplyNode", request), answers.NodeApplied)
 
-    def get_node(self, name: str) -> NodeView:
+    def get_node(self, name: str, *, stale: bool = False) -> NodeView:
         """The node of that name or id."""
-        request = warren_pb2.GetNodeRequest(name=name)
+        request = warren_pb2.GetNodeRequest(name=name, stale=stale)
         return convert.from_message(self._call("GetNode", request), NodeView)
 
-    def list_nodes(self) -> tuple[NodeView, ...]:
+    def list_nodes(self, *, stale: bool = False) -> tuple[NodeView, ...]:
         """All nodes."""
-        response = self._call("ListNodes", warren_pb2.ListNodesRequest())
+        response = self._call("ListNodes", warren_pb2.ListNodesRequest(stale=stale))
         return tuple(convert.from_message(view, NodeView) for view in response.nodes)
 
     def delete_node(self, name: str, *, force: bool = False, dry_run: bool = False) -> bool:
@@ -165,9 +178,10 @@ class Client:
 
     # ------------------------------------------------------------ cluster
 
-    def get_cluster(self) -> ClusterView:
-        """The cluster at a glance."""
-        response = self._call("GetCluster", warren_pb2.GetClusterRequest())
+    def get_cluster(self, *, stale: bool = False, members: bool = False) -> ClusterView:
+        """The cluster at a glance; `members`: with the figures of each manager's log."""
+        request = warren_pb2.GetClusterRequest(stale=stale, members=members)
+        response = self._call("GetCluster", request)
         return convert.from_message(response, ClusterView)
 
     def apply_cluster(
@@ -211,6 +225,12 @@ class Client:
         response = self._call("IssueOperatorCertificate", request)
         return convert.from_message(response, answers.OperatorCertificate)
 
+    def backup(self, *, timeout: float | None = None) -> tuple[BackupHead, Iterator[bytes]]:
+        """The cluster's whole state, in the clear: it must not touch a disk as it is."""
+        parts = self._stream("Backup", warren_pb2.BackupRequest(), timeout)
+        head = convert.from_message(next(parts).head, BackupHead)
+        return head, (part.data for part in parts)
+
     # ------------------------------------------------------------ tasks
 
     def logs(
@@ -244,20 +264,23 @@ class Client:
     def _call(
         self, method: str, request: Any, *, timeout: float | None = None, repeatable: bool = True
     ) -> Any:
-        deadline = time.monotonic() + (timeout or self._timeout)
+        attempts = Attempts(method, timeout or self._timeout, repeatable=repeatable)
         return self._attempts(
-            lambda call, left: call(request, timeout=left), method, deadline, repeatable=repeatable
+            attempts,
+            lambda call: call(
+                request, timeout=attempts.patience(), metadata=attempts.next_metadata()
+            ),
         )
 
     def _stream(self, method: str, request: Any, timeout: float | None) -> Iterator[Any]:
         """Until its first message, a stream is opened again like a call; after it, never."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        attempts = Attempts(method, timeout, repeatable=True)
 
-        def open_stream(call: Callable[..., Any], left: float | None) -> tuple[Any, Any]:
-            stream = call(request, timeout=left)
+        def open_stream(call: Callable[..., Any]) -> tuple[Any, Any]:
+            stream = call(request, timeout=attempts.left(), metadata=attempts.next_metadata())
             return stream, next(stream, None)
 
-        stream, message = self._attempts(open_stream, method, deadline, repeatable=True)
+        stream, message = self._attempts(attempts, open_stream)
         try:
             while message is not None:
                 yield message
@@ -267,38 +290,68 @@ class Client:
         finally:
             stream.cancel()
 
-    def _attempts(
-        self,
-        attempt: Callable[[Callable[..., Any], float | None], T],
-        method: str,
-        deadline: float | None,
-        *,
-        repeatable: bool,
-    ) -> T:
+    def _attempts(self, attempts: Attempts, attempt: Callable[[Callable[..., Any]], T]) -> T:
+        """The answer of the first attempt that has one."""
         refusals: dict[str, str] = {}
         while True:
-            channel = self._connected(refusals, deadline)
-            call = getattr(warren_pb2_grpc.ControlStub(channel), method)
+            channel = self._connected(attempts, refusals)
+            call = getattr(warren_pb2_grpc.ControlStub(channel), attempts.method)
             try:
-                return attempt(call, _left(deadline))
+                return attempt(call)
             except grpc.RpcError as error:
-                failure = self._failure(error)
-                if not failure.transient or not (repeatable or _never_sent(error)):
-                    raise failure from None
-                self._note(refusals, error, failure)
-                if deadline is not None and time.monotonic() + _PAUSE > deadline:
-                    raise _unavailable(refusals, failure) from None
+                failure = attempts.note(error)
+                again = attempts.goes_on(error, failure, _PAUSE)
+                if again:
+                    self._move_on(refusals, error, failure)
+                else:
+                    raise self._last(attempts, refusals, error, failure) from None
 
-    def _connected(self, refusals: dict[str, str], deadline: float | None) -> grpc.Channel:
+    def _move_on(
+        self, refusals: dict[str, str], error: grpc.RpcError, failure: WarrenError
+    ) -> None:
+        """To the next endpoint; one that cannot be talked to is out for this call."""
+        if status.is_from_manager(error):
+            time.sleep(_PAUSE)
+        elif len(self._endpoints) > len(refusals) + 1:
+            # Why it failed takes time to find out, and another may answer at once.
+            if never_sent(error) or isinstance(failure, DeadlineExceeded):
+                refusals[self._endpoint] = ""
+        else:
+            reason = diagnosis.explain(self._endpoint, self.connection)
+            if reason or never_sent(error):
+                refusals[self._endpoint] = reason or failure.message
+        self._leave()
+
+    def _last(
+        self,
+        attempts: Attempts,
+        refusals: dict[str, str],
+        error: grpc.RpcError,
+        failure: WarrenError,
+    ) -> WarrenError:
+        """What the user is told. A manager that kept silent is not asked first the next time."""
+        if status.is_from_manager(error):
+            return attempts.told(failure)
+        if not isinstance(failure, DeadlineExceeded | Unavailable):
+            return failure
+        endpoint = self._endpoint
+        self._leave()
+        reason = diagnosis.explain(endpoint, self.connection)
+        refusals[endpoint] = reason or failure.message
+        if isinstance(failure, DeadlineExceeded) and not reason:
+            return attempts.told(DeadlineExceeded(f"{endpoint} did not answer in time"))
+        return attempts.told(self._unavailable(refusals))
+
+    def _connected(self, attempts: Attempts, refusals: dict[str, str]) -> grpc.Channel:
         """The channel in use, or one to the first endpoint that listens and was not refused."""
         if self._channel is not None:
             return self._channel
         candidates = [e for e in self._endpoints if e not in refusals]
-        timeout = min(CONNECT_TIMEOUT, _left(deadline) or CONNECT_TIMEOUT)
+        timeout = min(CONNECT_TIMEOUT, attempts.left() or CONNECT_TIMEOUT)
         self._endpoint, silent = diagnosis.first_listening(candidates, timeout)
         refusals.update(silent)
         if not self._endpoint:
-            raise _unavailable(refusals)
+            raise attempts.told(self._unavailable(refusals))
         self._channel = self._open(self._endpoint)
         return self._channel
 
@@ -316,54 +369,16 @@ class Client:
             options=_OPTIONS,
         )
 
-    def _note(self, refusals: dict[str, str], error: grpc.RpcError, failure: WarrenError) -> None:
-        """Go on to the next endpoint; one that cannot be talked to is out for this call."""
-        if _from_manager(error):
-            time.sleep(_PAUSE)
-        else:
-            reason = diagnosis.explain(self._endpoint, self.connection)
-            if reason or _never_sent(error):
-                refusals[self._endpoint] = reason or failure.message
-        self._leave()
-
     def _leave(self) -> None:
         """Close the connection, and have the other endpoints tried before this one."""
         self.close()
         self._endpoints.remove(self._endpoint)
         self._endpoints.append(self._endpoint)
 
-    def _failure(self, error: grpc.RpcError) -> WarrenError:
-        """The error to raise. A manager that kept silent is not asked first again."""
-        failure = status.error_from_rpc(error)
-        if not isinstance(failure, DeadlineExceeded) or _from_manager(error):
-            return failure
-        endpoint = self._endpoint
-        self._leave()
-        if reason := diagnosis.explain(endpoint, self.connection):
-            return Unavailable(f"{endpoint}: {reason}")
-        return DeadlineExceeded(
-            f"{endpoint} did not answer in time; whether it took effect is unknown"
-        )
-
-
-def _unavailable(refusals: dict[str, str], failure: WarrenError | None = None) -> WarrenError:
-    """What stands against each manager that was tried; `failure` if that is not known."""
-    if failure is not None and not refusals:
-        return failure
-    return Unavailable("; ".join(f"{endpoint}: {why}" for endpoint, why in refusals.items()))
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.001, deadline - time.monotonic())
-
-
-def _from_manager(error: grpc.RpcError) -> bool:
-    """The error was raised by a manager, not by gRPC on the way to it."""
-    metadata = cast(grpc.Call, error).trailing_metadata() or ()
-    return any(key == status.ERROR_KEY for key, _ in metadata)
-
-
-def _never_sent(error: grpc.RpcError) -> bool:
-    """The request cannot have reached a manager: there was no connection."""
-    details = cast(grpc.Call, error).details() or ""
-    return "failed to connect" in details and not _from_manager(error)
+    def _unavailable(self, refusals: dict[str, str]) -> Unavailable:
+        """What stands against each manager that was tried."""
+        for endpoint, reason in refusals.items():
+            if not reason:
+                why = diagnosis.explain(endpoint, self.connection)
+                refusals[endpoint] = why or "did not answer in time"
+        return Unavailable("; ".join(f"{endpoint}: {why}" for endpoint, why in refusals.items()))

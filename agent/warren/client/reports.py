@@ -3,14 +3,21 @@
 Services and nodes read as their manifests do, with what is known of them beside it.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from warren.model import manifest
 from warren.model.nodes import NodeState
 from warren.model.services import PortMode, ServiceSpec
 from warren.model.tasks import Task, TaskState
-from warren.model.views import Change, ClusterView, JoinTokenView, NodeView, ServiceView
+from warren.model.views import (
+    Change,
+    ClusterView,
+    JoinTokenView,
+    MemberView,
+    NodeView,
+    ServiceView,
+)
 
 
 def service(view: ServiceView) -> dict[str, Any]:
@@ -102,6 +109,7 @@ def cluster(view: ClusterView) -> dict[str, Any]:
                 "state": each.node.status.state.value,
                 "leader": each.leader,
                 "reachable": each.reachable,
+                **({"log": member(each.member)} if each.member is not None else {}),
             }
             for each in view.managers
         ],
@@ -113,6 +121,26 @@ def cluster(view: ClusterView) -> dict[str, Any]:
         "index": view.index,
         "ca_digest": view.ca_digest,
         "warren": view.warren,
+    }
+
+
+def member(view: MemberView) -> dict[str, Any]:
+    """A manager's part in the replicated log; its own figures only if it answered."""
+    known = {"voter": view.voter, "answered": view.answered, "lag": view.lag}
+    if not view.answered:
+        return known
+    return {
+        **known,
+        "term": view.term,
+        "last_index": view.last_index,
+        "commit_index": view.commit_index,
+        "applied_index": view.applied_index,
+        "snapshot_index": view.snapshot_index,
+        "snapshot_bytes": view.snapshot_bytes,
+        "journal_bytes": view.journal_bytes,
+        "sync_p50_ms": round(view.sync_p50 / timedelta(milliseconds=1), 3),
+        "sync_p99_ms": round(view.sync_p99 / timedelta(milliseconds=1), 3),
+        "elections_won": view.elections_won,
     }
 
 

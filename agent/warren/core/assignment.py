@@ -68,6 +68,7 @@ class Assignments:
             spec=self._spec,
             mesh=node.mesh,
             managers=self._managers,
+            roles=node.spec.roles,
         )
 
 

@@ -4,22 +4,26 @@ A caller is known by the certificate of its connection, by the unix socket (whic
 or by the manager that forwarded its call and vouches for it. Roles are in the certificate.
 """
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, unquote
 
 import grpc
 
+from warren.api import status
 from warren.bootstrap import certificates
-from warren.model.errors import PermissionDenied, Unauthenticated
+from warren.model.errors import PermissionDenied, Unauthenticated, Unavailable
 from warren.model.nodes import NodeRole
+from warren.state.cluster import ClusterState
 
 OPERATOR = certificates.OPERATOR
 MANAGER = NodeRole.MANAGER.value
 WORKER = NodeRole.WORKER.value
 
 FORWARDED_KEY = "warren-forwarded-for"
+_CALL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,17 @@ class Caller:
     roles: frozenset[str] = frozenset()
     forwarded: bool = False
     """A manager passed the call on: it must be answered here or not at all."""
+    via: str = ""
+    """Node id of that manager."""
+    call: str = ""
+    """Names the call, the same for all its attempts; empty: it is never attempted again."""
+    attempt: int = 1
+
+    def key(self, number: int = 1) -> str:
+        """Of the call's change, or of its change tried anew from a newer state, for the log."""
+        if not self.call:
+            return ""
+        return f"{self.name}/{self.call}" if number == 1 else f"{self.name}/{self.call}/{number}"
 
 
 ROOT = Caller(name="root", roles=frozenset({OPERATOR}))
@@ -44,11 +59,17 @@ def caller_of(context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
     """The caller of a call, as far as the connection proves it."""
     direct = _peer(context)
     metadata = dict(context.invocation_metadata() or ())
+    call, attempt = str(metadata.get(status.CALL_KEY, "")), str(metadata.get(status.ATTEMPT_KEY))
+    if _CALL.fullmatch(call):
+        number = int(attempt) if re.fullmatch(r"[1-9]\d{0,5}", attempt) else 1
+        direct = replace(direct, call=call, attempt=number)
     claim = metadata.get(FORWARDED_KEY)
     if claim is None or MANAGER not in direct.roles:
         return direct
     name, *roles = str(claim).split(",")
-    return Caller(name=unquote(name), roles=frozenset(roles), forwarded=True)
+    return replace(
+        direct, name=unquote(name), roles=frozenset(roles), forwarded=True, via=direct.name
+    )
 
 
 def claim_for(caller: Caller) -> str:
@@ -65,6 +86,30 @@ def require(caller: Caller, roles: Iterable[str], method: str) -> None:
         raise Unauthenticated(f"{method} needs a client certificate of this cluster")
     has = " and ".join(sorted(caller.roles))
     raise PermissionDenied(f"{method} is for {' or '.join(wanted)}; {caller.name} is {has}")
+
+
+def as_of(caller: Caller, state: ClusterState) -> Caller:
+    """The caller with the roles that it still has: a certificate outlives what it says.
+
+    PermissionDenied when its node has left the cluster; Unavailable when the manager that vouches
+    for it is none any more: another manager may be asked.
+    """
+    if state.cluster is None:
+        return caller
+    if caller.via:
+        via = state.nodes.get(caller.via)
+        if via is None or NodeRole.MANAGER not in via.spec.roles:
+            raise Unavailable("this manager is a manager no longer: ask another")
+    if not caller.roles & {MANAGER, WORKER}:
+        return caller
+    return replace(caller, roles=caller.roles & _roles_of(caller.name, state))
+
+
+def _roles_of(node_id: str, state: ClusterState) -> frozenset[str]:
+    node = state.nodes.get(node_id)
+    if node is None:
+        raise PermissionDenied(f"{node_id} is not a node of this cluster: it was removed")
+    return frozenset(role.value for role in node.spec.roles)
 
 
 def _peer(context: grpc.aio.ServicerContext[Any, Any]) -> Caller:

@@ -3,21 +3,25 @@
 Also the two questions that most parts ask: where the managers are, and which of them leads.
 """
 
+import asyncio
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from warren.bootstrap.create import new_id
 from warren.bootstrap.node_files import Membership
 from warren.config import Config
 from warren.core import assignment
+from warren.core.managers import Council
 from warren.model.assignments import ManagerAddress
 from warren.model.clusters import Cluster
-from warren.model.errors import FailedPrecondition, Unavailable
+from warren.model.errors import FailedPrecondition, LeaderMoved
 from warren.state.cluster import ClusterState
 from warren.store.store import Store
 
 TASK_ID_DIGITS = 5
+ISOLATED_AFTER = timedelta(seconds=0.3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class ManagerContext:
     store: Store
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     new_id: Callable[[], str] = lambda: new_id(TASK_ID_DIGITS)
+    new_call: Callable[[], str] = lambda: secrets.token_hex(16)
+    """A name for a call whose caller gave it none."""
 
     def managers(self) -> tuple[ManagerAddress, ...]:
         """All managers: by the state, or before there is one, by node.json."""
@@ -52,26 +58,64 @@ class ManagerContext:
 
     def reachable(self) -> frozenset[str]:
         """Node ids of the managers in Raft contact with this one."""
-        addresses = self.store.status.reachable
-        return frozenset(m.node_id for m in self.managers() if m.raft in addresses)
+        status = self.store.status
+        return frozenset(m.node_id for m in status.roster if m.address in status.reachable)
+
+    def council(self) -> Council:
+        """The managers that count."""
+        roster = self.store.status.roster
+        return Council(
+            voters=frozenset(member.node_id for member in roster if member.voter),
+            reachable=self.reachable(),
+        )
+
+    async def read(self, *, stale: bool) -> ClusterState:
+        """The state with everything acknowledged before this; `stale`: the one that is here."""
+        return self.store.state if stale else await self.store.barrier()
 
     def leads(self) -> bool:
         """This manager leads now."""
         return self.store.status.is_leader
 
     async def wait_leader(self) -> None:
-        """Wait until a leader is known, this manager or another. The caller bounds it."""
-        status = self.store.status
-        while not status.is_leader and (
-            status.leader is None or status.leader == self.membership.raft_address
-        ):
+        """Wait for a leader, this manager or one in contact with it. The caller bounds it."""
+        while not self.is_led():
             await self.store.changes.wait_newer(self.store.changes.count)
-            status = self.store.status
+
+    async def wait_isolated(self) -> None:
+        """Wait until this manager has been without a majority for as long as an election takes."""
+        while True:
+            while self.has_majority():
+                await self.store.changes.wait_newer(self.store.changes.count)
+            try:
+                async with asyncio.timeout(ISOLATED_AFTER.total_seconds()):
+                    while not self.has_majority():
+                        await self.store.changes.wait_newer(self.store.changes.count)
+            except TimeoutError:
+                return
+
+    def has_majority(self) -> bool:
+        """This manager and those in contact with it could elect a leader."""
+        council = self.council()
+        return 2 * len(council.voters & council.reachable) > len(council.voters)
+
+    async def wait_other_leader(self, than: ManagerAddress) -> None:
+        """Wait until another leads than that one. The caller bounds it."""
+        while not self.is_led() or self.store.status.leader == than.raft:
+            await self.store.changes.wait_newer(self.store.changes.count)
+
+    def is_led(self) -> bool:
+        """This manager leads, or is in contact with another that does."""
+        status = self.store.status
+        if status.is_leader:
+            return True
+        is_other = status.leader not in (None, self.membership.raft_address)
+        return is_other and status.leader in status.reachable
 
     def require_lead(self) -> None:
-        """Unavailable when this manager does not lead (any more)."""
+        """LeaderMoved when this manager does not lead (any more)."""
         if not self.leads():
-            raise Unavailable("the leader has changed: ask again")
+            raise LeaderMoved("the leader has changed: ask again")
 
 
 def cluster_of(state: ClusterState) -> Cluster:

@@ -1,6 +1,7 @@
 """Control, the cluster itself: Get, Apply."""
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import warren
@@ -8,6 +9,7 @@ from warren.api import convert, warren_pb2
 from warren.core import specs, views
 from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext, cluster_of
+from warren.manager.members_api import AskMember, all_members, ask_nobody
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import Conflict, InvalidInput
 from warren.state.commands import PutClusterSpec
@@ -23,38 +25,43 @@ HEARTBEAT_MIN = timedelta(milliseconds=100)
 class ClusterApi:
     """Handlers; the names are those of the RPCs."""
 
-    def __init__(self, context: ManagerContext) -> None:
+    def __init__(self, context: ManagerContext, ask_member: AskMember = ask_nobody) -> None:
         self._context = context
+        self._ask_member = ask_member
 
     async def get_cluster(
         self, request: warren_pb2.GetClusterRequest, caller: Caller
     ) -> warren_pb2.ClusterView:
-        state = await self._context.store.barrier()
+        state = await self._context.read(stale=request.stale)
         cluster_of(state)
-        view: warren_pb2.ClusterView = convert.to_message(
-            views.cluster_view(
-                state,
-                leader_id=self._context.leader_id(),
-                reachable=self._context.reachable(),
-                term=self._context.store.status.term,
-                warren=warren.__version__,
-            )
+        view = views.cluster_view(
+            state,
+            leader_id=self._context.leader_id(),
+            reachable=self._context.reachable(),
+            term=self._context.store.status.term,
+            warren=warren.__version__,
         )
-        return view
+        if request.members:
+            metrics = await self._context.store.metrics()
+            found = await all_members(metrics, self._context.managers(), self._ask_member)
+            managers = (replace(each, member=found.get(each.node.id)) for each in view.managers)
+            view = replace(view, managers=tuple(managers))
+        answer: warren_pb2.ClusterView = convert.to_message(view)
+        return answer
 
     async def apply_cluster(
         self, request: warren_pb2.ApplyClusterRequest, caller: Caller
     ) -> warren_pb2.ApplyClusterResponse:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._apply(request, caller)
+                return await self._apply(request, caller, attempt)
             except Conflict:
                 if request.expected_version or attempt == ATTEMPTS:
                     raise
         raise AssertionError("the last attempt answers or raises")
 
     async def _apply(
-        self, request: warren_pb2.ApplyClusterRequest, caller: Caller
+        self, request: warren_pb2.ApplyClusterRequest, caller: Caller, attempt: int
     ) -> warren_pb2.ApplyClusterResponse:
         cluster = cluster_of(await self._context.store.barrier())
         if request.expected_version and request.expected_version != cluster.version:
@@ -65,7 +72,7 @@ class ClusterApi:
         _check(cluster.spec, after)
         if after != cluster.spec and not request.dry_run:
             put = PutClusterSpec(spec=after, expected_version=cluster.version)
-            await self._context.store.commit(put)
+            await self._context.store.commit(put, key=caller.key(attempt))
             logger.info("cluster settings changed by %s", caller.name)
         changes = specs.changes(cluster.spec, after)
         return warren_pb2.ApplyClusterResponse(

@@ -59,9 +59,13 @@ class Dispatcher:
             await self._require_lead(stream)
             await self.converse(requests, stream.write, caller)
         except WarrenError as error:
+            told: WarrenError = error
             if not self._context.leads():
-                await self._send_away(stream)
-            await stream.abort(status.code_of(error), str(error), status.metadata_of(error))
+                try:
+                    await self._send_away(stream)
+                except Unavailable as nobody:
+                    told = nobody
+            await stream.abort(status.code_of(told), str(told), status.metadata_of(told))
 
     async def converse(self, requests: Messages, write: Any, caller: Caller) -> None:
         """Until the worker ends the stream; raises when this end must end it."""

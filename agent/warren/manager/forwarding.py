@@ -8,17 +8,20 @@ from collections.abc import AsyncGenerator, Callable
 
 import grpc
 
-from warren.api import status
+from warren.api import convert, status, warren_pb2, warren_pb2_grpc
 from warren.bootstrap.node_files import Credentials
 from warren.manager import authorization
 from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext
-from warren.model.errors import Unavailable, WarrenError
+from warren.model.assignments import ManagerAddress
+from warren.model.errors import LeaderMoved, OutcomeUnknown, WarrenError
+from warren.model.views import MemberView
 
 SERVER_NAME = "manager.warren"
 """In every manager's certificate, whatever address it is reached by."""
 
 _DEFAULT_TIMEOUT = 30.0
+_ASK_TIMEOUT = 2.0
 
 CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.ssl_target_name_override", SERVER_NAME),
@@ -67,6 +70,16 @@ class Forwarder:
         finally:
             call.cancel()
 
+    async def member(self, manager: ManagerAddress) -> MemberView:
+        """What a manager says of itself; a channel for this one question."""
+        async with open_channel(manager.api, self._credentials()) as channel:
+            stub = warren_pb2_grpc.ManagersStub(channel)
+            try:
+                answer = await stub.GetMember(warren_pb2.GetMemberRequest(), timeout=_ASK_TIMEOUT)
+            except grpc.aio.AioRpcError as error:
+                raise status.error_from_rpc(error) from error
+        return convert.from_message(answer, MemberView)
+
     async def close(self) -> None:
         """Let go of the connection."""
         if self._channel is not None:
@@ -76,7 +89,7 @@ class Forwarder:
     async def _channel_to_leader(self) -> grpc.aio.Channel:
         leader = self._context.leader()
         if leader is None:
-            raise Unavailable("no leader is known: ask again")
+            raise LeaderMoved("no leader is known: ask again")
         wanted = (leader.api, self._credentials())
         if self._channel is None or self._opened_with != wanted:
             previous, self._channel = self._channel, open_channel(*wanted)
@@ -100,11 +113,18 @@ def open_channel(api: str, credentials: Credentials) -> grpc.aio.Channel:
 
 
 def _failure(error: grpc.aio.AioRpcError) -> WarrenError:
-    """As the leader said it; when it said nothing, that it cannot be reached."""
-    if error.code() is grpc.StatusCode.UNAVAILABLE and not status.is_from_manager(error):
-        return Unavailable("the leader cannot be reached from this manager: ask again")
+    """As the leader said it. When it said nothing, it may have heard or not."""
+    if status.is_from_manager(error):
+        return status.error_from_rpc(error)
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return OutcomeUnknown("the leader cannot be reached from this manager")
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return OutcomeUnknown("the leader did not answer in time")
     return status.error_from_rpc(error)
 
 
 def _metadata(caller: Caller) -> tuple[tuple[str, str], ...]:
-    return ((authorization.FORWARDED_KEY, authorization.claim_for(caller)),)
+    claim = (authorization.FORWARDED_KEY, authorization.claim_for(caller))
+    if not caller.call:
+        return (claim,)
+    return (claim, (status.CALL_KEY, caller.call), (status.ATTEMPT_KEY, str(caller.attempt)))

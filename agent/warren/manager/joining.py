@@ -18,6 +18,7 @@ from warren.bootstrap.node_files import Credentials
 from warren.manager.cluster import ManagerContext
 from warren.manager.forwarding import open_channel
 from warren.model.assignments import ManagerAddress
+from warren.model.nodes import NodeRole
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,22 @@ async def refresh_managers(context: ManagerContext) -> None:
             except OSError as error:
                 logger.warning("cannot note the managers in node.json: %s", error)
             written = managers
+        await context.store.changes.wait_newer(count)
+
+
+async def wait_demoted(context: ManagerContext) -> None:
+    """Until the state says that this node, a manager, is one no longer.
+
+    What an old log says before the first news is not believed: it may have been promoted since.
+    """
+    was_manager = False
+    while True:
+        count = context.store.changes.count
+        node = context.store.state.nodes.get(context.membership.node_id)
+        is_manager = node is not None and NodeRole.MANAGER in node.spec.roles
+        if was_manager and not is_manager:
+            return
+        was_manager |= is_manager
         await context.store.changes.wait_newer(count)
 
 

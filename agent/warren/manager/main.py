@@ -6,13 +6,14 @@ a person must do something first, with 1 where a restart may help.
 
 import argparse
 import asyncio
+import json
 import logging
 import signal
 import sys
 from pathlib import Path
 
 from warren import config as configuration
-from warren.bootstrap import node_files
+from warren.bootstrap import node_files, recover
 from warren.bootstrap.create import BOOTSTRAP_FILE
 from warren.bootstrap.node_files import Membership
 from warren.config import Config
@@ -37,7 +38,23 @@ def main() -> None:
         prog="warren-manager", description="Takes part in managing a Warren cluster."
     )
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT_PATH)
-    sys.exit(run(parser.parse_args().config))
+    parser.add_argument(
+        "--inspect",
+        action="store_true",
+        help="say what the log on this host's disk holds, as JSON; the daemon must be stopped",
+    )
+    options = parser.parse_args()
+    sys.exit(inspect(options.config) if options.inspect else run(options.config))
+
+
+def inspect(config_path: Path) -> int:
+    """Print what is on the disk; changes nothing. The exit status."""
+    try:
+        found = recover.inspect(configuration.load(config_path))
+    except WarrenError as error:
+        return _complain(str(error))
+    print(json.dumps(recover.report(found), indent=2))
+    return 0
 
 
 def run(config_path: Path) -> int:

@@ -2,24 +2,33 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
+import warren
+from warren.manager import exposition
 from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.manager.credentials import CredentialFiles
 from warren.manager.dispatcher import Dispatcher
 from warren.manager.forwarding import Forwarder
 from warren.manager.founding import found_cluster
-from warren.manager.joining import join_members, refresh_managers
+from warren.manager.joining import join_members, refresh_managers, wait_demoted
 from warren.manager.leadership import Leadership
+from warren.manager.metrics_server import MetricsServer
 from warren.manager.reconciler import Reconciler
 from warren.manager.reports import Reports
 from warren.manager.routes import all_routes
 from warren.manager.rpc import Router
 from warren.manager.server import Server
 from warren.manager.sessions import Sessions
+from warren.model.errors import WarrenError
 
 logger = logging.getLogger(__name__)
+
+FIRST_LEADER = timedelta(seconds=5)
+HAND_OVER = timedelta(seconds=1)
 
 
 class Manager:
@@ -30,7 +39,9 @@ class Manager:
         self._credentials = CredentialFiles(context.config)
         self._forwarder = Forwarder(context, self._credentials.newest)
         sessions, contacts, reports = Sessions(), Contacts(), Reports(context)
-        router = Router(context, self._forwarder, all_routes(context, sessions))
+        router = Router(
+            context, self._forwarder, all_routes(context, sessions, self._forwarder.member)
+        )
         self.dispatcher = Dispatcher(context, sessions, contacts, reports)
         self._server = Server(context, router, self.dispatcher)
         reconciler = Reconciler(context, contacts)
@@ -39,6 +50,7 @@ class Manager:
             reconciler.run,
             reports.run,
         )
+        self._metrics = MetricsServer(self._metrics_text)
         self._leadership = Leadership(context, contacts, loops)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
@@ -46,20 +58,75 @@ class Manager:
         await self._context.store.start()
         try:
             await self._server.start(self._credentials)
-            ready()
-            await self._run_loops(stop)
+            await self._start_metrics()
+            await self._run_loops(stop, ready)
+            await self._hand_over()
         finally:
+            await self._metrics.stop()
             await self._server.stop()
             await self._forwarder.close()
             await self._context.store.stop()
 
-    async def _run_loops(self, stop: asyncio.Event) -> None:
+    async def _run_loops(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(self._leadership.run()),
                 group.create_task(join_members(self._context, self._credentials.newest)),
                 group.create_task(refresh_managers(self._context)),
+                group.create_task(self._stop_when_demoted(stop)),
             ]
+            await self._wait_first_leader(stop)
+            ready()
             await stop.wait()
             for loop in loops:
                 loop.cancel()
+
+    async def _stop_when_demoted(self, stop: asyncio.Event) -> None:
+        await wait_demoted(self._context)
+        logger.warning("this node is a manager no longer: stopping")
+        stop.set()
+
+    async def _start_metrics(self) -> None:
+        config = self._context.config
+        where, _, port = config.metrics_address.partition(":")
+        if where == "unix":
+            await self._metrics.start_unix(config.metrics_socket_path)
+        elif where == "mesh":
+            await self._metrics.start_tcp(self._context.membership.mesh_address, int(port))
+
+    async def _metrics_text(self) -> str:
+        store = self._context.store
+        figures = exposition.of_manager(
+            await store.metrics(), store.status, store.state, version=warren.__version__
+        )
+        return exposition.render(figures)
+
+    async def _wait_first_leader(self, stop: asyncio.Event) -> None:
+        """Ready means: takes part. Whoever restarts managers one after another waits for that.
+
+        Bounded, because the first managers of a cluster that was off must start without a majority.
+        """
+        waits = [
+            asyncio.create_task(self._context.wait_leader()),
+            asyncio.create_task(stop.wait()),
+        ]
+        await asyncio.wait(
+            waits, timeout=FIRST_LEADER.total_seconds(), return_when=asyncio.FIRST_COMPLETED
+        )
+        for wait in waits:
+            wait.cancel()
+
+    async def _hand_over(self) -> None:
+        """Give the lead away while calls are still answered: they go on to the next leader."""
+        if not self._context.leads() or len(self._context.store.status.roster) < 2:
+            return
+        begin = time.monotonic()
+        try:
+            await self._context.store.transfer_leadership(timeout=HAND_OVER)
+        except WarrenError as error:
+            logger.warning("stopping without handing the lead over: %s", error)
+            return
+        milliseconds = (time.monotonic() - begin) * 1000
+        leader = self._context.leader()
+        name = leader.name if leader is not None else "another manager"
+        logger.info("lead handed over to %s in %.0f ms", name, milliseconds)

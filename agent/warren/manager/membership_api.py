@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 10
 """Hosts that join at once compete for addresses."""
 LISTEN_TIMEOUT = timedelta(seconds=2)
+LEADER_PATIENCE = timedelta(seconds=2)
+"""For which GetLeader waits for an election, when it is asked to."""
 NODE_ID_DIGITS = 10
 
 
@@ -49,7 +51,7 @@ class MembershipApi:
     def __init__(self, context: ManagerContext) -> None:
         self._context = context
         self._adding = asyncio.Lock()
-        """One change of members at a time: the first engine does not see to it itself."""
+        """One change of members at a time: others wait for their turn instead of being refused."""
 
     async def join(
         self, request: warren_pb2.JoinRequest, caller: Caller
@@ -155,7 +157,7 @@ class MembershipApi:
         if node is None or request.node_id != caller.name:
             raise PermissionDenied(f"{caller.name} is not a node of cluster {cluster.spec.name}")
         if NodeRole.MANAGER not in node.spec.roles:
-            raise PermissionDenied(f"{node.spec.name} joined as a worker")
+            raise PermissionDenied(f"{node.spec.name} is a worker")
         address = assignment.manager_address(cluster.spec, node)
         async with self._adding:
             roster = self._context.store.status.roster
@@ -174,7 +176,13 @@ class MembershipApi:
         self, request: warren_pb2.GetLeaderRequest, caller: Caller
     ) -> warren_pb2.GetLeaderResponse:
         """From what this manager knows, also without a majority."""
+        if request.wait:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LEADER_PATIENCE.total_seconds()):
+                    await self._context.wait_leader()
         leader = self._context.leader()
+        if request.wait and not self._context.is_led():
+            leader = None
         managers = [convert.to_message(manager) for manager in self._context.managers()]
         if leader is None:
             return warren_pb2.GetLeaderResponse(managers=managers)

@@ -1,14 +1,18 @@
 """The table of all RPCs but the workers' sessions: who may call them, and who answers."""
 
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf import message_factory
+from google.protobuf.message import Message
 
 from warren.api import warren_pb2
 from warren.manager.authorization import ANYONE, MANAGER, OPERATOR, WORKER
+from warren.manager.backup_api import BackupApi
 from warren.manager.certificates_api import CertificatesApi
 from warren.manager.cluster import ManagerContext
 from warren.manager.cluster_api import ClusterApi
+from warren.manager.members_api import AskMember, MembersApi, ask_nobody
 from warren.manager.membership_api import MembershipApi
 from warren.manager.nodes_api import NodesApi
 from warren.manager.rpc import Route
@@ -19,14 +23,20 @@ from warren.manager.tokens_api import TokensApi
 
 USERS = frozenset({OPERATOR, MANAGER})
 NODES = frozenset({MANAGER, WORKER})
+CHANGES = ("Apply", "Delete", "Create")
+"""How the names of methods begin that change the cluster when a user says so."""
+UNREPEATABLE = ("Exec",)
 
 
-def all_routes(context: ManagerContext, sessions: Sessions) -> dict[str, Route]:
+def all_routes(
+    context: ManagerContext, sessions: Sessions, ask_member: AskMember = ask_nobody
+) -> dict[str, Route]:
     """By full method name."""
     services, nodes = ServicesApi(context), NodesApi(context)
-    cluster, tokens = ClusterApi(context), TokensApi(context)
+    cluster, tokens = ClusterApi(context, ask_member), TokensApi(context)
     tasks = TasksApi(context, sessions)
     certificates, membership = CertificatesApi(context), MembershipApi(context)
+    members = MembersApi(context)
     return {
         **_routes(
             "Control",
@@ -51,6 +61,7 @@ def all_routes(context: ManagerContext, sessions: Sessions) -> dict[str, Route]:
                 "Exec": tasks.exec,
             },
         ),
+        **_routes("Control", frozenset({OPERATOR}), {"Backup": BackupApi(context).backup}),
         **_routes(
             "Managers",
             NODES,
@@ -62,7 +73,7 @@ def all_routes(context: ManagerContext, sessions: Sessions) -> dict[str, Route]:
         **_routes(
             "Managers",
             NODES | {OPERATOR},
-            {"GetLeader": membership.get_leader},
+            {"GetLeader": membership.get_leader, "GetMember": members.get_member},
             leader_only=False,
         ),
         **_routes("Membership", ANYONE, {"Join": membership.join}),
@@ -78,10 +89,22 @@ def _routes(
     for name, handler in handlers.items():
         method = descriptor.methods_by_name[name]
         kind = "stream" if method.server_streaming else "unary"
+        message = message_factory.GetMessageClass(method.input_type)
         routes[f"/{descriptor.full_name}/{name}"] = Route(
-            request=message_factory.GetMessageClass(method.input_type),
+            request=message,
             roles=roles,
             leader_only=leader_only,
+            name=name,
+            changes=name.startswith(CHANGES),
+            repeatable=name not in UNREPEATABLE,
+            stale=_stale(message) if kind == "unary" else None,
             **{kind: handler},
         )
     return routes
+
+
+def _stale(message: type[Message]) -> Callable[[bytes], bool] | None:
+    """Reads the field `stale` of requests that have one."""
+    if "stale" not in message.DESCRIPTOR.fields_by_name:
+        return None
+    return lambda data: bool(getattr(message.FromString(data), "stale"))  # noqa: B009 - generated

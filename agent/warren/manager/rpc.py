@@ -7,9 +7,10 @@ may have written. A handler takes a request and its `Caller`, returns or yields 
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -17,17 +18,20 @@ import grpc
 from google.protobuf.message import Message
 
 from warren.api import status
-from warren.manager import authorization
+from warren.manager import authorization, repeating
 from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext
 from warren.manager.forwarding import Forwarder
-from warren.model.errors import Unavailable, WarrenError
+from warren.model.assignments import ManagerAddress
+from warren.model.errors import LeaderMoved, OutcomeUnknown, Unavailable, WarrenError
 
 logger = logging.getLogger(__name__)
 
 LEADER_TIMEOUT = timedelta(seconds=4)
 """How long a call waits for an election before it fails as Unavailable."""
 
+_PAUSE = 0.05
+"""Seconds between two attempts, unless something has changed meanwhile."""
 _TIME_TO_ANSWER = 0.2
 """Seconds before the caller's deadline at which it is told why, instead of nothing."""
 
@@ -42,6 +46,14 @@ class Route:
     roles: frozenset[str]
     leader_only: bool = True
     """A follower forwards it. False: any manager answers from what it knows."""
+    name: str = ""
+    """Of the method, for people."""
+    changes: bool = False
+    """It changes the cluster, so that it matters whether it was done."""
+    repeatable: bool = True
+    """It may be attempted again without harm."""
+    stale: Callable[[bytes], bool] | None = None
+    """Of reads: whether a request asks for the manager's own state, be it old."""
     unary: Callable[[Any, Caller], Awaitable[Message]] | None = None
     stream: Callable[[Any, Caller], AsyncGenerator[Message, None]] | None = None
     """Exactly one of the two is given."""
@@ -73,23 +85,81 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         async def serve(data: bytes, context: Context) -> bytes:
             try:
                 caller = self._admit(method, route, context)
-                if await self._is_answered_here(route, caller, context):
-                    assert route.unary is not None
-                    answer = await route.unary(route.request.FromString(data), caller)
-                    return answer.SerializeToString()
-                remaining = context.time_remaining()
-                return await self._forwarder.call(method, data, caller, remaining)
+                if route.stale is not None and route.stale(data):
+                    return await self._answer(route, data, caller)
+                return await self._attempts(_Call(method, route, data, caller), context)
             except Exception as error:  # noqa: BLE001 - the edge: each becomes a status
                 return await refuse(context, method, error)
 
         return serve
 
+    async def _attempts(self, call: "_Call", context: Context) -> bytes:
+        """Answer or forward, again when the lead moves meanwhile, as long as the caller may wait.
+
+        The manager that was asked first sees to that; one that a call was forwarded to does not.
+        """
+        caller, give_up_at, maybe_done = call.caller, self._give_up_at(context), False
+        while True:
+            changes = self._context.store.changes.count
+            try:
+                return await self._attempt(replace(call, caller=caller), context, give_up_at)
+            except WarrenError as error:
+                maybe_done |= isinstance(error, OutcomeUnknown) and call.route.changes
+                over = time.monotonic() + _PAUSE > give_up_at
+                if (
+                    over
+                    or caller.forwarded
+                    or not (call.route.repeatable and repeating.is_worth_repeating(error))
+                ):
+                    raise repeating.at_the_end(error, maybe_done=maybe_done) from error
+            caller = replace(caller, attempt=caller.attempt + 1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PAUSE):
+                    await self._context.store.changes.wait_newer(changes)
+
+    async def _attempt(self, call: "_Call", context: Context, give_up_at: float) -> bytes:
+        if await self._is_answered_here(call.route, call.caller, give_up_at):
+            try:
+                return await self._answer(call.route, call.data, call.caller)
+            except WarrenError as error:
+                seen = repeating.as_seen_outside(error, leads=self._context.leads())
+                raise seen from error
+        answer = self._forwarder.call(call.method, call.data, call.caller, context.time_remaining())
+        leader = self._context.leader()
+        if leader is None or not call.route.repeatable:
+            return await answer
+        return await self._unless_lead_moves(asyncio.ensure_future(answer), leader)
+
+    async def _unless_lead_moves(
+        self, answer: "asyncio.Future[bytes]", leader: ManagerAddress
+    ) -> bytes:
+        """A leader that was cut off may never answer: the next one shall not be waited for."""
+        moved = asyncio.create_task(self._context.wait_other_leader(leader))
+        try:
+            await asyncio.wait((answer, moved), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            raise OutcomeUnknown("the leader changed before it answered")
+        finally:
+            moved.cancel()
+            answer.cancel()
+
+    async def _answer(self, route: Route, data: bytes, caller: Caller) -> bytes:
+        assert route.unary is not None
+        if route.leader_only:
+            caller = authorization.as_of(caller, self._context.store.state)
+            authorization.require(caller, route.roles, route.name)
+        answer = await route.unary(route.request.FromString(data), caller)
+        return answer.SerializeToString()
+
     def _streaming(self, method: str, route: Route) -> Any:
         async def serve(data: bytes, context: Context) -> AsyncIterator[bytes]:
             try:
                 caller = self._admit(method, route, context)
-                if await self._is_answered_here(route, caller, context):
+                if await self._is_answered_here(route, caller, self._give_up_at(context)):
                     assert route.stream is not None
+                    caller = authorization.as_of(caller, self._context.store.state)
+                    authorization.require(caller, route.roles, route.name)
                     messages = route.stream(route.request.FromString(data), caller)
                     async with aclosing(messages):
                         async for message in messages:
@@ -108,24 +178,51 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def _admit(self, method: str, route: Route, context: Context) -> Caller:
         caller = authorization.caller_of(context)
         authorization.require(caller, route.roles, method.rpartition("/")[2])
+        if not caller.call and route.repeatable:
+            return replace(caller, call=self._context.new_call())
         return caller
 
-    async def _is_answered_here(self, route: Route, caller: Caller, context: Context) -> bool:
-        if not route.leader_only or self._context.leads():
-            return True
+    @staticmethod
+    def _give_up_at(context: Context) -> float:
+        """When an attempt that failed shall be the last: in time to say why."""
         patience = LEADER_TIMEOUT.total_seconds()
         if (remaining := context.time_remaining()) is not None:
             patience = min(patience, remaining - _TIME_TO_ANSWER)
+        return time.monotonic() + patience
+
+    async def _is_answered_here(self, route: Route, caller: Caller, give_up_at: float) -> bool:
+        if not route.leader_only or self._context.leads():
+            return True
+        if self._context.is_led() and not caller.forwarded:
+            return False
+        waits = [
+            asyncio.create_task(self._context.wait_leader()),
+            asyncio.create_task(self._context.wait_isolated()),
+        ]
+        patience = max(0.0, give_up_at - time.monotonic())
         try:
-            async with asyncio.timeout(patience):
-                await self._context.wait_leader()
-        except TimeoutError as error:
-            raise Unavailable("no leader: a majority of the managers is needed") from error
+            await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self._context.is_led():
+            # One that is cut off says so at once: another manager may be on the side that decides.
+            raise Unavailable("no leader: a majority of the managers is needed")
         if self._context.leads():
             return True
         if caller.forwarded:
-            raise Unavailable("the leader has changed: ask again")
+            raise LeaderMoved("the leader has changed: ask again")
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One unary call, as it came."""
+
+    method: str
+    route: Route
+    data: bytes
+    caller: Caller
 
 
 async def refuse(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from warren.api import convert, warren_pb2
 from warren.core import services, views
@@ -31,7 +32,7 @@ class ServicesApi:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 answer: warren_pb2.ServiceApplied = convert.to_message(
-                    await self._apply(request, caller)
+                    await self._apply(request, caller, attempt)
                 )
                 return answer
             except Conflict:
@@ -40,7 +41,7 @@ class ServicesApi:
         raise AssertionError("the last attempt answers or raises")
 
     async def _apply(
-        self, request: warren_pb2.ApplyServiceRequest, caller: Caller
+        self, request: warren_pb2.ApplyServiceRequest, caller: Caller, attempt: int
     ) -> ServiceApplied:
         state = await self._context.store.barrier()
         given = convert.from_message(request.spec, ServiceSpec)
@@ -50,7 +51,7 @@ class ServicesApi:
         after = services.merge(before, given, request.fields)
         services.check(after, state)
         if stored is not None and after == before:
-            return _unchanged(stored)
+            return await self._unchanged(stored, caller.key(attempt) if caller.attempt > 1 else "")
         answer = ServiceApplied(
             changed=True,
             before=services.hide(before) if before is not None else None,
@@ -62,13 +63,13 @@ class ServicesApi:
         )
         if request.dry_run:
             return answer
-        return await self._put(answer, after, caller)
+        return await self._put(answer, after, caller, attempt)
 
     async def _put(
-        self, answer: ServiceApplied, spec: ServiceSpec, caller: Caller
+        self, answer: ServiceApplied, spec: ServiceSpec, caller: Caller, attempt: int
     ) -> ServiceApplied:
         put = PutService(spec=spec, expected_version=answer.version, now=self._context.now())
-        applied = await self._context.store.commit(put)
+        applied = await self._context.store.commit(put, key=caller.key(attempt))
         verb = "changed" if answer.before is not None else "created"
         logger.info("service %s %s by %s", spec.name, verb, caller.name)
         return ServiceApplied(
@@ -81,15 +82,36 @@ class ServicesApi:
             revision=answer.revision,
         )
 
+    async def _unchanged(self, stored: Service, key: str) -> ServiceApplied:
+        """The answer when there is nothing to do; `key`: of an earlier attempt, which may have.
+
+        Proposed with its key, the same again does nothing, and answers what that attempt did.
+        """
+        spec = services.hide(stored.spec)
+        answer = ServiceApplied(
+            changed=False,
+            before=spec,
+            after=spec,
+            version=stored.version,
+            revision=stored.revision,
+        )
+        if not key:
+            return answer
+        same = PutService(
+            spec=stored.spec, expected_version=stored.version, now=self._context.now()
+        )
+        applied = await self._context.store.commit(same, key=key)
+        return replace(answer, changed=applied.index <= stored.version)
+
     async def get_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller
     ) -> warren_pb2.ServiceView:
-        return self._view(await self._context.store.barrier(), request.name)
+        return self._view(await self._context.read(stale=request.stale), request.name)
 
     async def list_services(
         self, request: warren_pb2.ListServicesRequest, caller: Caller
     ) -> warren_pb2.ListServicesResponse:
-        state = await self._context.store.barrier()
+        state = await self._context.read(stale=request.stale)
         found = [self._view(state, name) for name in sorted(state.services)]
         return warren_pb2.ListServicesResponse(services=found)
 
@@ -99,13 +121,16 @@ class ServicesApi:
         state = await self._context.store.barrier()
         stored = state.services.get(request.name)
         if stored is None or stored.removing:
-            return warren_pb2.DeleteServiceResponse(changed=False)
+            return warren_pb2.DeleteServiceResponse(changed=caller.attempt > 1)
         _expect(stored, request.expected_version, request.name)
         now = self._context.now()
         plan = services.removal_plan(state, request.name, now, self._context.new_id)
         if not request.dry_run:
             await self._context.store.commit(
-                RemoveService(name=request.name, expected_version=request.expected_version, now=now)
+                RemoveService(
+                    name=request.name, expected_version=request.expected_version, now=now
+                ),
+                key=caller.key(),
             )
             logger.info("service %s removed by %s", request.name, caller.name)
         return warren_pb2.DeleteServiceResponse(changed=True, plan=plan)
@@ -142,17 +167,6 @@ def _expect(stored: Service | None, expected: int, name: str) -> None:
     if stored.version != expected:
         message = f"service {name} was changed: version {stored.version}, not {expected}"
         raise Conflict(message)
-
-
-def _unchanged(stored: Service) -> ServiceApplied:
-    spec = services.hide(stored.spec)
-    return ServiceApplied(
-        changed=False,
-        before=spec,
-        after=spec,
-        version=stored.version,
-        revision=stored.revision,
-    )
 
 
 def _next_revision(stored: Service | None, after: ServiceSpec) -> int:

@@ -6,7 +6,7 @@ Computed by `core/assignment.py`, sent by `manager/dispatcher.py`, kept on disk 
 from dataclasses import dataclass
 
 from warren.model.clusters import ClusterSpec
-from warren.model.nodes import NodeMesh
+from warren.model.nodes import NodeMesh, NodeRole
 from warren.model.services import PortMode, Protocol
 from warren.model.tasks import Task
 
@@ -69,3 +69,5 @@ class Assignment:
     spec: ClusterSpec
     mesh: NodeMesh
     managers: tuple[ManagerAddress, ...] = ()
+    roles: tuple[NodeRole, ...] = ()
+    """Of the node: when they change, its worker asks for a certificate that says so."""

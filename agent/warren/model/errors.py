@@ -9,7 +9,9 @@
      ├─ PermissionDenied        the caller's role may not do this
      ├─ Unauthenticated         the caller's certificate or token is not accepted
      ├─ Unavailable             no manager answered, or no leader is known    (transient)
-     ├─ DeadlineExceeded        the answer did not come in time               (outcome unknown)
+     │   └─ LeaderMoved         … and another manager leads now, or soon      (transient)
+     ├─ DeadlineExceeded        the answer did not come in time
+     │   └─ OutcomeUnknown      … of a change, which may have been made or may be made yet
      ├─ WaitFailed              the object will not become what was waited for; carries the object
      └─ DriverError             a technology under a driver failed
          ├─ RuntimeUnavailable  the container runtime does not answer         (transient)
@@ -69,8 +71,16 @@ class Unavailable(WarrenError):
     transient: ClassVar[bool] = True
 
 
+class LeaderMoved(Unavailable):
+    """The manager that was asked does not lead any more; what was asked was not done."""
+
+
 class DeadlineExceeded(WarrenError):
-    """No answer in time. Whether the request took effect is unknown."""
+    """No answer in time."""
+
+
+class OutcomeUnknown(DeadlineExceeded):
+    """A change may have been made, or may be made yet. With the same key it may be repeated."""
 
 
 class WaitFailed(WarrenError):

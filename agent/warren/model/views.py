@@ -4,7 +4,7 @@ Views are computed by the managers at each read (`core/views.py`) and never stor
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import Node, NodeRole
@@ -43,6 +43,32 @@ class ServiceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemberView:
+    """A manager as a member of the replicated log."""
+
+    node_id: str
+    voter: bool = False
+    """It counts for majorities; False while it catches up, or after a demotion."""
+    answered: bool = False
+    """The figures below are its own; otherwise only `lag` is known, by the leader."""
+    term: int = 0
+    last_index: int = 0
+    """Newest entry of its log."""
+    commit_index: int = 0
+    applied_index: int = 0
+    lag: int = 0
+    """Entries that the leader has and it has not, as the leader knows."""
+    snapshot_index: int = 0
+    snapshot_bytes: int = 0
+    journal_bytes: int = 0
+    sync_p50: timedelta = timedelta()
+    """Of the last thousand syncs of its journal."""
+    sync_p99: timedelta = timedelta()
+    elections_won: int = 0
+    """Since its daemon started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     """A node with what runs on it."""
 
@@ -54,6 +80,8 @@ class NodeView:
     """Wanted tasks."""
     reserved_cpus: float = 0.0
     reserved_memory: Bytes = Bytes(0)
+    member: MemberView | None = None
+    """Only of managers, and only when it was asked for (`GetClusterRequest.members`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,3 +139,21 @@ class JoinTokenView:
     created_at: datetime
     expires_at: datetime
     token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupHead:
+    """What a backup is of. It can be read without the passphrase, so it holds no secret."""
+
+    cluster: str
+    """The cluster's name."""
+    cluster_id: str
+    created_at: datetime
+    index: int
+    """Of the state in it: every command up to that one is."""
+    nodes: int
+    services: int
+    commands_version: int
+    """Of the newest command set that the manager knew which gave it."""
+    warren: str
+    """Version of that manager."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from warren.api import convert, status, warren_pb2
+from warren.model.errors import DeadlineExceeded, OutcomeUnknown
 from warren.state import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import Applied, Command, Outcome, Rejected
@@ -72,17 +73,21 @@ class Store:
     ) -> Outcome:
         """Commit `command`. `state` includes it when this returns. Raises as the engine does.
 
-        After DeadlineExceeded its end is unknown: propose it again with the same `key`, through
-        this manager or another one, and it takes effect once.
+        After OutcomeUnknown it may have been done or not: propose it again with the same `key`,
+        which may be done through another manager, and it takes effect once.
         """
         data = convert.command_to_bytes(command)
-        outcome = convert.outcome_from_bytes(await self._log.propose(data, timeout, key=key))
+        try:
+            outcome = convert.outcome_from_bytes(await self._log.propose(data, timeout, key=key))
+        except DeadlineExceeded as error:
+            message = f"{error.message}: whether the change was made is unknown"
+            raise OutcomeUnknown(message) from error
         self._publish()
         return outcome
 
-    async def commit(self, command: Command) -> Applied:
+    async def commit(self, command: Command, *, key: str = "") -> Applied:
         """`propose`, with a rejection raised as the error that it names."""
-        outcome = await self.propose(command)
+        outcome = await self.propose(command, key=key)
         if isinstance(outcome, Rejected):
             raise status.error_named(outcome.reason, outcome.message)
         return outcome
@@ -103,6 +108,10 @@ class Store:
     async def add_member(self, member: LogMember, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
         """Make a manager a member of the log that counts."""
         await self._log.add_member(member, timeout)
+
+    async def demote_member(self, node_id: str, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
+        """Let a manager count no more; it may be added again."""
+        await self._log.demote_member(node_id, timeout)
 
     async def remove_member(self, node_id: str, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
         """End a manager's membership of the log for good."""
@@ -154,7 +163,7 @@ class _Replica:
         return convert.outcome_to_bytes(outcome)
 
     def snapshot(self) -> Iterator[bytes]:
-        return _pieces(self.state)
+        return pieces(self.state)
 
     def restore(self, snapshot: bytes) -> None:
         message = warren_pb2.ClusterState.FromString(snapshot)
@@ -167,7 +176,7 @@ class _Replica:
             self.tell()
 
 
-def _pieces(state: ClusterState) -> Iterator[bytes]:
+def pieces(state: ClusterState) -> Iterator[bytes]:
     """The state's message, a few objects at a time: protobuf joins what is concatenated."""
     yield _bytes(ClusterState(index=state.index, cluster=state.cluster))
     for name in ("nodes", "services", "tasks", "tokens"):

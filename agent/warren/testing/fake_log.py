@@ -125,7 +125,14 @@ class FakeLog:
 
     def follow(self, leader: str | None) -> None:
         """Lose the lead to `leader`, or to nobody."""
-        self._change(leader=leader, is_leader=False, term=self._status.term + 1)
+        term = self._status.term + 1
+        reachable = self._status.reachable | ({leader} if leader else set())
+        self._change(leader=leader, is_leader=False, term=term, reachable=reachable)
+
+    def seat(self, *members: LogMember, away: tuple[str, ...] = ()) -> None:
+        """Make these the members, all but those of the node ids `away` in contact."""
+        self._set_roster(list(members))
+        self._change(reachable=frozenset(m.address for m in members if m.node_id not in away))
 
     def fail_next(self, *, outcome_unknown: bool = False) -> None:
         """Make the next proposal fail, without committing it."""

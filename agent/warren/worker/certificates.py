@@ -1,5 +1,6 @@
-"""Renews this node's certificate when a third of its life is left; no session is disturbed.
+"""Renews this node's certificate when a third of its life is left, and when its roles change.
 
+No session is disturbed.
 The key stays the same, so that certificate and key on disk always fit together; each connection
 reads them anew. The dates are read here, from DER, because the library that could read them costs
 as much memory as the rest of the worker: it is loaded only to make a request.
@@ -9,6 +10,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,12 +18,17 @@ from pathlib import Path
 import grpc
 
 from warren.api import warren_pb2, warren_pb2_grpc
+from warren.model.nodes import NodeRole
 from warren.worker.files import write_atomically
 
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL = timedelta(hours=1)
+RETRY_ROLES = timedelta(seconds=1)
+"""New roles are waited for."""
 _ANSWER_SECONDS = 30
+
+Roles = tuple[NodeRole, ...]
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
 
 
@@ -70,11 +77,23 @@ class Renewal:
         *,
         connect: Callable[[], grpc.aio.Channel],
         now: Callable[[], datetime],
+        roles: Roles,
+        certified: Callable[[Roles], None],
     ) -> None:
-        """`connect` gives a channel to any manager."""
+        """`connect` gives a channel to any manager. `roles`: as certified now; `certified` is
+        called with others as soon as the certificate on disk has them."""
         self._identity = identity
         self._connect = connect
         self._now = now
+        self._roles = self._wanted = roles
+        self._certified = certified
+        self._news = asyncio.Event()
+
+    def want(self, roles: Roles) -> None:
+        """The cluster says what this node is."""
+        if roles and set(roles) != set(self._wanted):
+            self._wanted = roles
+            self._news.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -84,12 +103,21 @@ class Renewal:
             except (grpc.aio.AioRpcError, OSError, ValueError) as error:
                 detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
                 log.warning("cannot renew the node certificate, will try again: %s", detail)
-            await asyncio.sleep(CHECK_INTERVAL.total_seconds())
+            self._news.clear()
+            pause = CHECK_INTERVAL if self._has_roles else RETRY_ROLES
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause.total_seconds()):
+                    await self._news.wait()
+
+    @property
+    def _has_roles(self) -> bool:
+        return set(self._roles) == set(self._wanted)
 
     async def renew_if_due(self) -> bool:
         """Renew the certificate if it is time; whether it was."""
         valid = validity(self._identity.certificate.read_text())
-        if self._now() < valid.renew_at:
+        wanted = self._wanted
+        if self._now() < valid.renew_at and self._has_roles:
             return False
         request = warren_pb2.RenewCertificateRequest(csr=_signing_request(self._identity))
         async with self._connect() as channel:
@@ -98,6 +126,10 @@ class Renewal:
         renewed = validity(response.certificate)
         write_atomically(self._identity.certificate, response.certificate.encode())
         log.info("the node certificate was renewed, it is valid until %s", renewed.end.date())
+        if not self._has_roles:
+            self._certified(wanted)
+            self._roles = wanted
+            log.info("this node is %s now", " and ".join(role.value for role in wanted))
         return True
 
 

@@ -1,7 +1,8 @@
 """node.json: what this host is in its cluster. Its presence means that the host is a member.
 
-Written last when a cluster is created or joined; the worker only refreshes `managers` in it, so
-that a node whose managers have all moved still finds them after a restart.
+Written last when a cluster is created or joined. The worker refreshes `managers` in it, so that a
+node whose managers have all moved still finds them after a restart, and `roles`, when the cluster
+has promoted or demoted the node and has certified it.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from warren.model.assignments import ManagerAddress
 from warren.model.errors import InvalidInput
+from warren.model.nodes import NodeRole
 from warren.worker.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ class Membership:
     name: str
     mesh_port: int
     managers: tuple[ManagerAddress, ...]
+    roles: tuple[NodeRole, ...] = ()
 
 
 def load(path: Path) -> Membership | None:
@@ -39,6 +42,7 @@ def load(path: Path) -> Membership | None:
             name=values["name"],
             mesh_port=values["mesh_port"],
             managers=tuple(_manager(entry) for entry in values["managers"]),
+            roles=tuple(NodeRole(role) for role in values.get("roles", ())),
         )
     except FileNotFoundError:
         return None
@@ -55,6 +59,13 @@ def refresh_managers(path: Path, managers: Sequence[ManagerAddress]) -> None:
             write_atomically(path, json.dumps({**values, "managers": entries}, indent=1).encode())
     except (OSError, ValueError, AttributeError) as error:
         log.warning("cannot note the managers in %s: %s", path, error)
+
+
+def write_roles(path: Path, roles: Sequence[NodeRole]) -> None:
+    """Note what this host is from now on; its certificate says so already."""
+    values = json.loads(path.read_text())
+    values["roles"] = [role.value for role in roles]
+    write_atomically(path, json.dumps(values, indent=1).encode())
 
 
 def _manager(entry: dict[str, Any]) -> ManagerAddress:

@@ -142,11 +142,15 @@ class Sessions:
             return (reason, "") if reason else await _end_of(call)
 
     async def _ask_leader(self, channel: grpc.aio.Channel) -> tuple[str, str]:
-        """Who leads, or why that is not known. A session with another than the leader would be
-        refused, and its refusal can be lost behind our own first message."""
+        """Who leads, or why that is not known; in an election, the manager answers at its end.
+
+        A session with another than the leader would be refused, and its refusal can be lost
+        behind our own first message.
+        """
         try:
             answer = await warren_pb2_grpc.ManagersStub(channel).GetLeader(
-                warren_pb2.GetLeaderRequest(), timeout=self._patience.total_seconds()
+                warren_pb2.GetLeaderRequest(wait=True),
+                timeout=self._patience.total_seconds(),
             )
         except grpc.aio.AioRpcError as error:
             return "", error.details() or error.code().name

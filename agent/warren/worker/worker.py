@@ -92,7 +92,11 @@ class Worker:
             tuple(manager.api for manager in member.managers),
         )
         self._renewal = certificates.Renewal(
-            self._identity, connect=lambda: self._connect(self._sessions.target), now=_now
+            self._identity,
+            connect=lambda: self._connect(self._sessions.target),
+            now=_now,
+            roles=member.roles,
+            certified=lambda roles: membership.write_roles(config.state_dir / "node.json", roles),
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -122,6 +126,7 @@ class Worker:
     def _assigned(self, assignment: Assignment) -> None:
         """A manager has spoken."""
         self._distribute(assignment)
+        self._renewal.want(assignment.roles)
         self._unsaved.set()
 
     def _distribute(self, assignment: Assignment) -> None:

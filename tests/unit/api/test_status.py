@@ -16,6 +16,8 @@ EVERY_KIND = [
     errors.PermissionDenied("Exec is for operator"),
     errors.Unauthenticated("the join token has expired"),
     errors.Unavailable("no leader"),
+    errors.LeaderMoved("the leader has changed: ask again"),
+    errors.OutcomeUnknown("no majority answered"),
     errors.DeadlineExceeded("no answer"),
     errors.WaitFailed("web.1 failed"),
     errors.DriverError("nft failed"),
@@ -49,6 +51,7 @@ def test_every_kind_of_error_has_a_code() -> None:
     ("code", "kind"),
     [
         (grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
+        (grpc.StatusCode.CANCELLED, errors.Unavailable),
         (grpc.StatusCode.DEADLINE_EXCEEDED, errors.DeadlineExceeded),
         (grpc.StatusCode.FAILED_PRECONDITION, errors.FailedPrecondition),
         (grpc.StatusCode.INVALID_ARGUMENT, errors.InvalidInput),

@@ -63,6 +63,7 @@ def test_names_tasks_peers_ports_and_managers() -> None:
         managers=(
             ManagerAddress(node_id="m1", name="m1", api="192.0.2.1:7443", raft="10.86.0.1:7445"),
         ),
+        roles=BOTH,
     )
 
 

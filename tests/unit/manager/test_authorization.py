@@ -1,13 +1,14 @@
 """Who a caller is, and what callers may do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from warren.bootstrap import certificates
 from warren.manager import authorization
 from warren.manager.authorization import ANYONE, MANAGER, OPERATOR, ROOT, WORKER, Caller
-from warren.model.errors import PermissionDenied, Unauthenticated
-from warren.testing.builders import NOON
+from warren.model.errors import PermissionDenied, Unauthenticated, Unavailable
+from warren.testing.builders import NOON, a_node, a_state
 
 from tests.unit.manager.manager_kit import AUTHORITY
 
@@ -58,14 +59,60 @@ def test_a_manager_vouches_for_whom_it_forwards() -> None:
     claim = authorization.claim_for(ANNA)
     call = Call("ipv4:192.0.2.1:5", a_certificate(MANAGER), warren_forwarded_for=claim)
 
-    assert caller_of(call) == Caller(name=ANNA.name, roles=ANNA.roles, forwarded=True)
+    assert caller_of(call) == Caller(name=ANNA.name, roles=ANNA.roles, forwarded=True, via="n1")
 
 
 def test_nobody_stays_nobody_when_forwarded() -> None:
     claim = authorization.claim_for(Caller())
     call = Call("ipv4:192.0.2.1:5", a_certificate(MANAGER), warren_forwarded_for=claim)
 
-    assert caller_of(call) == Caller(forwarded=True)
+    assert caller_of(call) == Caller(forwarded=True, via="n1")
+
+
+def test_a_call_has_a_name_that_is_no_other_callers() -> None:
+    named = Call("unix:", warren_call="3f9c", warren_attempt="2")
+    caller = caller_of(named)
+
+    assert caller == replace(ROOT, call="3f9c", attempt=2)
+    assert (caller.key(), caller.key(2)) == ("root/3f9c", "root/3f9c/2")
+    assert ROOT.key() == ""
+
+
+@pytest.mark.parametrize("name", ["", "with space", "x" * 65, "a/b"])
+def test_a_name_that_could_be_anothers_is_none(name: str) -> None:
+    assert caller_of(Call("unix:", warren_call=name, warren_attempt="2")) == ROOT
+
+
+def test_a_certificate_outlives_a_role_but_opens_nothing() -> None:
+    demoted = Caller(name="w1", roles=frozenset({MANAGER, WORKER}))
+    state = a_state(nodes=[a_node("w1")])
+
+    assert authorization.as_of(demoted, state) == replace(demoted, roles=frozenset({WORKER}))
+    assert authorization.as_of(ANNA, state) == ANNA
+
+
+@pytest.mark.parametrize(
+    ("caller", "sentence"),
+    [
+        (
+            Caller(name="gone", roles=frozenset({MANAGER})),
+            "gone is not a node of this cluster: it was removed",
+        ),
+        (
+            replace(ANNA, forwarded=True, via="gone"),
+            "this manager is a manager no longer: ask another",
+        ),
+        (
+            replace(ANNA, forwarded=True, via="w1"),
+            "this manager is a manager no longer: ask another",
+        ),
+    ],
+)
+def test_who_has_left_speaks_for_nobody(caller: Caller, sentence: str) -> None:
+    with pytest.raises((PermissionDenied, Unavailable)) as refused:
+        authorization.as_of(caller, a_state(nodes=[a_node("w1")]))
+
+    assert str(refused.value) == sentence
 
 
 def test_a_worker_vouches_for_nobody() -> None:

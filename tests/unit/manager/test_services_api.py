@@ -1,6 +1,7 @@
 """Apply, Get, List, Delete and Watch of services, over the fake log."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from warren.api import convert, warren_pb2
@@ -11,6 +12,7 @@ from warren.model.errors import (
     FailedPrecondition,
     InvalidInput,
     NotFound,
+    OutcomeUnknown,
     Unavailable,
 )
 from warren.model.services import HIDDEN, RegistryAuth, Secret, ServiceSpec
@@ -101,7 +103,7 @@ async def test_a_change_that_came_in_between_is_taken_into_account() -> None:
     async with a_kit(a_cluster_state(services=[a_service()])) as kit:
         propose, others = kit.context.store.commit, [a_spec(replicas=4)]
 
-        async def commit(command: PutService) -> object:
+        async def commit(command: PutService, *, key: str = "") -> object:
             if others:
                 await propose(PutService(spec=others.pop(), expected_version=1, now=NOON))
             return await propose(command)
@@ -113,6 +115,49 @@ async def test_a_change_that_came_in_between_is_taken_into_account() -> None:
         assert answer.changes == (
             Change(path="image", before="registry.example/web:1", after="registry.example/web:2"),
         )
+
+
+async def attempt(kit: Kit, number: int, replicas: int) -> bool:
+    """One attempt of the call c1; whether its answer says that it changed something."""
+    caller = replace(ROOT, call="c1", attempt=number)
+    request = an_apply(a_spec(replicas=replicas), "replicas")
+    return (await ServicesApi(kit.context).apply_service(request, caller)).changed
+
+
+async def test_a_repeated_call_does_not_undo_what_others_did_since() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        first = await attempt(kit, 1, 5)
+        await apply(kit, an_apply(a_spec(replicas=7), "replicas"))
+        again = await attempt(kit, 2, 5)
+
+        assert (first, again) == (True, True)
+        assert kit.state.services["web"].spec.replicas == 7
+
+
+async def test_a_repeated_call_answers_what_the_first_one_did() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        first, again = await attempt(kit, 1, 5), await attempt(kit, 2, 5)
+
+        assert (first, again) == (True, True)
+        assert kit.state.services["web"].spec.replicas == 5
+
+
+async def test_a_call_whose_first_attempt_got_lost_is_made_by_the_second() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        kit.log.fail_next(outcome_unknown=True)
+        with pytest.raises(OutcomeUnknown, match="whether the change was made is unknown"):
+            await attempt(kit, 1, 5)
+        again = await attempt(kit, 2, 5)
+
+        assert again
+        assert kit.state.services["web"].spec.replicas == 5
+
+
+async def test_a_repeated_call_that_had_nothing_to_do_says_so() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        replicas = kit.state.services["web"].spec.replicas
+
+        assert not await attempt(kit, 2, replicas)
 
 
 @pytest.mark.parametrize(

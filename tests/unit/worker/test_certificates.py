@@ -1,7 +1,7 @@
 """Renewal of the node certificate, against a CA and a manager of the test's own."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +12,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from warren.api import warren_pb2, warren_pb2_grpc
+from warren.model.nodes import NodeRole
 from warren.worker import certificates
 from warren.worker.certificates import Renewal, Validity
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+
+WORKER = (NodeRole.WORKER,)
+BOTH = (NodeRole.MANAGER, NodeRole.WORKER)
 
 
 @dataclass
@@ -65,12 +69,15 @@ class Fixture:
     authority: Authority
     address: str
     now: datetime = BEGIN
+    certified: list[certificates.Roles] = field(default_factory=list)
 
     def renewal(self) -> Renewal:
         return Renewal(
             self.identity,
             connect=lambda: grpc.aio.insecure_channel(self.address),
             now=lambda: self.now,
+            roles=WORKER,
+            certified=self.certified.append,
         )
 
 
@@ -128,6 +135,39 @@ async def test_a_certificate_with_a_third_of_its_life_left_is_renewed_for_the_sa
     assert certificates.validity(node.identity.certificate.read_text()) == Validity(
         begin=BEGIN + 60 * DAY, end=BEGIN + 150 * DAY
     )
+
+
+async def test_new_roles_are_certified_at_once_and_then_noted(node: Fixture) -> None:
+    before = node.identity.certificate.read_text()
+    renewal = node.renewal()
+
+    renewal.want(WORKER)
+    unchanged = await renewal.renew_if_due()
+    renewal.want(BOTH)
+    renewed, again = await renewal.renew_if_due(), await renewal.renew_if_due()
+
+    assert (unchanged, renewed, again) == (False, True, False)
+    assert node.identity.certificate.read_text() != before
+    assert node.certified == [BOTH]
+
+
+async def test_roles_that_are_not_certified_are_not_noted(node: Fixture) -> None:
+    node.authority.sign = lambda *_: "sorry"  # type: ignore[method-assign]
+    renewal = node.renewal()
+
+    renewal.want(BOTH)
+    with pytest.raises(ValueError, match="the node certificate is damaged"):
+        await renewal.renew_if_due()
+
+    assert node.certified == []
+
+
+async def test_an_assignment_of_an_older_manager_takes_no_role_away(node: Fixture) -> None:
+    renewal = node.renewal()
+
+    renewal.want(())
+
+    assert not await renewal.renew_if_due()
 
 
 async def test_an_answer_that_is_no_certificate_replaces_nothing(node: Fixture) -> None:

@@ -9,7 +9,7 @@ from warren import __version__
 from warren.core import restart
 from warren.core.task import Progress
 from warren.model.errors import InvalidInput, RuntimeUnavailable
-from warren.model.nodes import NodeDescription
+from warren.model.nodes import NodeDescription, NodeRole
 from warren.model.services import Bytes
 from warren.model.tasks import TaskState, TaskStatus
 from warren.testing.fake_runtime import FakeRuntime
@@ -90,6 +90,7 @@ def a_member() -> Membership:
         name="w1",
         mesh_port=51820,
         managers=an_assignment(managers=("10.77.0.11:7443",)).managers,
+        roles=(NodeRole.WORKER,),
     )
 
 
@@ -101,6 +102,15 @@ def test_the_managers_in_the_node_file_are_refreshed(tmp_path: Path) -> None:
     membership.refresh_managers(tmp_path / "node.json", ())
 
     assert membership.load(tmp_path / "node.json") == replace(a_member(), managers=moved)
+
+
+def test_new_roles_are_noted_beside_the_rest(tmp_path: Path) -> None:
+    write_node_file(tmp_path, a_member())
+    roles = (NodeRole.MANAGER, NodeRole.WORKER)
+
+    membership.write_roles(tmp_path / "node.json", roles)
+
+    assert membership.load(tmp_path / "node.json") == replace(a_member(), roles=roles)
 
 
 def test_a_damaged_node_file_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from warren.api import convert, warren_pb2, warren_pb2_grpc
 from warren.config import Config
 from warren.model.assignments import Assignment, ManagerAddress
 from warren.model.clusters import ClusterSpec
-from warren.model.nodes import NodeMesh
+from warren.model.nodes import NodeMesh, NodeRole
 from warren.model.services import RestartPolicy, TaskTemplate
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.testing.fake_mesh import FakeMesh
@@ -212,6 +212,7 @@ class RunningWorker:
             name="w1",
             mesh_port=51820,
             managers=an_assignment(managers=managers).managers,
+            roles=(NodeRole.WORKER,),
         )
         self._stop = asyncio.Event()
         write_node_file(self.config.state_dir, self.member)

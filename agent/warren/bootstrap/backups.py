@@ -1,0 +1,176 @@
+"""Backups as files on the machine that asks for them: made, checked, and thrown away.
+
+Used by the command line and by the Ansible modules on the control node. The state comes from a
+manager in the clear, over mutual TLS, and is encrypted here, in memory: no disk sees it, and the
+passphrase never leaves this process.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from warren.client import Client
+from warren.model.errors import InvalidInput, NotFound
+from warren.model.services import Secret
+from warren.model.views import BackupHead
+from warren.state.cluster import ClusterState
+from warren.store import backup
+from warren.store.backup import Archive
+
+PASSPHRASE_VARIABLE = "WARREN_BACKUP_PASSPHRASE"
+SUFFIX = ".backup"
+_STREAM_TIMEOUT = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A backup that is whole."""
+
+    head: BackupHead
+    path: Path
+    size_bytes: int
+    sha256: str
+    opened: bool = False
+    """The passphrase was given, and is right."""
+
+
+def passphrase_from(file: str = "") -> Secret:
+    """The passphrase in a file, or else in the environment. InvalidInput: there is none."""
+    if file:
+        try:
+            text = Path(file).read_text().rstrip("\r\n")
+        except OSError as error:
+            raise InvalidInput(f"cannot be read: {error.strerror}", path=file) from error
+    else:
+        text = os.environ.get(PASSPHRASE_VARIABLE, "")
+        if not text:
+            message = f"is missing: give a file of it, or set {PASSPHRASE_VARIABLE}"
+            raise InvalidInput(message, path="backup passphrase")
+    backup.check_passphrase(Secret(text))
+    return Secret(text)
+
+
+def save(client: Client, path: Path, passphrase: Secret) -> Checked:
+    """Take a backup and write it, whole or not at all, readable by its owner only."""
+    backup.check_passphrase(passphrase)
+    _require_directory(path.parent)
+    client.get_cluster()  # whether anybody answers is known within the client's own timeout
+    head, pieces = client.backup(timeout=_STREAM_TIMEOUT)
+    chance = secrets.token_bytes(backup.CHANCE_BYTES)
+    _write(path, backup.write(head, pieces, passphrase, chance=chance))
+    return check(path)
+
+
+def check(path: Path, passphrase: Secret | None = None) -> Checked:
+    """Read a backup to its end, with the passphrase also what is in it. InvalidInput: why not."""
+    with _opened(path) as file:
+        archive = Archive(file, str(path))
+        sha256 = archive.check()
+        if passphrase is not None:
+            archive.state(passphrase)
+        return Checked(
+            head=archive.head,
+            path=path,
+            size_bytes=path.stat().st_size,
+            sha256=sha256,
+            opened=passphrase is not None,
+        )
+
+
+def read(path: Path, passphrase: Secret) -> tuple[Checked, ClusterState]:
+    """The state in a backup."""
+    with _opened(path) as file:
+        archive = Archive(file, str(path))
+        state = archive.state(passphrase)
+    return check(path), state
+
+
+def rewrap(path: Path, passphrase: Secret, copy: Path) -> Secret:
+    """Write a copy under a passphrase of its own, which is answered; for one journey of it.
+
+    The passphrase is random, so making it hard to try buys nothing.
+    """
+    once = Secret(secrets.token_urlsafe(32))
+    with _opened(path) as file:
+        archive = Archive(file, str(path))
+        archive.check()
+        pieces = archive.pieces(passphrase)
+        chance = secrets.token_bytes(backup.CHANCE_BYTES)
+        parts = backup.write(archive.head, pieces, once, chance=chance, cost=backup.CHEAP)
+        _write(copy, parts)
+    return once
+
+
+def described(found: Checked) -> dict[str, object]:
+    """As plain data, for people and programs."""
+    head = found.head
+    return {
+        "file": str(found.path),
+        "cluster": head.cluster,
+        "cluster_id": head.cluster_id,
+        "created_at": head.created_at.isoformat().replace("+00:00", "Z"),
+        "index": head.index,
+        "nodes": head.nodes,
+        "services": head.services,
+        "warren": head.warren,
+        "size_bytes": found.size_bytes,
+        "sha256": found.sha256,
+    }
+
+
+def name_for(cluster: str, now: datetime) -> str:
+    """`demo-20260601T120000Z.backup`."""
+    return f"{cluster}-{now:%Y%m%dT%H%M%SZ}{SUFFIX}"
+
+
+def superfluous(directory: Path, cluster_id: str, keep: int) -> tuple[Path, ...]:
+    """All but the newest `keep` backups of a cluster in a directory, oldest first.
+
+    By the time in their heads, whatever their names; files that are no backups are left alone.
+    """
+    found = []
+    for path in directory.glob(f"*{SUFFIX}"):
+        try:
+            with path.open("rb") as file:
+                head = Archive(file, str(path)).head
+        except (OSError, InvalidInput):
+            continue
+        if head.cluster_id == cluster_id:
+            found.append((head.created_at, path))
+    found.sort()
+    return tuple(path for _, path in found[: max(0, len(found) - keep)])
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}") from None
+    except OSError as error:
+        raise InvalidInput(f"cannot be read: {error.strerror}", path=str(path)) from error
+
+
+def _require_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        raise NotFound(f"there is no directory {directory}")
+
+
+def _write(path: Path, parts: Iterator[bytes]) -> None:
+    """Durably. A part that cannot be had, or written, leaves nothing behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        raise InvalidInput(f"cannot be written: {error.strerror}", path=str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""The first manager of a restored cluster, and the state that it begins with."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from warren.api import convert
+from warren.bootstrap import backups, certificates, node_files, restore
+from warren.bootstrap.restore import Host
+from warren.config import Config
+from warren.model.errors import AlreadyExists, FailedPrecondition, InvalidInput
+from warren.model.nodes import Availability, NodeDescription, NodeMesh, NodeRole, NodeState
+from warren.model.services import Secret
+from warren.model.tasks import TaskState
+from warren.model.views import BackupHead
+from warren.state import invariants
+from warren.state.cluster import ClusterState
+from warren.store import backup
+from warren.store.raft import inspection
+from warren.store.raft.disks import RealDisk
+from warren.store.raft.journal import Identity
+from warren.store.raft.snapshot_files import SnapshotFiles
+from warren.testing.builders import (
+    NOON,
+    a_node,
+    a_service,
+    a_state,
+    a_task,
+    a_token,
+    at,
+    counting_ids,
+)
+
+BOTH = (NodeRole.MANAGER, NodeRole.WORKER)
+PASSPHRASE = Secret("correct horse battery")
+AUTHORITY = certificates.create_authority("c1", "demo", datetime.now(UTC))
+M1 = Host(name="m1", roles=BOTH, public_key="new key of m1", address="198.51.100.1")
+M9 = Host(name="m9", roles=BOTH, public_key="key of m9", address="198.51.100.9")
+
+
+def a_backed_up_state() -> ClusterState:
+    """m1, drained, in a zone; m2 with a task that runs; a service and a join token."""
+    m1 = a_node("m1", roles=BOTH, labels={"zone": "north"}, availability=Availability.PAUSE)
+    state = a_state(
+        nodes=[m1, a_node("m2", roles=BOTH)],
+        services=[a_service("web")],
+        tasks=[
+            a_task(1, "m2", state=TaskState.RUNNING),
+            a_task(2, "m2", state=TaskState.FAILED),
+            a_task(3),
+        ],
+        tokens=[a_token()],
+        name="demo",
+    )
+    assert state.cluster is not None
+    cluster = replace(state.cluster, ca_certificate=AUTHORITY.certificate, ca_key=AUTHORITY.key)
+    return replace(state, cluster=cluster)
+
+
+def restored(*hosts: Host) -> ClusterState:
+    return restore.restored_state(a_backed_up_state(), hosts, at(60), counting_ids())
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return write(tmp_path / "demo.backup")
+
+
+def write(path: Path, *, commands_version: int = 1) -> Path:
+    state = a_backed_up_state()
+    head = BackupHead(
+        cluster="demo",
+        cluster_id="c1",
+        created_at=NOON,
+        index=state.index,
+        nodes=2,
+        services=1,
+        commands_version=commands_version,
+        warren="9.9.9",
+    )
+    data = convert.to_message(state).SerializeToString()
+    parts = backup.write(head, [data], PASSPHRASE, chance=bytes(23), cost=backup.CHEAP)
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "lib").mkdir()
+    return Config(state_dir=tmp_path / "lib", advertise_address="198.51.100.1")
+
+
+def test_a_host_of_the_same_name_keeps_its_place_and_what_is_wanted_of_it() -> None:
+    (node,) = restored(M1).nodes.values()
+
+    old = a_backed_up_state().nodes["m1"]
+    assert node.mesh == NodeMesh(
+        public_key="new key of m1",
+        endpoint="198.51.100.1:51820",
+        address=old.mesh.address,
+        subnet=old.mesh.subnet,
+    )
+    assert node.spec == old.spec
+    assert node.id == "00001"
+    assert node.description == NodeDescription(address="198.51.100.1")
+    assert node.status.state is NodeState.UNKNOWN
+
+
+def test_a_new_host_gets_a_place_that_no_other_has() -> None:
+    state = restored(M9, M1)
+
+    m9, m1 = state.nodes.values()
+    assert m1.mesh.address == "10.86.0.1"
+    assert m9.mesh.address not in ("", "10.86.0.1")
+    assert invariants.check(state) == ()
+
+
+def test_tasks_are_lost_with_their_hosts_but_ended_and_waiting_ones_stay() -> None:
+    state = restored(M1)
+
+    assert [
+        (t.slot, t.status.state) for t in sorted(state.tasks.values(), key=lambda t: t.slot)
+    ] == [
+        (1, TaskState.LOST),
+        (2, TaskState.FAILED),
+        (3, TaskState.PENDING),
+    ]
+
+
+def test_services_stay_and_tokens_do_not() -> None:
+    before, after = a_backed_up_state(), restored(M1)
+
+    assert after.services == before.services
+    assert after.tokens == {}
+    assert before.cluster is not None
+    assert after.cluster is not None
+    assert after.cluster == replace(before.cluster, raft_secret=after.cluster.raft_secret)
+    assert after.cluster.raft_secret != before.cluster.raft_secret
+
+
+def test_the_host_becomes_a_manager_that_leads_a_log_of_one(config: Config, archive: Path) -> None:
+    made = restore.restore_cluster(config, archive, PASSPHRASE, "m1", [M1, M9])
+
+    assert node_files.read_membership(config) == made
+    assert (made.cluster_id, made.cluster, made.name) == ("c1", "demo", "m1")
+    identity = Identity(cluster_id="c1", node_id=made.node_id)
+    disk = RealDisk(node_files.raft_path(config))
+    log = inspection.read(disk, identity)
+    files = SnapshotFiles(disk, "c1")
+    state = files.open()
+    disk.close()
+    assert log is not None
+    assert log.configuration.voters == {made.node_id}
+    assert log.configuration.removed == ("m1", "m2")
+    assert b"web" in state
+    assert sorted(path.name for path in config.state_dir.iterdir()) == [
+        "node.json",
+        "pki",
+        "raft",
+        "restored",
+    ]
+
+
+def test_its_certificate_is_of_the_old_authority(config: Config, archive: Path) -> None:
+    made = restore.restore_cluster(config, archive, PASSPHRASE, "m1", [M1])
+
+    credentials = node_files.read_credentials(config)
+    subject = certificates.subject_of(credentials.certificate)
+    assert credentials.ca_certificate == AUTHORITY.certificate
+    assert (subject.name, subject.roles) == (made.node_id, ("manager", "worker"))
+
+
+def test_a_member_is_not_restored_over(config: Config, archive: Path) -> None:
+    restore.restore_cluster(config, archive, PASSPHRASE, "m1", [M1])
+
+    with pytest.raises(AlreadyExists, match="this host is already node m1 of cluster demo"):
+        restore.restore_cluster(config, archive, PASSPHRASE, "m1", [M1])
+
+
+def test_a_wrong_passphrase_leaves_the_host_bare(config: Config, archive: Path) -> None:
+    with pytest.raises(InvalidInput, match="the passphrase is not the one"):
+        restore.restore_cluster(config, archive, Secret("wrong horse battery"), "m1", [M1])
+
+    assert list(config.state_dir.iterdir()) == []
+
+
+def test_the_founder_must_be_a_manager(config: Config, archive: Path) -> None:
+    worker = replace(M1, roles=(NodeRole.WORKER,))
+
+    with pytest.raises(InvalidInput, match="name: must be a manager among the hosts"):
+        restore.restore_cluster(config, archive, PASSPHRASE, "m1", [worker])
+
+
+def test_a_backup_of_a_newer_warren_is_refused(config: Config, tmp_path: Path) -> None:
+    newer = write(tmp_path / "newer.backup", commands_version=99)
+
+    with pytest.raises(FailedPrecondition, match=r"was made by Warren 9\.9\.9: use that, or newer"):
+        restore.restore_cluster(config, newer, PASSPHRASE, "m1", [M1])
+
+
+def test_a_backup_is_known_again_in_its_copy(archive: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    backups.rewrap(archive, PASSPHRASE, copy)
+
+    names = {restore.identity_of(backups.check(path).head) for path in (archive, copy)}
+
+    assert names == {"c1 100 2026-06-01T12:00:00.000000Z"}
