@@ -35,8 +35,9 @@ RETURN = r"""
 _value:
   description: >-
     C(survivor), the host to go on from, or empty text; C(others), the hosts whose logs are set
-    aside; C(removed) and C(given_up), ids and names of managers that are gone; C(majority), whether there is a majority after
-    all; C(lossless), whether nothing that was acknowledged can be lost; and C(lines) for people.
+    aside; C(removed) and C(given_up), ids and names of managers that are gone; C(majority), whether
+    there is a majority after all; C(lossless), whether nothing that was acknowledged can be lost;
+    and C(lines) for people.
   type: dict
 """
 
