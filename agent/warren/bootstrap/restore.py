@@ -72,7 +72,7 @@ def restore_cluster(
         node, cluster.id, cluster.spec, managers, raft_secret=cluster.raft_secret
     )
     credentials = _credentials(cluster, node, now)
-    files = _log_files(config, membership, state, gone=tuple(backed_up.nodes))
+    files = _log_files(config, membership, state, gone=sorted(backed_up.nodes))
     mark = config.state_dir / node_files.RESTORED_MARK
     node_files.write_atomically(mark, f"{identity_of(head)}\n".encode())
     node_files.install(config, membership, credentials, files)

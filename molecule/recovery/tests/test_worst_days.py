@@ -48,7 +48,7 @@ def new_hosts() -> None:
     """Three bare hosts and a registry, in place of any before."""
     fleet("down")
     fleet("up", "--names", ",".join(HOSTS), "--subnet", f"{SUBNET}.0/24")
-    fleet("registry", "up")
+    run("python3", "-m", "tests.fleet", "registry", "up", "--name", FLEET)
     run("examples/hello/build.sh", f"{SUBNET}.1:5000", "1")
     managers = ",".join(HOSTS)
     fleet("inventory", "--out", str(INVENTORY), "--managers", managers, "--workers", managers)
