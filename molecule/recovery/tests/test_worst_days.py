@@ -12,7 +12,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -95,15 +94,13 @@ def client(cluster: None) -> Iterator[Client]:
         yield connected
 
 
-@dataclass
 class Visitor(threading.Thread):
     """Asks the service on every host, over and over, and counts."""
 
-    answered: int = 0
-    refused: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
+        self.answered = 0
+        self.refused: list[str] = []
         self._leaves = threading.Event()
 
     def run(self) -> None:
