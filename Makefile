@@ -19,7 +19,7 @@ SUBNET ?= 10.79.0.0/24
 MINUTES ?= 5
 
 .PHONY: help setup apt generate lock lint types contracts unit simulation modules sanity molecule \
-        test bench chaos demo demo-down fleet fleet-down bundle format clean
+        test bench chaos demo demo-down fleet fleet-down drill bundle format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ sanity: setup ## ansible-test sanity on the plugins
 
 molecule: setup ## The whole path on real hosts
 	@tools/run-tests molecule
+
+drill: setup ## Lose managers for good, then all hosts; recover and restore on real hosts (minutes)
+	@pytest -q -s -p no:cacheprovider molecule/recovery/tests
 
 bundle: setup ## Build the offline bundle
 	@ansible-playbook bundle.yml
