@@ -29,7 +29,7 @@ from warren.state.commands import (
 from warren.store.log import LogMember
 from warren.store.raft.compaction import Limits
 from warren.store.raft.engine import RaftLog
-from warren.store.store import Store, _pieces
+from warren.store.store import Store, pieces
 from warren.testing.builders import NOON, a_cluster, a_node, a_spec, a_task, at
 
 from tests.contract.raft_members import Pki, a_config, address, node_id
@@ -174,7 +174,7 @@ def write_state(path: Path, objects: int) -> None:
     """The bytes of a state with so many tasks: what a snapshot holds."""
     tasks = {task.id: task for task in (a_task(slot, "m1") for slot in range(1, objects + 1))}
     state = ClusterState(index=objects, cluster=a_cluster(), tasks=tasks)
-    path.write_bytes(b"".join(_pieces(state)))
+    path.write_bytes(b"".join(pieces(state)))
 
 
 def apply_cost(objects: int, count: int = 2000) -> dict[str, float]:
