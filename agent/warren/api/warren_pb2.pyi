@@ -59,6 +59,23 @@ PORT_MODE_MESH: PortMode.ValueType  # 1
 PORT_MODE_HOST: PortMode.ValueType  # 2
 Global___PortMode: _TypeAlias = PortMode  # noqa: Y015
 
+class _Affinity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AffinityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Affinity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AFFINITY_UNSPECIFIED: _Affinity.ValueType  # 0
+    AFFINITY_NONE: _Affinity.ValueType  # 1
+    AFFINITY_SOURCE: _Affinity.ValueType  # 2
+
+class Affinity(_Affinity, metaclass=_AffinityEnumTypeWrapper): ...
+
+AFFINITY_UNSPECIFIED: Affinity.ValueType  # 0
+AFFINITY_NONE: Affinity.ValueType  # 1
+AFFINITY_SOURCE: Affinity.ValueType  # 2
+Global___Affinity: _TypeAlias = Affinity  # noqa: Y015
+
 class _RestartCondition:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -142,13 +159,36 @@ class _DesiredStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DesiredS
     DESIRED_STATE_UNSPECIFIED: _DesiredState.ValueType  # 0
     DESIRED_STATE_RUNNING: _DesiredState.ValueType  # 1
     DESIRED_STATE_STOPPED: _DesiredState.ValueType  # 2
+    DESIRED_STATE_DRAINING: _DesiredState.ValueType  # 3
 
 class DesiredState(_DesiredState, metaclass=_DesiredStateEnumTypeWrapper): ...
 
 DESIRED_STATE_UNSPECIFIED: DesiredState.ValueType  # 0
 DESIRED_STATE_RUNNING: DesiredState.ValueType  # 1
 DESIRED_STATE_STOPPED: DesiredState.ValueType  # 2
+DESIRED_STATE_DRAINING: DesiredState.ValueType  # 3
 Global___DesiredState: _TypeAlias = DesiredState  # noqa: Y015
+
+class _Health:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HealthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Health.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HEALTH_UNSPECIFIED: _Health.ValueType  # 0
+    HEALTH_NONE: _Health.ValueType  # 1
+    HEALTH_STARTING: _Health.ValueType  # 2
+    HEALTH_HEALTHY: _Health.ValueType  # 3
+    HEALTH_UNHEALTHY: _Health.ValueType  # 4
+
+class Health(_Health, metaclass=_HealthEnumTypeWrapper): ...
+
+HEALTH_UNSPECIFIED: Health.ValueType  # 0
+HEALTH_NONE: Health.ValueType  # 1
+HEALTH_STARTING: Health.ValueType  # 2
+HEALTH_HEALTHY: Health.ValueType  # 3
+HEALTH_UNHEALTHY: Health.ValueType  # 4
+Global___Health: _TypeAlias = Health  # noqa: Y015
 
 class _NodeRole:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -236,6 +276,151 @@ class Port(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Port: _TypeAlias = Port  # noqa: Y015
+
+@_typing.final
+class HttpCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PATH_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    port: _builtins.int
+    status: _builtins.str
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        port: _builtins.int = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "path", b"path", "port", b"port", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HttpCheck: _TypeAlias = HttpCheck  # noqa: Y015
+
+@_typing.final
+class TcpCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    port: _builtins.int
+    def __init__(
+        self,
+        *,
+        port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["port", b"port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TcpCheck: _TypeAlias = TcpCheck  # noqa: Y015
+
+@_typing.final
+class ExecCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        command: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecCheck: _TypeAlias = ExecCheck  # noqa: Y015
+
+@_typing.final
+class HealthCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HTTP_FIELD_NUMBER: _builtins.int
+    TCP_FIELD_NUMBER: _builtins.int
+    EXEC_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    START_PERIOD_FIELD_NUMBER: _builtins.int
+    SUCCESS_THRESHOLD_FIELD_NUMBER: _builtins.int
+    retries: _builtins.int
+    success_threshold: _builtins.int
+    @_builtins.property
+    def http(self) -> Global___HttpCheck: ...
+    @_builtins.property
+    def tcp(self) -> Global___TcpCheck: ...
+    @_builtins.property
+    def exec(self) -> Global___ExecCheck: ...
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def start_period(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        http: Global___HttpCheck | None = ...,
+        tcp: Global___TcpCheck | None = ...,
+        exec: Global___ExecCheck | None = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        retries: _builtins.int = ...,
+        start_period: _duration_pb2.Duration | None = ...,
+        success_threshold: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exec", b"_exec", "_http", b"_http", "_tcp", b"_tcp", "exec", b"exec", "http", b"http", "interval", b"interval", "start_period", b"start_period", "tcp", b"tcp", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exec", b"_exec", "_http", b"_http", "_tcp", b"_tcp", "exec", b"exec", "http", b"http", "interval", b"interval", "retries", b"retries", "start_period", b"start_period", "success_threshold", b"success_threshold", "tcp", b"tcp", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exec: _TypeAlias = _typing.Literal["exec"]  # noqa: Y015
+    _WhichOneofArgType__exec: _TypeAlias = _typing.Literal["_exec", b"_exec"]  # noqa: Y015
+    _WhichOneofReturnType__http: _TypeAlias = _typing.Literal["http"]  # noqa: Y015
+    _WhichOneofArgType__http: _TypeAlias = _typing.Literal["_http", b"_http"]  # noqa: Y015
+    _WhichOneofReturnType__tcp: _TypeAlias = _typing.Literal["tcp"]  # noqa: Y015
+    _WhichOneofArgType__tcp: _TypeAlias = _typing.Literal["_tcp", b"_tcp"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exec) -> _WhichOneofReturnType__exec | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__http) -> _WhichOneofReturnType__http | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tcp) -> _WhichOneofReturnType__tcp | None: ...
+
+Global___HealthCheck: _TypeAlias = HealthCheck  # noqa: Y015
 
 @_typing.final
 class ResourceLimits(_message.Message):
@@ -427,6 +612,8 @@ class TaskTemplate(_message.Message):
     REGISTRY_AUTH_FIELD_NUMBER: _builtins.int
     STOP_SIGNAL_FIELD_NUMBER: _builtins.int
     STOP_GRACE_PERIOD_FIELD_NUMBER: _builtins.int
+    DRAIN_DELAY_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     user: _builtins.str
     working_dir: _builtins.str
@@ -448,6 +635,10 @@ class TaskTemplate(_message.Message):
     def registry_auth(self) -> Global___RegistryAuth: ...
     @_builtins.property
     def stop_grace_period(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def drain_delay(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def health(self) -> Global___HealthCheck: ...
     def __init__(
         self,
         *,
@@ -464,20 +655,27 @@ class TaskTemplate(_message.Message):
         registry_auth: Global___RegistryAuth | None = ...,
         stop_signal: _builtins.str = ...,
         stop_grace_period: _duration_pb2.Duration | None = ...,
+        drain_delay: _duration_pb2.Duration | None = ...,
+        health: Global___HealthCheck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_registry_auth", b"_registry_auth", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_registry_auth", b"_registry_auth", "args", b"args", "command", b"command", "env", b"env", "image", b"image", "placement", b"placement", "pull", b"pull", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "args", b"args", "command", b"command", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "placement", b"placement", "pull", b"pull", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__health: _TypeAlias = _typing.Literal["health"]  # noqa: Y015
+    _WhichOneofArgType__health: _TypeAlias = _typing.Literal["_health", b"_health"]  # noqa: Y015
     _WhichOneofReturnType__registry_auth: _TypeAlias = _typing.Literal["registry_auth"]  # noqa: Y015
     _WhichOneofArgType__registry_auth: _TypeAlias = _typing.Literal["_registry_auth", b"_registry_auth"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__health) -> _WhichOneofReturnType__health | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__registry_auth) -> _WhichOneofReturnType__registry_auth | None: ...
 
 Global___TaskTemplate: _TypeAlias = TaskTemplate  # noqa: Y015
 
 @_typing.final
 class ServiceSpec(_message.Message):
-    """The first thirteen fields are those of TaskTemplate, with the same numbers."""
+    """The first fifteen fields are those of TaskTemplate, with the same numbers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -534,10 +732,13 @@ class ServiceSpec(_message.Message):
     REGISTRY_AUTH_FIELD_NUMBER: _builtins.int
     STOP_SIGNAL_FIELD_NUMBER: _builtins.int
     STOP_GRACE_PERIOD_FIELD_NUMBER: _builtins.int
+    DRAIN_DELAY_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    AFFINITY_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     user: _builtins.str
     working_dir: _builtins.str
@@ -545,6 +746,7 @@ class ServiceSpec(_message.Message):
     stop_signal: _builtins.str
     name: _builtins.str
     replicas: _builtins.int
+    affinity: Global___Affinity.ValueType
     @_builtins.property
     def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -561,6 +763,10 @@ class ServiceSpec(_message.Message):
     def registry_auth(self) -> Global___RegistryAuth: ...
     @_builtins.property
     def stop_grace_period(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def drain_delay(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def health(self) -> Global___HealthCheck: ...
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
     @_builtins.property
@@ -581,17 +787,25 @@ class ServiceSpec(_message.Message):
         registry_auth: Global___RegistryAuth | None = ...,
         stop_signal: _builtins.str = ...,
         stop_grace_period: _duration_pb2.Duration | None = ...,
+        drain_delay: _duration_pb2.Duration | None = ...,
+        health: Global___HealthCheck | None = ...,
         name: _builtins.str = ...,
         replicas: _builtins.int = ...,
         ports: _abc.Iterable[Global___Port] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        affinity: Global___Affinity.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_registry_auth", b"_registry_auth", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_registry_auth", b"_registry_auth", "args", b"args", "command", b"command", "env", b"env", "image", b"image", "labels", b"labels", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "affinity", b"affinity", "args", b"args", "command", b"command", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__health: _TypeAlias = _typing.Literal["health"]  # noqa: Y015
+    _WhichOneofArgType__health: _TypeAlias = _typing.Literal["_health", b"_health"]  # noqa: Y015
     _WhichOneofReturnType__registry_auth: _TypeAlias = _typing.Literal["registry_auth"]  # noqa: Y015
     _WhichOneofArgType__registry_auth: _TypeAlias = _typing.Literal["_registry_auth", b"_registry_auth"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__health) -> _WhichOneofReturnType__health | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__registry_auth) -> _WhichOneofReturnType__registry_auth | None: ...
 
 Global___ServiceSpec: _TypeAlias = ServiceSpec  # noqa: Y015
@@ -606,9 +820,11 @@ class Service(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REMOVING_FIELD_NUMBER: _builtins.int
+    VIP_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     revision: _builtins.int
     removing: _builtins.bool
+    vip: _builtins.str
     @_builtins.property
     def spec(self) -> Global___ServiceSpec: ...
     @_builtins.property
@@ -624,10 +840,11 @@ class Service(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         removing: _builtins.bool = ...,
+        vip: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "spec", b"spec", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "removing", b"removing", "revision", b"revision", "spec", b"spec", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "removing", b"removing", "revision", b"revision", "spec", b"spec", "updated_at", b"updated_at", "version", b"version", "vip", b"vip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -645,6 +862,8 @@ class TaskStatus(_message.Message):
     LAST_LOG_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     IMAGE_DIGEST_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    HEALTH_OUTPUT_FIELD_NUMBER: _builtins.int
     state: Global___TaskState.ValueType
     message: _builtins.str
     exit_code: _builtins.int
@@ -652,6 +871,8 @@ class TaskStatus(_message.Message):
     last_log: _builtins.str
     address: _builtins.str
     image_digest: _builtins.str
+    health: Global___Health.ValueType
+    health_output: _builtins.str
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -665,10 +886,12 @@ class TaskStatus(_message.Message):
         last_log: _builtins.str = ...,
         address: _builtins.str = ...,
         image_digest: _builtins.str = ...,
+        health: Global___Health.ValueType = ...,
+        health_output: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "exit_code", b"exit_code", "failures", b"failures", "image_digest", b"image_digest", "last_log", b"last_log", "message", b"message", "since", b"since", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "exit_code", b"exit_code", "failures", b"failures", "health", b"health", "health_output", b"health_output", "image_digest", b"image_digest", "last_log", b"last_log", "message", b"message", "since", b"since", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -690,6 +913,8 @@ class Task(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     DESIRED_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    DRAINING_SINCE_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service: _builtins.str
     slot: _builtins.int
@@ -703,6 +928,10 @@ class Task(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def status(self) -> Global___TaskStatus: ...
+    @_builtins.property
+    def draining_since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def withdrawn_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -716,12 +945,21 @@ class Task(_message.Message):
         node_id: _builtins.str = ...,
         desired: Global___DesiredState.ValueType = ...,
         status: Global___TaskStatus | None = ...,
+        draining_since: _timestamp_pb2.Timestamp | None = ...,
+        withdrawn_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "status", b"status", "template", b"template"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_draining_since", b"_draining_since", "_withdrawn_at", b"_withdrawn_at", "created_at", b"created_at", "draining_since", b"draining_since", "status", b"status", "template", b"template", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "desired", b"desired", "id", b"id", "node_id", b"node_id", "revision", b"revision", "service", b"service", "slot", b"slot", "status", b"status", "template", b"template", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draining_since", b"_draining_since", "_withdrawn_at", b"_withdrawn_at", "created_at", b"created_at", "desired", b"desired", "draining_since", b"draining_since", "id", b"id", "node_id", b"node_id", "revision", b"revision", "service", b"service", "slot", b"slot", "status", b"status", "template", b"template", "version", b"version", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__draining_since: _TypeAlias = _typing.Literal["draining_since"]  # noqa: Y015
+    _WhichOneofArgType__draining_since: _TypeAlias = _typing.Literal["_draining_since", b"_draining_since"]  # noqa: Y015
+    _WhichOneofReturnType__withdrawn_at: _TypeAlias = _typing.Literal["withdrawn_at"]  # noqa: Y015
+    _WhichOneofArgType__withdrawn_at: _TypeAlias = _typing.Literal["_withdrawn_at", b"_withdrawn_at"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__draining_since) -> _WhichOneofReturnType__draining_since | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__withdrawn_at) -> _WhichOneofReturnType__withdrawn_at | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
 
@@ -753,8 +991,10 @@ class NodeSpec(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     AVAILABILITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     availability: Global___Availability.ValueType
+    weight: _builtins.int
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___NodeRole.ValueType]: ...
     @_builtins.property
@@ -766,10 +1006,11 @@ class NodeSpec(_message.Message):
         roles: _abc.Iterable[Global___NodeRole.ValueType] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         availability: Global___Availability.ValueType = ...,
+        weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "labels", b"labels", "name", b"name", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "labels", b"labels", "name", b"name", "roles", b"roles", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -787,6 +1028,7 @@ class NodeDescription(_message.Message):
     KERNEL_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
     WARREN_FIELD_NUMBER: _builtins.int
+    MTU_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     cpus: _builtins.float
     memory: _builtins.int
@@ -795,6 +1037,7 @@ class NodeDescription(_message.Message):
     kernel: _builtins.str
     runtime: _builtins.str
     warren: _builtins.str
+    mtu: _builtins.int
     def __init__(
         self,
         *,
@@ -806,10 +1049,11 @@ class NodeDescription(_message.Message):
         kernel: _builtins.str = ...,
         runtime: _builtins.str = ...,
         warren: _builtins.str = ...,
+        mtu: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "architecture", b"architecture", "cpus", b"cpus", "kernel", b"kernel", "memory", b"memory", "os", b"os", "runtime", b"runtime", "warren", b"warren"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "architecture", b"architecture", "cpus", b"cpus", "kernel", b"kernel", "memory", b"memory", "mtu", b"mtu", "os", b"os", "runtime", b"runtime", "warren", b"warren"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -823,10 +1067,12 @@ class NodeMesh(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     SUBNET_FIELD_NUMBER: _builtins.int
+    NEXT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     public_key: _builtins.str
     endpoint: _builtins.str
     address: _builtins.str
     subnet: _builtins.str
+    next_public_key: _builtins.str
     def __init__(
         self,
         *,
@@ -834,10 +1080,11 @@ class NodeMesh(_message.Message):
         endpoint: _builtins.str = ...,
         address: _builtins.str = ...,
         subnet: _builtins.str = ...,
+        next_public_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "endpoint", b"endpoint", "public_key", b"public_key", "subnet", b"subnet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "endpoint", b"endpoint", "next_public_key", b"next_public_key", "public_key", b"public_key", "subnet", b"subnet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -928,6 +1175,11 @@ class ClusterSpec(_message.Message):
     JOIN_PORT_FIELD_NUMBER: _builtins.int
     RAFT_PORT_FIELD_NUMBER: _builtins.int
     MESH_PORT_FIELD_NUMBER: _builtins.int
+    VIP_NETWORK_FIELD_NUMBER: _builtins.int
+    DNS_DOMAIN_FIELD_NUMBER: _builtins.int
+    DNS_FORWARDERS_FIELD_NUMBER: _builtins.int
+    DRAIN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    MESH_MTU_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     mesh_network: _builtins.str
     task_network: _builtins.str
@@ -937,10 +1189,17 @@ class ClusterSpec(_message.Message):
     join_port: _builtins.int
     raft_port: _builtins.int
     mesh_port: _builtins.int
+    vip_network: _builtins.str
+    dns_domain: _builtins.str
+    mesh_mtu: _builtins.int
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def node_down_after(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def dns_forwarders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def drain_timeout(self) -> _duration_pb2.Duration: ...
     def __init__(
         self,
         *,
@@ -955,10 +1214,15 @@ class ClusterSpec(_message.Message):
         join_port: _builtins.int = ...,
         raft_port: _builtins.int = ...,
         mesh_port: _builtins.int = ...,
+        vip_network: _builtins.str = ...,
+        dns_domain: _builtins.str = ...,
+        dns_forwarders: _abc.Iterable[_builtins.str] | None = ...,
+        drain_timeout: _duration_pb2.Duration | None = ...,
+        mesh_mtu: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "node_down_after", b"node_down_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain_timeout", b"drain_timeout", "heartbeat_interval", b"heartbeat_interval", "node_down_after", b"node_down_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_port", b"api_port", "heartbeat_interval", b"heartbeat_interval", "join_port", b"join_port", "mesh_network", b"mesh_network", "mesh_port", b"mesh_port", "name", b"name", "node_down_after", b"node_down_after", "raft_port", b"raft_port", "task_history", b"task_history", "task_network", b"task_network", "task_subnet_prefix", b"task_subnet_prefix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_port", b"api_port", "dns_domain", b"dns_domain", "dns_forwarders", b"dns_forwarders", "drain_timeout", b"drain_timeout", "heartbeat_interval", b"heartbeat_interval", "join_port", b"join_port", "mesh_mtu", b"mesh_mtu", "mesh_network", b"mesh_network", "mesh_port", b"mesh_port", "name", b"name", "node_down_after", b"node_down_after", "raft_port", b"raft_port", "task_history", b"task_history", "task_network", b"task_network", "task_subnet_prefix", b"task_subnet_prefix", "vip_network", b"vip_network"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1474,21 +1738,72 @@ class SetTaskDesired(_message.Message):
 
     TASK_ID_FIELD_NUMBER: _builtins.int
     DESIRED_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     desired: Global___DesiredState.ValueType
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
         desired: Global___DesiredState.ValueType = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_now", b"_now", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_now", b"_now", "desired", b"desired", "now", b"now", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__now: _TypeAlias = _typing.Literal["now"]  # noqa: Y015
+    _WhichOneofArgType__now: _TypeAlias = _typing.Literal["_now", b"_now"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__now) -> _WhichOneofReturnType__now | None: ...
+
+Global___SetTaskDesired: _TypeAlias = SetTaskDesired  # noqa: Y015
+
+@_typing.final
+class WithdrawTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SetTaskDesired: _TypeAlias = SetTaskDesired  # noqa: Y015
+Global___WithdrawTask: _TypeAlias = WithdrawTask  # noqa: Y015
+
+@_typing.final
+class SetServiceVip(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VIP_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    vip: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        vip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "vip", b"vip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetServiceVip: _TypeAlias = SetServiceVip  # noqa: Y015
 
 @_typing.final
 class SetTaskStatus(_message.Message):
@@ -1614,6 +1929,8 @@ class Command(_message.Message):
     ADD_JOIN_TOKEN_FIELD_NUMBER: _builtins.int
     REMOVE_JOIN_TOKEN_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    WITHDRAW_TASK_FIELD_NUMBER: _builtins.int
+    SET_SERVICE_VIP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_cluster(self) -> Global___CreateCluster: ...
     @_builtins.property
@@ -1652,6 +1969,10 @@ class Command(_message.Message):
     def remove_join_token(self) -> Global___RemoveJoinToken: ...
     @_builtins.property
     def batch(self) -> Global___Batch: ...
+    @_builtins.property
+    def withdraw_task(self) -> Global___WithdrawTask: ...
+    @_builtins.property
+    def set_service_vip(self) -> Global___SetServiceVip: ...
     def __init__(
         self,
         *,
@@ -1674,12 +1995,14 @@ class Command(_message.Message):
         add_join_token: Global___AddJoinToken | None = ...,
         remove_join_token: Global___RemoveJoinToken | None = ...,
         batch: Global___Batch | None = ...,
+        withdraw_task: Global___WithdrawTask | None = ...,
+        set_service_vip: Global___SetServiceVip | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "forget_service", b"forget_service", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_status", b"set_node_status", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "forget_service", b"forget_service", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "forget_service", b"forget_service", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_status", b"set_node_status", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "forget_service", b"forget_service", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -3117,12 +3440,14 @@ class Peer(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     SUBNET_FIELD_NUMBER: _builtins.int
+    NEXT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     name: _builtins.str
     public_key: _builtins.str
     endpoint: _builtins.str
     address: _builtins.str
     subnet: _builtins.str
+    next_public_key: _builtins.str
     def __init__(
         self,
         *,
@@ -3132,10 +3457,11 @@ class Peer(_message.Message):
         endpoint: _builtins.str = ...,
         address: _builtins.str = ...,
         subnet: _builtins.str = ...,
+        next_public_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "endpoint", b"endpoint", "name", b"name", "node_id", b"node_id", "public_key", b"public_key", "subnet", b"subnet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "endpoint", b"endpoint", "name", b"name", "next_public_key", b"next_public_key", "node_id", b"node_id", "public_key", b"public_key", "subnet", b"subnet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3146,60 +3472,64 @@ class Endpoint(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDRESS_FIELD_NUMBER: _builtins.int
-    PORT_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
     NODE_ID_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     address: _builtins.str
-    port: _builtins.int
     task_id: _builtins.str
     node_id: _builtins.str
+    slot: _builtins.int
+    weight: _builtins.int
     def __init__(
         self,
         *,
         address: _builtins.str = ...,
-        port: _builtins.int = ...,
         task_id: _builtins.str = ...,
         node_id: _builtins.str = ...,
+        slot: _builtins.int = ...,
+        weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "node_id", b"node_id", "port", b"port", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "node_id", b"node_id", "slot", b"slot", "task_id", b"task_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
 
 @_typing.final
-class PublishedPort(_message.Message):
+class ServiceTraffic(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SERVICE_FIELD_NUMBER: _builtins.int
-    PUBLISHED_FIELD_NUMBER: _builtins.int
-    PROTOCOL_FIELD_NUMBER: _builtins.int
-    MODE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VIP_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    AFFINITY_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
-    service: _builtins.str
-    published: _builtins.int
-    protocol: Global___Protocol.ValueType
-    mode: Global___PortMode.ValueType
+    name: _builtins.str
+    vip: _builtins.str
+    affinity: Global___Affinity.ValueType
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
     def __init__(
         self,
         *,
-        service: _builtins.str = ...,
-        published: _builtins.int = ...,
-        protocol: Global___Protocol.ValueType = ...,
-        mode: Global___PortMode.ValueType = ...,
+        name: _builtins.str = ...,
+        vip: _builtins.str = ...,
+        ports: _abc.Iterable[Global___Port] | None = ...,
+        affinity: Global___Affinity.ValueType = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints", "mode", b"mode", "protocol", b"protocol", "published", b"published", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "endpoints", b"endpoints", "name", b"name", "ports", b"ports", "vip", b"vip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PublishedPort: _TypeAlias = PublishedPort  # noqa: Y015
+Global___ServiceTraffic: _TypeAlias = ServiceTraffic  # noqa: Y015
 
 @_typing.final
 class Assignment(_message.Message):
@@ -3210,18 +3540,18 @@ class Assignment(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
-    PORTS_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     MESH_FIELD_NUMBER: _builtins.int
     MANAGERS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    MTU_FIELD_NUMBER: _builtins.int
     index: _builtins.int
+    mtu: _builtins.int
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]: ...
-    @_builtins.property
-    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishedPort]: ...
     @_builtins.property
     def spec(self) -> Global___ClusterSpec: ...
     @_builtins.property
@@ -3230,25 +3560,76 @@ class Assignment(_message.Message):
     def managers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManagerAddress]: ...
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___NodeRole.ValueType]: ...
+    @_builtins.property
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceTraffic]: ...
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         tasks: _abc.Iterable[Global___Task] | None = ...,
         peers: _abc.Iterable[Global___Peer] | None = ...,
-        ports: _abc.Iterable[Global___PublishedPort] | None = ...,
         spec: Global___ClusterSpec | None = ...,
         mesh: Global___NodeMesh | None = ...,
         managers: _abc.Iterable[Global___ManagerAddress] | None = ...,
         roles: _abc.Iterable[Global___NodeRole.ValueType] | None = ...,
+        services: _abc.Iterable[Global___ServiceTraffic] | None = ...,
+        mtu: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "peers", b"peers", "ports", b"ports", "roles", b"roles", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class AssignmentDelta(_message.Message):
+    """What is different from the assignment at index `base`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    TASKS_GONE_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    SERVICES_GONE_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    PEERS_GONE_FIELD_NUMBER: _builtins.int
+    base: _builtins.int
+    index: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
+    @_builtins.property
+    def tasks_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceTraffic]: ...
+    @_builtins.property
+    def services_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]: ...
+    @_builtins.property
+    def peers_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        base: _builtins.int = ...,
+        index: _builtins.int = ...,
+        tasks: _abc.Iterable[Global___Task] | None = ...,
+        tasks_gone: _abc.Iterable[_builtins.str] | None = ...,
+        services: _abc.Iterable[Global___ServiceTraffic] | None = ...,
+        services_gone: _abc.Iterable[_builtins.str] | None = ...,
+        peers: _abc.Iterable[Global___Peer] | None = ...,
+        peers_gone: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "index", b"index", "peers", b"peers", "peers_gone", b"peers_gone", "services", b"services", "services_gone", b"services_gone", "tasks", b"tasks", "tasks_gone", b"tasks_gone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignmentDelta: _TypeAlias = AssignmentDelta  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
@@ -3383,6 +3764,7 @@ class WorkerMessage(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
     EXEC_FIELD_NUMBER: _builtins.int
+    CARRIED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """first"""
@@ -3395,6 +3777,8 @@ class WorkerMessage(_message.Message):
     def logs(self) -> Global___LogChunk: ...
     @_builtins.property
     def exec(self) -> Global___ExecResult: ...
+    @_builtins.property
+    def carried(self) -> Global___Carried: ...
     def __init__(
         self,
         *,
@@ -3403,12 +3787,13 @@ class WorkerMessage(_message.Message):
         status: Global___StatusReport | None = ...,
         logs: Global___LogChunk | None = ...,
         exec: Global___ExecResult | None = ...,
+        carried: Global___Carried | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "message", b"message", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "message", b"message", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "message", b"message", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "message", b"message", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -3428,6 +3813,27 @@ class Heartbeat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class Carried(_message.Message):
+    """The node's rules are as the assignment of this index says: drains wait for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Carried: _TypeAlias = Carried  # noqa: Y015
 
 @_typing.final
 class LogsCommand(_message.Message):
@@ -3531,9 +3937,10 @@ class ManagerMessage(_message.Message):
     LOGS_FIELD_NUMBER: _builtins.int
     EXEC_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def assignment(self) -> Global___Assignment:
-        """whole; sent at once and then whenever it changed"""
+        """whole; sent first, and when most of it changed"""
 
     @_builtins.property
     def heard(self) -> Global___Heard:
@@ -3545,6 +3952,10 @@ class ManagerMessage(_message.Message):
     def exec(self) -> Global___ExecCommand: ...
     @_builtins.property
     def cancel(self) -> Global___CancelCommand: ...
+    @_builtins.property
+    def delta(self) -> Global___AssignmentDelta:
+        """after an assignment, on the same session"""
+
     def __init__(
         self,
         *,
@@ -3553,12 +3964,13 @@ class ManagerMessage(_message.Message):
         logs: Global___LogsCommand | None = ...,
         exec: Global___ExecCommand | None = ...,
         cancel: Global___CancelCommand | None = ...,
+        delta: Global___AssignmentDelta | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "exec", b"exec", "heard", b"heard", "logs", b"logs", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delta", b"delta", "exec", b"exec", "heard", b"heard", "logs", b"logs", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "exec", b"exec", "heard", b"heard", "logs", b"logs", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delta", b"delta", "exec", b"exec", "heard", b"heard", "logs", b"logs", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignment", "heard", "logs", "exec", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignment", "heard", "logs", "exec", "cancel", "delta"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

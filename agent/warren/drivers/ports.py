@@ -4,16 +4,16 @@ The verified fakes in `testing/` pass the same contract tests as the real driver
 idempotent, so that a worker that died in the middle may repeat it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from warren.model.assignments import Peer, PublishedPort
+from warren.model.assignments import Peer, ServiceTraffic
 from warren.model.instances import Instance as Instance
 from warren.model.instances import InstanceState as InstanceState
-from warren.model.services import PullPolicy, RegistryAuth
+from warren.model.services import HealthCheck, PullPolicy, RegistryAuth
 from warren.model.tasks import Task
 
 
@@ -118,21 +118,71 @@ class Mesh(Protocol):
         """Let go of sockets; the interface stays."""
 
 
-class Publisher(Protocol):
-    """Publishes ports of services on this host's addresses."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerConfig:
+    """What the rules of a host depend on, apart from the services."""
 
-    async def apply(
-        self,
-        ports: tuple[PublishedPort, ...],
-        *,
-        task_network: str,
-        mesh_interface: str,
-        node_id: str,
-    ) -> None:
-        """Replace all our rules in one transaction. Mode HOST uses local endpoints only."""
+    node_id: str
+    """Its own endpoints are local: ports in mode HOST, hairpins."""
+    vip_network: str
+    task_network: str
+    mesh_interface: str
+    gateway: str = ""
+    """This host's address on the task network: the source of its own connections to virtual
+    addresses."""
+
+
+class Balancer(Protocol):
+    """Virtual addresses and published ports in the kernel of this host."""
+
+    async def apply(self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]) -> None:
+        """Make it so. Only the services that are not the same objects as at the last call are
+        looked at; what changes, changes in one transaction; open connections go on."""
 
     async def close(self) -> None:
         """Let go; the rules stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """What came of one health check."""
+
+    healthy: bool
+    output: str = ""
+    """What was wrong, or what it said; one line, at most 500 characters."""
+
+
+class Prober(Protocol):
+    """Carries health checks out against a task's own address. Never raises: trouble is a result."""
+
+    async def probe(self, check: HealthCheck, instance: Instance, port: int) -> ProbeResult:
+        """One check, bounded by its timeout. `port` stands for a port of 0 in the check."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolverConfig:
+    """What the name server of a host depends on, apart from the services."""
+
+    domain: str
+    listen: tuple[str, ...]
+    """Addresses it answers on."""
+    allow: tuple[str, ...]
+    """Networks that may ask."""
+    forwarders: tuple[str, ...] = ()
+    """Empty: those of the host's own resolv.conf."""
+
+
+class Resolver(Protocol):
+    """The name server of this host: services by name, everything else forwarded."""
+
+    async def apply(self, config: ResolverConfig, services: Mapping[str, ServiceTraffic]) -> None:
+        """Make it so. A change is whole: no question is answered from half of one."""
+
+    async def close(self) -> None:
+        """Let go; it goes on answering."""
 
 
 class TaskNetwork(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import NodeMesh, NodeRole
-from warren.model.services import PortMode, Protocol
+from warren.model.services import Affinity, Port
 from warren.model.tasks import Task
 
 
@@ -33,27 +33,33 @@ class Peer:
     endpoint: str
     address: str
     subnet: str
+    next_public_key: str = ""
+    """A rotation is under way: accept this key, too, so far without AllowedIPs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A task that may receive traffic on a port."""
+    """A task that may receive traffic, on every port of its service."""
 
     address: str
-    port: int
     task_id: str
     node_id: str
+    slot: int
+    weight: int = 100
+    """Relative to the other endpoints of the service; with 0, none while others have more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedPort:
-    """A published port and the endpoints behind it; with none, connections are refused."""
+class ServiceTraffic:
+    """How traffic reaches a service: its addresses and what is behind them. With no endpoint,
+    connections are refused."""
 
-    service: str
-    published: int
-    protocol: Protocol
-    mode: PortMode
+    name: str
+    vip: str = ""
+    ports: tuple[Port, ...] = ()
+    affinity: Affinity = Affinity.NONE
     endpoints: tuple[Endpoint, ...] = ()
+    """By slot, then task id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +71,30 @@ class Assignment:
     """Every task assigned to the node that the state holds, ended ones too: a task that is not
     here has no right to a container or a log on the node."""
     peers: tuple[Peer, ...] = ()
-    ports: tuple[PublishedPort, ...] = ()
+    services: tuple[ServiceTraffic, ...] = ()
+    """By name."""
     spec: ClusterSpec
     mesh: NodeMesh
     managers: tuple[ManagerAddress, ...] = ()
     roles: tuple[NodeRole, ...] = ()
     """Of the node: when they change, its worker asks for a certificate that says so."""
+    mtu: int = 0
+    """Of the mesh: the smallest that any node's underlay leaves; 0: not known yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentDelta:
+    """What is different from the assignment at index `base`. Names in `…_gone` are removed; what
+    is neither here nor gone stays as it was."""
+
+    base: int
+    index: int
+    tasks: tuple[Task, ...] = ()
+    tasks_gone: tuple[str, ...] = ()
+    """Task ids."""
+    services: tuple[ServiceTraffic, ...] = ()
+    services_gone: tuple[str, ...] = ()
+    """Names."""
+    peers: tuple[Peer, ...] = ()
+    peers_gone: tuple[str, ...] = ()
+    """Node ids."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from warren.model.constraints import DNS_LABEL, Range
+from warren.model.constraints import DNS_LABEL, DNS_NAME, Range
 from warren.model.nodes import NodeRole
 from warren.model.services import Secret
 
@@ -19,6 +19,8 @@ class ClusterSpec:
     task_network: str = "10.88.0.0/14"
     """Cut into one subnet per node."""
     task_subnet_prefix: Annotated[int, Range(16, 29)] = 24
+    vip_network: str = "10.92.0.0/16"
+    """Virtual addresses of services."""
     heartbeat_interval: timedelta = timedelta(seconds=1)
     node_down_after: timedelta = timedelta(seconds=6)
     """A node that missed heartbeats for so long is down, and its tasks are replaced."""
@@ -30,6 +32,14 @@ class ClusterSpec:
     """TCP, on every manager, inside the mesh only."""
     mesh_port: Annotated[int, Range(1, 65535)] = 51820
     """UDP, on every node: WireGuard."""
+    dns_domain: Annotated[str, DNS_NAME] = "warren.internal"
+    """Services are found as `<service>.<dns_domain>`."""
+    dns_forwarders: tuple[str, ...] = ()
+    """Addresses that answer for all other names; empty: those that each host itself uses."""
+    drain_timeout: timedelta = timedelta(seconds=3)
+    """How long a stop waits for nodes to say that they send the task no more connections."""
+    mesh_mtu: Annotated[int, Range(0, 9000)] = 0
+    """Of the mesh and of tasks; 0: the smallest that any node's underlay leaves."""
     task_history: Annotated[int, Range(0, 100)] = 3
     """Ended tasks kept per slot, for `service ps` and logs."""
 

@@ -50,4 +50,9 @@ DNS_LABEL = Pattern(
 )
 """RFC 1123: names become host names, cgroup names and interface names."""
 
+DNS_NAME = Pattern(
+    r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
+    "a DNS name (lower-case labels, divided by dots)",
+)
+
 Constraint = Range | Pattern | NotEmpty

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Annotated
 
-from warren.model.constraints import DNS_LABEL
+from warren.model.constraints import DNS_LABEL, Range
 from warren.model.services import Bytes
 
 
@@ -41,6 +41,9 @@ class NodeSpec:
     roles: tuple[NodeRole, ...] = (NodeRole.WORKER,)
     labels: Mapping[str, str] = field(default_factory=dict)
     availability: Availability = Availability.ACTIVE
+    weight: Annotated[int, Range(0, 1000)] = 100
+    """Share of new connections that tasks here receive, relative to those of other nodes; 0: none
+    as long as others are ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,8 @@ class NodeDescription:
     """Name and version of the container runtime."""
     warren: str = ""
     """Version of the agent."""
+    mtu: int = 0
+    """What the underlay leaves for packets of the mesh; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,8 @@ class NodeMesh:
     """Mesh address, without prefix length."""
     subnet: str
     """Subnet of the node's tasks, CIDR."""
+    next_public_key: str = ""
+    """During a rotation: the key that the node will use once its peers know it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

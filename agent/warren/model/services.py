@@ -47,6 +47,64 @@ class Port:
     name: Annotated[str, Pattern(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)?", "a DNS label")] = ""
 
 
+class Affinity(Enum):
+    """NONE: each new connection to a virtual address goes to any task, by weight. SOURCE: those of
+    one client address go to the same task, as long as the set of tasks stays the same."""
+
+    NONE = "none"
+    SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCheck:
+    """GET `path` on the task's own address; healthy if the status is expected."""
+
+    path: Annotated[str, Pattern(r"/.*", "a path that begins with /")] = "/"
+    port: Annotated[int, Range(0, 65535)] = 0
+    """0: the target of the service's first TCP port."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent with the request; `Host` replaces the task's address."""
+    status: Annotated[
+        str,
+        Pattern(
+            r"[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*", "statuses such as 200-299,404"
+        ),
+    ] = "200-399"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpCheck:
+    """Healthy if a connection to the port is accepted."""
+
+    port: Annotated[int, Range(0, 65535)] = 0
+    """0: the target of the service's first TCP port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecCheck:
+    """Healthy if the command, run in the task's container, exits with 0."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How a worker finds out whether a task may receive traffic. Exactly one of http, tcp, exec.
+
+    A task is healthy after `success_threshold` good checks in a row, and unhealthy after `retries`
+    bad ones; bad ones within `start_period` of its start do not count until a first good one.
+    """
+
+    http: HttpCheck | None = None
+    tcp: TcpCheck | None = None
+    exec: ExecCheck | None = None
+    interval: timedelta = timedelta(seconds=5)
+    timeout: timedelta = timedelta(seconds=2)
+    retries: Annotated[int, Range(1, 100)] = 3
+    start_period: timedelta = timedelta()
+    success_threshold: Annotated[int, Range(1, 100)] = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceLimits:
     """Most that a task may use. Zero means: no limit."""
@@ -140,6 +198,10 @@ class TaskTemplate:
     registry_auth: RegistryAuth | None = None
     stop_signal: str = ""
     stop_grace_period: timedelta = timedelta(seconds=10)
+    drain_delay: timedelta = timedelta(seconds=2)
+    """Between the moment when no node sends new connections and the stop signal; only for
+    services with ports."""
+    health: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +211,7 @@ class ServiceSpec(TaskTemplate):
     name: Annotated[str, DNS_LABEL]
     replicas: Annotated[int, Range(0, 10_000)] = 1
     ports: tuple[Port, ...] = ()
+    affinity: Affinity = Affinity.NONE
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -165,6 +228,8 @@ class Service:
     updated_at: datetime
     removing: bool = False
     """The user deleted it; it goes when its last task has stopped."""
+    vip: str = ""
+    """Virtual address, for life. Empty until the leader has given one."""
 
 
 def template_of(spec: ServiceSpec) -> TaskTemplate:

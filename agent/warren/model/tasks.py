@@ -42,10 +42,24 @@ _TERMINAL = (TaskState.STOPPED, TaskState.COMPLETE, TaskState.FAILED, TaskState.
 
 
 class DesiredState(Enum):
-    """What the orchestrator wants of a task."""
+    """What the orchestrator wants of a task. Only ever later in this order.
+
+    DRAINING: it goes on running, but no node sends it new connections; when all have said so and
+    `drain_delay` is over, the leader makes it STOPPED.
+    """
 
     RUNNING = "running"
+    DRAINING = "draining"
     STOPPED = "stopped"
+
+
+class Health(Enum):
+    """What the checks of a running task say. NONE: it has no check, and counts as healthy."""
+
+    NONE = "none"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +79,9 @@ class TaskStatus:
     address: str = ""
     """IPv4 address on the task network, while there is one."""
     image_digest: str = ""
+    health: Health = Health.NONE
+    health_output: str = ""
+    """What the last check that was bad said, at most 500 characters; empty once one was good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +101,11 @@ class Task:
     node_id: str = ""
     """Set once, by the scheduler."""
     desired: DesiredState = DesiredState.RUNNING
-    """Written by the orchestrator."""
+    """Written by the orchestrator, and STOPPED by the drainer."""
+    draining_since: datetime | None = None
+    """When `desired` became DRAINING."""
+    withdrawn_at: datetime | None = None
+    """When every node that answers had stopped sending it connections. Written by the drainer."""
     status: TaskStatus
 
     @property
@@ -96,3 +117,11 @@ class Task:
     def wanted(self) -> bool:
         """It is, or may still become, a running instance of its service."""
         return self.desired is DesiredState.RUNNING and not self.status.state.terminal
+
+    @property
+    def ready(self) -> bool:
+        """It runs, and its checks, if it has any, say that it may receive traffic."""
+        return self.status.state is TaskState.RUNNING and self.status.health in (
+            Health.NONE,
+            Health.HEALTHY,
+        )

@@ -13,7 +13,7 @@ from typing import TypeVar, assert_never
 
 from warren.model.nodes import Node, NodeState
 from warren.model.services import Service, template_of
-from warren.model.tasks import TaskState
+from warren.model.tasks import DesiredState, Task, TaskState
 from warren.state import commands as c
 from warren.state import maps
 from warren.state.cluster import ClusterState
@@ -74,9 +74,12 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
         case c.AssignTask():
             return _assign_task(state, command)
         case c.SetTaskDesired():
+            return _set_task_desired(state, command)
+        case c.WithdrawTask():
             task = _existing(state.tasks, command.task_id, "task")
-            changed = replace(task, desired=command.desired, version=state.index)
-            return replace(state, tasks=maps.put(state.tasks, task.id, changed))
+            return _with_task(state, replace(task, withdrawn_at=command.now))
+        case c.SetServiceVip():
+            return _set_service_vip(state, command)
         case c.SetTaskStatus():
             return _set_task_status(state, command)
         case c.RemoveTask():
@@ -236,6 +239,26 @@ def _assign_task(state: ClusterState, command: c.AssignTask) -> ClusterState:
     status = replace(task.status, state=TaskState.ASSIGNED, since=command.now, message="")
     assigned = replace(task, node_id=node.id, status=status, version=state.index)
     return replace(state, tasks=maps.put(state.tasks, task.id, assigned))
+
+
+def _set_task_desired(state: ClusterState, command: c.SetTaskDesired) -> ClusterState:
+    task = _existing(state.tasks, command.task_id, "task")
+    if command.desired is DesiredState.DRAINING and task.desired is not DesiredState.DRAINING:
+        task = replace(task, draining_since=command.now)
+    return _with_task(state, replace(task, desired=command.desired, version=state.index))
+
+
+def _with_task(state: ClusterState, task: Task) -> ClusterState:
+    return replace(state, tasks=maps.put(state.tasks, task.id, task))
+
+
+def _set_service_vip(state: ClusterState, command: c.SetServiceVip) -> ClusterState:
+    """A service keeps its address for life; two never have the same (invariants check it)."""
+    service = _existing(state.services, command.name, "service")
+    if service.vip:
+        raise _Refusal("AlreadyExists", f"service {command.name} has address {service.vip}")
+    changed = replace(service, vip=command.vip)
+    return replace(state, services=maps.put(state.services, command.name, changed))
 
 
 def _set_task_status(state: ClusterState, command: c.SetTaskStatus) -> ClusterState:

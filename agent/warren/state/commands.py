@@ -121,10 +121,28 @@ class AssignTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetTaskDesired:
-    """Say what is wanted of a task. By the orchestrator."""
+    """Say what is wanted of a task. By the orchestrator; STOPPED after DRAINING by the drainer."""
 
     task_id: str
     desired: DesiredState
+    now: datetime | None = None
+    """Given with DRAINING."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawTask:
+    """Note that no node that answers sends the draining task connections. By the drainer."""
+
+    task_id: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetServiceVip:
+    """Give a service its virtual address, once. By the leader, before its first task."""
+
+    name: str
+    vip: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +201,8 @@ Command = (
     | AddJoinToken
     | RemoveJoinToken
     | Batch
+    | WithdrawTask
+    | SetServiceVip
 )
 
 
