@@ -1,0 +1,1 @@
+"""Load on services of a real cluster, and what became of every request."""
