@@ -6,12 +6,15 @@ may be interrupted anywhere: the next `step` looks at the instances that exist a
     wanted here  state       its instance   next
     yes          -           leftover       Remove (an older attempt, or a second of the same)
     yes          any         RUNNING        RUNNING, Wait; a run beyond the window clears failures
+    yes          unhealthy   RUNNING        Wait for drain_delay to be over, then Stop
     yes          any         EXITED         Examine -> Ended: RESTARTING, COMPLETE or FAILED
     yes          RUNNING     BROKEN, none   Examine -> Ended: its container is gone
     yes          not RUNNING BROKEN         Remove: a start of ours was interrupted, no failure
     yes          RESTARTING  none           Wait until retry_at, then PREPARING, EnsureImage
     yes          STARTING    none           Start -> instance, or Refused as a failed attempt
     yes          other       none           PREPARING, EnsureImage -> ImageReady: STARTING
+    draining     any         RUNNING        RUNNING, Wait, healthy or not: the leader ends it
+    draining     any         other, none    as with no: what has ended is not started again
     no           any         RUNNING        STOPPING, Stop
     no           any         other          Remove
     no           any         none           STOPPED (or the end it had), Wait
@@ -19,16 +22,20 @@ may be interrupted anywhere: the next `step` looks at the instances that exist a
 
 An instance always has the attempt number of the progress, or is a leftover: each end and each
 interrupted start makes the number grow, so no attempt is counted twice and none is reused.
+
+The last leftover that EXITED stays until the next attempt runs, which starts in its sandbox if that
+is alive: so a task keeps its address. Checked adds to what is known of the attempt's health; an
+unhealthy one ends as a failure, whatever its exit code.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from warren.core import restart
+from warren.core import health, restart
 from warren.model.instances import Instance, InstanceState
 from warren.model.services import RestartPolicy, TaskTemplate
-from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.model.tasks import DesiredState, Health, Task, TaskState, TaskStatus
 from warren.model.units import format_bytes, format_duration
 
 _KILLED = 128
@@ -46,6 +53,8 @@ class Progress:
     history: restart.History = restart.History()
     retry_at: datetime | None = None
     """When RESTARTING ends."""
+    checks: health.Record = health.Record()
+    """Of the attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +68,8 @@ class Situation:
     """Those of this task on the host."""
     progress: Progress
     now: datetime
+    receives: bool = False
+    """Its service has ports: there may be connections to it."""
 
 
 # ------------------------------------------------------------------ actions
@@ -77,6 +88,8 @@ class Start:
 
     task: Task
     attempt: int
+    sandbox_id: str = ""
+    """Of the attempt before: to be used again if it is alive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +172,16 @@ class Interrupted:
     reason: str
 
 
-Event = ImageReady | Refused | Ended | Interrupted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A health check of the attempt is over."""
+
+    attempt: int
+    started_at: datetime
+    outcome: health.Outcome
+
+
+Event = ImageReady | Refused | Ended | Interrupted | Checked
 
 
 # ------------------------------------------------------------------ the law
@@ -171,20 +193,42 @@ def begin(task: Task | None, now: datetime) -> Progress:
         return Progress(status=TaskStatus(state=TaskState.STOPPED, since=now))
     if task.status.state.terminal:
         return Progress(status=task.status)
-    status = replace(task.status, state=TaskState.ASSIGNED, message="", address="")
+    status = replace(
+        task.status, state=TaskState.ASSIGNED, message="", address="", health=Health.NONE
+    )
     return Progress(status=status, history=restart.History(failures=status.failures))
+
+
+def kept(progress: Progress) -> Progress | None:
+    """What of the progress must survive the agent; None: what was kept before still holds.
+
+    Ends and waits are kept as they are. Of a running task its container tells that it runs, but
+    not that it is healthy.
+    """
+    status = replace(progress.status, address="")
+    if status.state is TaskState.RESTARTING or status.state.terminal:
+        return replace(progress, status=status)
+    verdict = progress.checks
+    if status.state is not TaskState.RUNNING or verdict.health is Health.STARTING:
+        return None
+    if verdict.health is Health.HEALTHY:
+        verdict = health.Record(health=verdict.health, since=verdict.since, been_good=True)
+    status = replace(status, state=TaskState.ASSIGNED, message="", health=Health.NONE)
+    return replace(progress, status=status, checks=verdict)
 
 
 def step(situation: Situation) -> Step:
     """The next thing to do for a task."""
     situation = _caught_up(situation)
-    current, leftover = _split(situation)
+    current = _current(situation)
+    spare = _spare(situation, current)
+    leftover = next((i for i in situation.instances if i not in (current, spare)), None)
     if leftover is not None:
         return Step(progress=situation.progress, action=_disposal(situation, leftover))
-    if not _wanted(situation):
+    if not _wanted(situation) and not _drains(situation, current):
         return _wind_down(situation, current)
     assert situation.task is not None
-    return _run(situation, situation.task, current)
+    return _run(situation, situation.task, current, spare)
 
 
 def after(template: TaskTemplate, progress: Progress, event: Event, now: datetime) -> Progress:
@@ -197,15 +241,22 @@ def after(template: TaskTemplate, progress: Progress, event: Event, now: datetim
             ending = restart.Ending(at=now)
             return _ended(template.restart, progress, ending, event.reason, now)
         case Ended():
-            status = _status_of_end(progress.status, event)
+            status = _status_of_end(progress, event)
             ending = _ending(progress, event.instance, now)
             reason = explain_end(event.instance, template)
+            if progress.checks.health is Health.UNHEALTHY:
+                reason = health.explain(progress.checks)
             progress = replace(progress, status=status)
             return _ended(template.restart, progress, ending, reason, now)
         case Interrupted():
             status = replace(progress.status, message=event.reason)
             started = progress.status.state is TaskState.STARTING
-            return replace(progress, status=status, attempt=progress.attempt + started)
+            return _at_attempt(replace(progress, status=status), progress.attempt + started)
+        case Checked():
+            if template.health is None or event.attempt != progress.attempt:
+                return progress
+            checks = health.take(template.health, progress.checks, event.outcome, event.started_at)
+            return replace(progress, checks=checks)
         case _:
             assert_never(event)
 
@@ -227,18 +278,33 @@ def _caught_up(situation: Situation) -> Situation:
     progress, task = situation.progress, situation.task
     newest = max((i.attempt for i in situation.instances), default=progress.attempt)
     if newest > progress.attempt:
-        progress = replace(progress, attempt=newest)
+        progress = _at_attempt(progress, newest)
     if task is not None and task.status.state.terminal and not progress.status.state.terminal:
         progress = replace(progress, status=task.status)
     return replace(situation, progress=progress)
 
 
-def _split(situation: Situation) -> tuple[Instance | None, Instance | None]:
-    """The instance of the current attempt, and one that should not be here."""
+def _at_attempt(progress: Progress, attempt: int) -> Progress:
+    """Progress with that attempt; of another than before nothing is known yet."""
+    if attempt == progress.attempt:
+        return progress
+    return replace(progress, attempt=attempt, checks=health.Record())
+
+
+def _current(situation: Situation) -> Instance | None:
+    """The instance of the current attempt."""
     ours = [i for i in situation.instances if i.attempt == situation.progress.attempt]
-    current = min(ours, key=lambda i: i.state is not InstanceState.RUNNING, default=None)
-    leftover = next((i for i in situation.instances if i is not current), None)
-    return current, leftover
+    return min(ours, key=lambda i: i.state is not InstanceState.RUNNING, default=None)
+
+
+def _spare(situation: Situation, current: Instance | None) -> Instance | None:
+    """The ended instance in whose sandbox the next start will be made."""
+    if not _wanted(situation):
+        return None
+    if current is not None and current.state in (InstanceState.RUNNING, InstanceState.EXITED):
+        return None
+    ended = (i for i in situation.instances if i is not current and i.state is InstanceState.EXITED)
+    return max(ended, key=lambda instance: instance.attempt, default=None)
 
 
 def _wanted(situation: Situation) -> bool:
@@ -248,6 +314,19 @@ def _wanted(situation: Situation) -> bool:
         and task is not None
         and task.desired is DesiredState.RUNNING
         and not situation.progress.status.state.terminal
+    )
+
+
+def _drains(situation: Situation, current: Instance | None) -> bool:
+    """It is not wanted any more, but goes on running until the leader says STOPPED."""
+    task = situation.task
+    return (
+        situation.assigned
+        and task is not None
+        and task.desired is DesiredState.DRAINING
+        and not situation.progress.status.state.terminal
+        and current is not None
+        and current.state is InstanceState.RUNNING
     )
 
 
@@ -275,36 +354,41 @@ def _disposal(situation: Situation, instance: Instance) -> Stop | Remove:
     return Stop(instance=instance, signal=template.stop_signal, grace=template.stop_grace_period)
 
 
-def _run(situation: Situation, task: Task, current: Instance | None) -> Step:
-    progress, now = situation.progress, situation.now
+def _run(
+    situation: Situation, task: Task, current: Instance | None, spare: Instance | None
+) -> Step:
+    progress = situation.progress
     state = progress.status.state
     match current.state if current else None:
         case InstanceState.RUNNING:
             assert current is not None
-            return _running(progress, current, task.template.restart, now)
+            return _running(situation, task, current)
         case InstanceState.EXITED:
             return Step(
                 progress=progress, action=Examine(attempt=progress.attempt, instance=current)
             )
         case InstanceState.CREATED | InstanceState.BROKEN if state is not TaskState.RUNNING:
             assert current is not None
-            progress = replace(progress, attempt=progress.attempt + 1)
+            progress = _at_attempt(progress, progress.attempt + 1)
             return Step(progress=progress, action=Remove(instance=current))
         case _ if state is TaskState.RUNNING:
             return Step(
                 progress=progress, action=Examine(attempt=progress.attempt, instance=current)
             )
         case _:
-            return _start(task, progress, now)
+            return _start(situation, task, spare)
 
 
-def _start(task: Task, progress: Progress, now: datetime) -> Step:
+def _start(situation: Situation, task: Task, spare: Instance | None) -> Step:
     """Without an instance: wait for the next attempt, or bring it on its way."""
+    progress, now = situation.progress, situation.now
     match progress.status.state:
         case TaskState.RESTARTING if (until := _retry_at(task, progress, now)) is not None:
             return Step(progress=progress, action=Wait(until=until))
         case TaskState.STARTING:
-            return Step(progress=progress, action=Start(task=task, attempt=progress.attempt))
+            sandbox_id = spare.sandbox_id if spare is not None else ""
+            start = Start(task=task, attempt=progress.attempt, sandbox_id=sandbox_id)
+            return Step(progress=progress, action=start)
         case _:
             message = f"getting image {task.template.image}"
             progress = _entered(progress, TaskState.PREPARING, now, message)
@@ -321,23 +405,41 @@ def _retry_at(task: Task, progress: Progress, now: datetime) -> datetime | None:
     return at
 
 
-def _running(progress: Progress, instance: Instance, policy: RestartPolicy, now: datetime) -> Step:
+def _running(situation: Situation, task: Task, instance: Instance) -> Step:
+    progress, now = situation.progress, situation.now
     since = instance.started_at or now
-    stable_at = since + policy.window
-    failures = progress.history.failures
-    if failures and now > stable_at:
+    stable_at = since + task.template.restart.window
+    if progress.history.failures and now > stable_at:
         progress = replace(progress, history=restart.History())
+    before, checks = progress.status, progress.checks
+    unhealthy = checks.health is Health.UNHEALTHY
     status = replace(
-        progress.status,
+        before,
         state=TaskState.RUNNING,
-        since=since if progress.status.state is not TaskState.RUNNING else progress.status.since,
-        message="",
+        since=since if before.state is not TaskState.RUNNING else before.since,
+        message=health.explain(checks) if unhealthy else "",
         failures=progress.history.failures,
         address=instance.address,
-        image_digest=instance.image_digest or progress.status.image_digest,
+        image_digest=instance.image_digest or before.image_digest,
+        health=checks.health if task.template.health is not None else Health.NONE,
+        health_output=checks.output if checks != health.Record() else before.health_output,
     )
+    progress = replace(progress, status=status, retry_at=None)
+    if unhealthy and task.desired is DesiredState.RUNNING:
+        stop_at = _stop_at(situation, task)
+        action = Wait(until=stop_at) if stop_at > now else _disposal(situation, instance)
+        return Step(progress=progress, action=action)
     wait = Wait(until=stable_at + timedelta(milliseconds=1) if status.failures else None)
-    return Step(progress=replace(progress, status=status, retry_at=None), action=wait)
+    return Step(progress=progress, action=wait)
+
+
+def _stop_at(situation: Situation, task: Task) -> datetime:
+    """When to stop an unhealthy task: requests under way get as long as at any other stop. A
+    verdict in the future means that the host's clock was set back: then it is now."""
+    verdict_at = situation.progress.checks.since
+    if not situation.receives or verdict_at is None or verdict_at > situation.now:
+        return situation.now
+    return verdict_at + task.template.drain_delay
 
 
 def _ending(progress: Progress, instance: Instance | None, now: datetime) -> restart.Ending:
@@ -345,12 +447,19 @@ def _ending(progress: Progress, instance: Instance | None, now: datetime) -> res
         return restart.Ending(at=now, ran_for=now - progress.status.since)
     at = min(instance.finished_at, now)
     ran_for = at - (instance.started_at or at)
-    return restart.Ending(at=at, ran_for=ran_for, succeeded=instance.exit_code == 0)
+    return restart.Ending(at=at, ran_for=ran_for, succeeded=_succeeded(progress, instance))
 
 
-def _status_of_end(status: TaskStatus, event: Ended) -> TaskStatus:
+def _succeeded(progress: Progress, instance: Instance | None) -> bool:
+    """Its process ended by itself and well. One that was unhealthy ended because we stopped it."""
+    healthy = progress.checks.health is not Health.UNHEALTHY
+    return healthy and instance is not None and instance.exit_code == 0
+
+
+def _status_of_end(progress: Progress, event: Ended) -> TaskStatus:
+    status = progress.status
     exit_code = event.instance.exit_code if event.instance else None
-    last_log = status.last_log if exit_code == 0 else event.last_log
+    last_log = status.last_log if _succeeded(progress, event.instance) else event.last_log
     return replace(status, exit_code=exit_code, last_log=last_log)
 
 
@@ -360,9 +469,8 @@ def _ended(
     """Progress after an attempt: RESTARTING, or ended for good."""
     decision = restart.decide(policy, progress.history, ending)
     status = replace(progress.status, failures=decision.history.failures)
-    progress = replace(
-        progress, status=status, attempt=progress.attempt + 1, history=decision.history
-    )
+    progress = replace(progress, status=status, history=decision.history)
+    progress = _at_attempt(progress, progress.attempt + 1)
     match decision:
         case restart.Again():
             message = f"{reason}; next start in {format_duration(decision.at - ending.at)}"
@@ -381,5 +489,7 @@ def _entered(progress: Progress, state: TaskState, now: datetime, message: str =
         return progress
     since = status.since if status.state is state else now
     address = status.address if state is TaskState.STOPPING else ""
-    status = replace(status, state=state, since=since, message=message, address=address)
+    status = replace(
+        status, state=state, since=since, message=message, address=address, health=Health.NONE
+    )
     return replace(progress, status=status)

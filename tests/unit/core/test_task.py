@@ -6,19 +6,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from warren.core import restart
+from warren.core import health, restart
 from warren.core import task as law
 from warren.core.task import Progress, Situation, Step
 from warren.model.instances import Instance, InstanceState
 from warren.model.services import (
     Bytes,
+    HealthCheck,
+    HttpCheck,
     ResourceLimits,
     Resources,
     RestartCondition,
     RestartPolicy,
     TaskTemplate,
 )
-from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.model.tasks import DesiredState, Health, Task, TaskState, TaskStatus
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(minutes=1)
@@ -76,12 +78,42 @@ def progress(
 
 
 def step(
-    now_in: Progress, *instances: Instance, task: Task | None = None, assigned: bool = True
+    now_in: Progress,
+    *instances: Instance,
+    task: Task | None = None,
+    assigned: bool = True,
+    receives: bool = False,
+    now: datetime = NOW,
 ) -> Step:
     known = task if task is not None or not assigned else a_task()
     return law.step(
-        Situation(task=known, assigned=assigned, instances=instances, progress=now_in, now=NOW)
+        Situation(
+            task=known,
+            assigned=assigned,
+            instances=instances,
+            progress=now_in,
+            now=now,
+            receives=receives,
+        )
     )
+
+
+def a_checked_task(
+    *, desired: DesiredState = DesiredState.RUNNING, restart: RestartPolicy | None = None
+) -> Task:
+    """A task with a health check that gives one verdict per result."""
+    task = a_task(desired=desired, restart=restart)
+    check = HealthCheck(http=HttpCheck(path="/healthz"), retries=1, interval=5 * SECOND)
+    return replace(task, template=replace(task.template, health=check))
+
+
+def checked(at: datetime, output: str = "") -> law.Checked:
+    """A result; it is good if there is nothing to say."""
+    outcome = health.Outcome(healthy=not output, output=output, at=at)
+    return law.Checked(attempt=0, started_at=START, outcome=outcome)
+
+
+BAD = "GET /healthz on 10.88.1.2:8080: 503"
 
 
 def test_a_new_task_gets_its_image() -> None:
@@ -148,12 +180,46 @@ def test_an_exit_is_examined_then_waits_for_the_next_start() -> None:
     )
 
 
-def test_the_instance_of_an_ended_attempt_is_removed() -> None:
+def test_the_instance_of_an_ended_attempt_lends_its_sandbox_to_the_next_and_is_removed() -> None:
     dead = an_instance(InstanceState.EXITED, exit_code=1)
+    waiting = progress(TaskState.RESTARTING, attempt=1, retry_at=NOW + SECOND)
 
-    taken = step(progress(TaskState.RESTARTING, attempt=1), dead)
+    waits = step(waiting, dead)
+    starts = step(progress(TaskState.STARTING, attempt=1), dead)
+    runs = step(progress(TaskState.RUNNING, attempt=1), dead, an_instance(attempt=1))
+
+    assert waits.action == law.Wait(until=NOW + SECOND)
+    assert starts.action == law.Start(task=a_task(), attempt=1, sandbox_id="sandbox-0")
+    assert runs.action == law.Remove(instance=dead)
+
+
+def test_of_several_ended_attempts_only_the_last_stays() -> None:
+    oldest, older = (
+        an_instance(InstanceState.EXITED, attempt=attempt, exit_code=1) for attempt in (0, 1)
+    )
+
+    taken = step(progress(TaskState.RESTARTING, attempt=2), oldest, older)
+
+    assert taken.action == law.Remove(instance=oldest)
+
+
+def test_a_dead_sandbox_is_removed_before_the_next_start() -> None:
+    dead = an_instance(InstanceState.BROKEN)
+
+    taken = step(progress(TaskState.STARTING, attempt=1), dead)
 
     assert taken.action == law.Remove(instance=dead)
+
+
+def test_an_interrupted_start_leaves_the_sandbox_of_the_attempt_before() -> None:
+    ended = an_instance(InstanceState.EXITED, exit_code=1)
+    half = an_instance(InstanceState.BROKEN, attempt=1)
+
+    first = step(progress(TaskState.RESTARTING, attempt=1), ended, half)
+    second = step(replace(first.progress, status=progress(TaskState.STARTING).status), ended)
+
+    assert first.action == law.Remove(instance=half)
+    assert second.action == law.Start(task=a_task(), attempt=2, sandbox_id="sandbox-0")
 
 
 def test_a_restarting_task_waits_for_its_time() -> None:
@@ -283,6 +349,176 @@ def test_a_run_within_the_window_wakes_up_at_its_end() -> None:
     assert taken.action == law.Wait(until=START + policy.window + timedelta(milliseconds=1))
 
 
+# ------------------------------------------------------------------ health
+
+
+def unhealthy(task: Task) -> Progress:
+    """It ran, and its check was bad ten seconds ago."""
+    at = NOW - 10 * SECOND
+    return law.after(task.template, progress(TaskState.RUNNING), checked(at, BAD), at)
+
+
+def test_a_running_task_without_a_check_counts_as_healthy_and_one_with_a_check_starts() -> None:
+    plain = step(progress(TaskState.STARTING), an_instance()).progress.status
+    with_check = step(progress(TaskState.STARTING), an_instance(), task=a_checked_task())
+
+    assert plain.health is Health.NONE
+    assert with_check.progress.status.health is Health.STARTING
+
+
+def test_a_good_check_makes_a_running_task_healthy() -> None:
+    task = a_checked_task()
+
+    after = law.after(task.template, progress(TaskState.RUNNING), checked(NOW), NOW)
+    taken = step(after, an_instance(), task=task)
+
+    assert taken.progress.status.health is Health.HEALTHY
+    assert taken.action == law.Wait()
+
+
+def test_an_unhealthy_task_says_so_at_once_and_stops_after_its_drain_delay() -> None:
+    task = a_checked_task()
+    sick = unhealthy(task)
+
+    at_once = step(sick, an_instance(), task=task, receives=True, now=NOW - 10 * SECOND)
+    later = step(sick, an_instance(), task=task, receives=True, now=NOW - 8 * SECOND)
+
+    status = at_once.progress.status
+    assert (status.state, status.health) == (TaskState.RUNNING, Health.UNHEALTHY)
+    assert status.message == "unhealthy: GET /healthz on 10.88.1.2:8080: 503 (once)"
+    assert status.health_output == BAD
+    assert at_once.action == law.Wait(until=NOW - 8 * SECOND)
+    assert later.action == law.Stop(instance=an_instance(), signal="SIGQUIT", grace=3 * SECOND)
+
+
+def test_an_unhealthy_task_that_nothing_connects_to_stops_at_once() -> None:
+    task = a_checked_task()
+
+    taken = step(unhealthy(task), an_instance(), task=task, now=NOW - 10 * SECOND)
+
+    assert isinstance(taken.action, law.Stop)
+
+
+def test_a_clock_set_back_keeps_no_unhealthy_task_running() -> None:
+    task = a_checked_task()
+
+    taken = step(unhealthy(task), an_instance(), task=task, receives=True, now=START)
+
+    assert isinstance(taken.action, law.Stop)
+
+
+@pytest.mark.parametrize("exit_code", [0, 143])
+def test_the_end_of_an_unhealthy_task_is_a_failure_with_the_output_of_its_check(
+    exit_code: int,
+) -> None:
+    task = a_checked_task(restart=RestartPolicy(condition=RestartCondition.ON_FAILURE))
+    stopped = replace(
+        an_instance(InstanceState.EXITED, exit_code=exit_code), started_at=START, finished_at=NOW
+    )
+
+    ended = law.after(
+        task.template, unhealthy(task), law.Ended(instance=stopped, last_log="no database"), NOW
+    )
+
+    assert ended.status == TaskStatus(
+        state=TaskState.RESTARTING,
+        since=NOW,
+        message="unhealthy: GET /healthz on 10.88.1.2:8080: 503 (once); next start in 1s",
+        exit_code=exit_code,
+        failures=1,
+        last_log="no database",
+    )
+    assert (ended.attempt, ended.checks) == (1, health.Record())
+
+
+def test_an_unhealthy_task_that_is_not_restarted_has_failed() -> None:
+    task = a_checked_task(restart=RestartPolicy(condition=RestartCondition.NONE))
+    stopped = an_instance(InstanceState.EXITED, exit_code=0)
+
+    ended = law.after(task.template, unhealthy(task), law.Ended(instance=stopped), NOW)
+
+    assert ended.status.state is TaskState.FAILED
+    assert ended.status.message == "unhealthy: GET /healthz on 10.88.1.2:8080: 503 (once)"
+
+
+def test_what_a_bad_check_said_stays_until_a_good_one() -> None:
+    task = a_checked_task()
+    said = TaskStatus(state=TaskState.STARTING, since=START, health_output=BAD)
+
+    again = step(Progress(status=said), an_instance(), task=task).progress
+    good = step(law.after(task.template, again, checked(NOW), NOW), an_instance(), task=task)
+
+    assert (again.status.health, again.status.health_output) == (Health.STARTING, BAD)
+    assert good.progress.status.health_output == ""
+
+
+def test_a_check_of_an_attempt_that_has_ended_changes_nothing() -> None:
+    task = a_checked_task()
+    running = progress(TaskState.RUNNING, attempt=1)
+
+    assert law.after(task.template, running, checked(NOW, BAD), NOW) == running
+
+
+def test_health_survives_the_agent_and_another_attempt_begins_anew() -> None:
+    task = a_checked_task()
+    healthy = law.after(task.template, progress(TaskState.RUNNING), checked(NOW), NOW)
+
+    kept = law.kept(step(healthy, an_instance(), task=task).progress)
+    assert kept is not None
+    adopted = step(kept, an_instance(), task=task).progress.status
+    another = step(kept, an_instance(attempt=1), task=task).progress.status
+
+    assert (adopted.state, adopted.health) == (TaskState.RUNNING, Health.HEALTHY)
+    assert (another.state, another.health) == (TaskState.RUNNING, Health.STARTING)
+
+
+def test_a_healthy_task_whose_host_was_rebooted_has_not_failed() -> None:
+    task = a_checked_task()
+    healthy = law.after(task.template, progress(TaskState.RUNNING), checked(NOW), NOW)
+    kept = law.kept(healthy)
+    assert kept is not None
+
+    taken = step(kept, an_instance(InstanceState.BROKEN), task=task)
+
+    assert taken.action == law.Remove(instance=an_instance(InstanceState.BROKEN))
+    assert (taken.progress.attempt, taken.progress.status.failures) == (1, 0)
+
+
+# ------------------------------------------------------------------ draining
+
+
+@pytest.mark.parametrize("sick", [False, True])
+def test_a_draining_task_goes_on_running_healthy_or_not(sick: bool) -> None:
+    task = a_checked_task(desired=DesiredState.DRAINING)
+    before = unhealthy(task) if sick else progress(TaskState.RUNNING)
+
+    taken = step(before, an_instance(), task=task)
+
+    assert taken.progress.status.state is TaskState.RUNNING
+    assert taken.action == law.Wait()
+
+
+def test_a_draining_task_that_ends_is_not_started_again() -> None:
+    task = a_task(desired=DesiredState.DRAINING)
+    dead = an_instance(InstanceState.EXITED, exit_code=1)
+
+    removed = step(progress(TaskState.RUNNING), dead, task=task)
+    gone = step(removed.progress, task=task)
+
+    assert removed.action == law.Remove(instance=dead)
+    assert (gone.progress.status.state, gone.progress.status.exit_code) == (TaskState.STOPPED, 1)
+
+
+@pytest.mark.parametrize("state", [TaskState.PREPARING, TaskState.STARTING, TaskState.RESTARTING])
+def test_a_task_that_does_not_run_yet_has_nothing_to_drain(state: TaskState) -> None:
+    taken = step(progress(state), task=a_task(desired=DesiredState.DRAINING))
+
+    assert taken.progress.status.state is TaskState.STOPPED
+
+
+# ------------------------------------------------------------------ the end
+
+
 def test_a_task_that_is_not_wanted_is_stopped_with_its_signal_and_grace() -> None:
     running = an_instance()
 
@@ -394,17 +630,24 @@ class World:
     started: list[int] = field(default_factory=list)
     statuses: list[TaskStatus] = field(default_factory=list)
     forgotten: bool = False
+    verdict: bool | None = None
+    """Of every check that is made."""
 
     def advance(self, progress: Progress) -> None:
         """Like the runner: keep what must survive."""
         self.progress = progress
         self.statuses.append(progress.status)
-        state = progress.status.state
-        if state is TaskState.RESTARTING or state.terminal:
-            self.kept = progress
+        self.kept = law.kept(progress) or self.kept
 
     def run_step(self, known: Task, *, refuse: bool, exit_code: int | None, die: bool) -> None:
         """One step and its action; `die` loses the agent's memory right after it."""
+        for attempt, instance in self.instances.items():
+            if instance.state is InstanceState.RUNNING and self.verdict is not None:
+                outcome = health.Outcome(healthy=self.verdict, output="no", at=self.now)
+                checked = law.Checked(
+                    attempt=attempt, started_at=instance.started_at or self.now, outcome=outcome
+                )
+                self.happen(known, checked)
         taken = law.step(
             Situation(
                 task=self.task or known,
@@ -428,8 +671,12 @@ class World:
                 self.happen(known, law.ImageReady(digest="d"))
             case law.Start():
                 self.started.append(action.attempt)
-                instance = replace(an_instance(attempt=action.attempt), started_at=self.now)
-                self.instances[action.attempt] = instance
+                sandbox = action.sandbox_id or f"sandbox-{action.attempt}"
+                alive = {i.sandbox_id for i in self.instances.values()}
+                assert (action.sandbox_id in alive) == bool(self.instances)
+                self.instances[action.attempt] = replace(
+                    an_instance(attempt=action.attempt), started_at=self.now, sandbox_id=sandbox
+                )
             case law.Examine():
                 self.happen(known, law.Ended(instance=action.instance, last_log="x"))
             case law.Stop():
@@ -464,7 +711,8 @@ MOMENTS = st.lists(
         st.sampled_from([None, None, None, 0, 1, 137]),  # the process ends with
         st.booleans(),  # a start is refused
         st.sampled_from([False, False, True]),  # the agent dies
-        st.sampled_from([None] * 12 + ["stop", "unassign"]),  # the manager says
+        st.sampled_from([None] * 12 + ["drain", "stop", "unassign"]),  # the manager says
+        st.sampled_from([None, True, True, False]),  # the health check says
     ),
     max_size=60,
 )
@@ -475,19 +723,24 @@ MOMENTS = st.lists(
 def test_whatever_happens_no_attempt_runs_twice_and_nothing_is_left_behind(
     condition: RestartCondition,
     max_attempts: int,
-    moments: list[tuple[int | None, bool, bool, str | None]],
+    moments: list[tuple[int | None, bool, bool, str | None, bool | None]],
 ) -> None:
-    task = a_task(restart=RestartPolicy(condition=condition, max_attempts=max_attempts))
+    task = a_checked_task(restart=RestartPolicy(condition=condition, max_attempts=max_attempts))
     world = World(task=task, progress=law.begin(task, START))
 
-    for exit_code, refuse, die, said in moments:
+    for exit_code, refuse, die, said, verdict in moments:
+        world.verdict = verdict
+        if said == "drain" and world.task is not None and world.task.wanted:
+            world.task = replace(world.task, desired=DesiredState.DRAINING)
         if said == "stop" and world.task is not None:
             world.task = replace(world.task, desired=DesiredState.STOPPED)
         if said == "unassign":
             world.task = None
         if not world.forgotten:
             world.run_step(task, refuse=refuse, exit_code=exit_code, die=die)
-        assert len(world.instances) <= 1
+        running = [i for i in world.instances.values() if i.state is InstanceState.RUNNING]
+        assert len(running) <= 1
+        assert len(world.instances) <= 2
 
     world.task = None
     for _ in range(6):
