@@ -992,6 +992,7 @@ class NodeSpec(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     AVAILABILITY_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    MESH_KEEPALIVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     availability: Global___Availability.ValueType
     weight: _builtins.int
@@ -999,6 +1000,8 @@ class NodeSpec(_message.Message):
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___NodeRole.ValueType]: ...
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def mesh_keepalive(self) -> _duration_pb2.Duration: ...
     def __init__(
         self,
         *,
@@ -1007,10 +1010,11 @@ class NodeSpec(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         availability: Global___Availability.ValueType = ...,
         weight: _builtins.int = ...,
+        mesh_keepalive: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mesh_keepalive", b"mesh_keepalive"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "labels", b"labels", "name", b"name", "roles", b"roles", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "labels", b"labels", "mesh_keepalive", b"mesh_keepalive", "name", b"name", "roles", b"roles", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1068,11 +1072,22 @@ class NodeMesh(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     SUBNET_FIELD_NUMBER: _builtins.int
     NEXT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    ROTATING_FIELD_NUMBER: _builtins.int
+    SWITCHING_FIELD_NUMBER: _builtins.int
+    OFFERED_INDEX_FIELD_NUMBER: _builtins.int
+    KEY_SINCE_FIELD_NUMBER: _builtins.int
+    SEEN_ADDRESS_FIELD_NUMBER: _builtins.int
     public_key: _builtins.str
     endpoint: _builtins.str
     address: _builtins.str
     subnet: _builtins.str
     next_public_key: _builtins.str
+    rotating: _builtins.bool
+    switching: _builtins.bool
+    offered_index: _builtins.int
+    seen_address: _builtins.str
+    @_builtins.property
+    def key_since(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -1081,12 +1096,19 @@ class NodeMesh(_message.Message):
         address: _builtins.str = ...,
         subnet: _builtins.str = ...,
         next_public_key: _builtins.str = ...,
+        rotating: _builtins.bool = ...,
+        switching: _builtins.bool = ...,
+        offered_index: _builtins.int = ...,
+        key_since: _timestamp_pb2.Timestamp | None = ...,
+        seen_address: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_since", b"_key_since", "key_since", b"key_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "endpoint", b"endpoint", "next_public_key", b"next_public_key", "public_key", b"public_key", "subnet", b"subnet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_since", b"_key_since", "address", b"address", "endpoint", b"endpoint", "key_since", b"key_since", "next_public_key", b"next_public_key", "offered_index", b"offered_index", "public_key", b"public_key", "rotating", b"rotating", "seen_address", b"seen_address", "subnet", b"subnet", "switching", b"switching"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__key_since: _TypeAlias = _typing.Literal["key_since"]  # noqa: Y015
+    _WhichOneofArgType__key_since: _TypeAlias = _typing.Literal["_key_since", b"_key_since"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_since) -> _WhichOneofReturnType__key_since | None: ...
 
 Global___NodeMesh: _TypeAlias = NodeMesh  # noqa: Y015
 
@@ -1664,6 +1686,117 @@ class SetNodePublicKey(_message.Message):
 Global___SetNodePublicKey: _TypeAlias = SetNodePublicKey  # noqa: Y015
 
 @_typing.final
+class SetNodeSeenAddress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    address: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetNodeSeenAddress: _TypeAlias = SetNodeSeenAddress  # noqa: Y015
+
+@_typing.final
+class RequestKeyRotation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestKeyRotation: _TypeAlias = RequestKeyRotation  # noqa: Y015
+
+@_typing.final
+class OfferNodeKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    public_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        public_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfferNodeKey: _TypeAlias = OfferNodeKey  # noqa: Y015
+
+@_typing.final
+class AllowKeySwitch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    public_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        public_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowKeySwitch: _TypeAlias = AllowKeySwitch  # noqa: Y015
+
+@_typing.final
+class FinishKeyRotation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    public_key: _builtins.str
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        public_key: _builtins.str = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "now", b"now", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishKeyRotation: _TypeAlias = FinishKeyRotation  # noqa: Y015
+
+@_typing.final
 class RemoveNode(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1931,6 +2064,11 @@ class Command(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     WITHDRAW_TASK_FIELD_NUMBER: _builtins.int
     SET_SERVICE_VIP_FIELD_NUMBER: _builtins.int
+    SET_NODE_SEEN_ADDRESS_FIELD_NUMBER: _builtins.int
+    REQUEST_KEY_ROTATION_FIELD_NUMBER: _builtins.int
+    OFFER_NODE_KEY_FIELD_NUMBER: _builtins.int
+    ALLOW_KEY_SWITCH_FIELD_NUMBER: _builtins.int
+    FINISH_KEY_ROTATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_cluster(self) -> Global___CreateCluster: ...
     @_builtins.property
@@ -1973,6 +2111,16 @@ class Command(_message.Message):
     def withdraw_task(self) -> Global___WithdrawTask: ...
     @_builtins.property
     def set_service_vip(self) -> Global___SetServiceVip: ...
+    @_builtins.property
+    def set_node_seen_address(self) -> Global___SetNodeSeenAddress: ...
+    @_builtins.property
+    def request_key_rotation(self) -> Global___RequestKeyRotation: ...
+    @_builtins.property
+    def offer_node_key(self) -> Global___OfferNodeKey: ...
+    @_builtins.property
+    def allow_key_switch(self) -> Global___AllowKeySwitch: ...
+    @_builtins.property
+    def finish_key_rotation(self) -> Global___FinishKeyRotation: ...
     def __init__(
         self,
         *,
@@ -1997,12 +2145,17 @@ class Command(_message.Message):
         batch: Global___Batch | None = ...,
         withdraw_task: Global___WithdrawTask | None = ...,
         set_service_vip: Global___SetServiceVip | None = ...,
+        set_node_seen_address: Global___SetNodeSeenAddress | None = ...,
+        request_key_rotation: Global___RequestKeyRotation | None = ...,
+        offer_node_key: Global___OfferNodeKey | None = ...,
+        allow_key_switch: Global___AllowKeySwitch | None = ...,
+        finish_key_rotation: Global___FinishKeyRotation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "forget_service", b"forget_service", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "request_key_rotation", b"request_key_rotation", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "forget_service", b"forget_service", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "request_key_rotation", b"request_key_rotation", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -2315,6 +2468,114 @@ class ClusterView(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterView: _TypeAlias = ClusterView  # noqa: Y015
+
+@_typing.final
+class MeshLink(_message.Message):
+    """The way from one node to another through the mesh, as the first measured it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    REACHABLE_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    MTU_FIELD_NUMBER: _builtins.int
+    HANDSHAKE_AGE_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    target: _builtins.str
+    reachable: _builtins.bool
+    mtu: _builtins.int
+    endpoint: _builtins.str
+    received_bytes: _builtins.int
+    sent_bytes: _builtins.int
+    @_builtins.property
+    def latency(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def handshake_age(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        reachable: _builtins.bool = ...,
+        latency: _duration_pb2.Duration | None = ...,
+        mtu: _builtins.int = ...,
+        handshake_age: _duration_pb2.Duration | None = ...,
+        endpoint: _builtins.str = ...,
+        received_bytes: _builtins.int = ...,
+        sent_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_handshake_age", b"_handshake_age", "handshake_age", b"handshake_age", "latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_handshake_age", b"_handshake_age", "endpoint", b"endpoint", "handshake_age", b"handshake_age", "latency", b"latency", "mtu", b"mtu", "reachable", b"reachable", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__handshake_age: _TypeAlias = _typing.Literal["handshake_age"]  # noqa: Y015
+    _WhichOneofArgType__handshake_age: _TypeAlias = _typing.Literal["_handshake_age", b"_handshake_age"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__handshake_age) -> _WhichOneofReturnType__handshake_age | None: ...
+
+Global___MeshLink: _TypeAlias = MeshLink  # noqa: Y015
+
+@_typing.final
+class MeshNodeView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MESH_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MTU_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    state: Global___NodeState.ValueType
+    mtu: _builtins.int
+    trouble: _builtins.str
+    @_builtins.property
+    def mesh(self) -> Global___NodeMesh: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        mesh: Global___NodeMesh | None = ...,
+        state: Global___NodeState.ValueType = ...,
+        mtu: _builtins.int = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh", "mtu", b"mtu", "name", b"name", "state", b"state", "trouble", b"trouble"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeshNodeView: _TypeAlias = MeshNodeView  # noqa: Y015
+
+@_typing.final
+class MeshView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MTU_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    mtu: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeshNodeView]: ...
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeshLink]: ...
+    def __init__(
+        self,
+        *,
+        mtu: _builtins.int = ...,
+        nodes: _abc.Iterable[Global___MeshNodeView] | None = ...,
+        links: _abc.Iterable[Global___MeshLink] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "mtu", b"mtu", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeshView: _TypeAlias = MeshView  # noqa: Y015
 
 @_typing.final
 class Change(_message.Message):
@@ -2732,6 +2993,74 @@ class DeleteNodeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteNodeResponse: _TypeAlias = DeleteNodeResponse  # noqa: Y015
+
+@_typing.final
+class MeasureMeshRequest(_message.Message):
+    """Every node measures the way to every other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureMeshRequest: _TypeAlias = MeasureMeshRequest  # noqa: Y015
+
+@_typing.final
+class RotateKeysRequest(_message.Message):
+    """New mesh keys for these nodes, one after another; all if none is named. `older_than` 0: whatever
+    their keys' age.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        older_than: _duration_pb2.Duration | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "names", b"names", "older_than", b"older_than"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeysRequest: _TypeAlias = RotateKeysRequest  # noqa: Y015
+
+@_typing.final
+class RotateKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeysResponse: _TypeAlias = RotateKeysResponse  # noqa: Y015
 
 @_typing.final
 class GetClusterRequest(_message.Message):
@@ -3441,6 +3770,8 @@ class Peer(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     SUBNET_FIELD_NUMBER: _builtins.int
     NEXT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    SWITCHING_FIELD_NUMBER: _builtins.int
+    SEEN_ENDPOINT_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     name: _builtins.str
     public_key: _builtins.str
@@ -3448,6 +3779,8 @@ class Peer(_message.Message):
     address: _builtins.str
     subnet: _builtins.str
     next_public_key: _builtins.str
+    switching: _builtins.bool
+    seen_endpoint: _builtins.str
     def __init__(
         self,
         *,
@@ -3458,10 +3791,12 @@ class Peer(_message.Message):
         address: _builtins.str = ...,
         subnet: _builtins.str = ...,
         next_public_key: _builtins.str = ...,
+        switching: _builtins.bool = ...,
+        seen_endpoint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "endpoint", b"endpoint", "name", b"name", "next_public_key", b"next_public_key", "node_id", b"node_id", "public_key", b"public_key", "subnet", b"subnet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "endpoint", b"endpoint", "name", b"name", "next_public_key", b"next_public_key", "node_id", b"node_id", "public_key", b"public_key", "seen_endpoint", b"seen_endpoint", "subnet", b"subnet", "switching", b"switching"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3546,6 +3881,7 @@ class Assignment(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     SERVICES_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
+    MESH_KEEPALIVE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     mtu: _builtins.int
     @_builtins.property
@@ -3562,6 +3898,8 @@ class Assignment(_message.Message):
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___NodeRole.ValueType]: ...
     @_builtins.property
     def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceTraffic]: ...
+    @_builtins.property
+    def mesh_keepalive(self) -> _duration_pb2.Duration: ...
     def __init__(
         self,
         *,
@@ -3574,10 +3912,11 @@ class Assignment(_message.Message):
         roles: _abc.Iterable[Global___NodeRole.ValueType] | None = ...,
         services: _abc.Iterable[Global___ServiceTraffic] | None = ...,
         mtu: _builtins.int = ...,
+        mesh_keepalive: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3638,8 +3977,11 @@ class Hello(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    NEXT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     public_key: _builtins.str
     endpoint: _builtins.str
+    next_public_key: _builtins.str
+    """made for a rotation, not in use yet"""
     @_builtins.property
     def description(self) -> Global___NodeDescription: ...
     def __init__(
@@ -3648,14 +3990,65 @@ class Hello(_message.Message):
         description: Global___NodeDescription | None = ...,
         public_key: _builtins.str = ...,
         endpoint: _builtins.str = ...,
+        next_public_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "endpoint", b"endpoint", "public_key", b"public_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "endpoint", b"endpoint", "next_public_key", b"next_public_key", "public_key", b"public_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
+
+@_typing.final
+class MeshKeys(_message.Message):
+    """The worker's mesh keys, when they have changed during a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    NEXT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    public_key: _builtins.str
+    next_public_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        public_key: _builtins.str = ...,
+        next_public_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_public_key", b"next_public_key", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeshKeys: _TypeAlias = MeshKeys  # noqa: Y015
+
+@_typing.final
+class MeshMeasured(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    error: _builtins.str
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeshLink]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        links: _abc.Iterable[Global___MeshLink] | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "links", b"links", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeshMeasured: _TypeAlias = MeshMeasured  # noqa: Y015
 
 @_typing.final
 class TaskReport(_message.Message):
@@ -3765,6 +4158,8 @@ class WorkerMessage(_message.Message):
     LOGS_FIELD_NUMBER: _builtins.int
     EXEC_FIELD_NUMBER: _builtins.int
     CARRIED_FIELD_NUMBER: _builtins.int
+    MESH_KEYS_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """first"""
@@ -3779,6 +4174,10 @@ class WorkerMessage(_message.Message):
     def exec(self) -> Global___ExecResult: ...
     @_builtins.property
     def carried(self) -> Global___Carried: ...
+    @_builtins.property
+    def mesh_keys(self) -> Global___MeshKeys: ...
+    @_builtins.property
+    def measured(self) -> Global___MeshMeasured: ...
     def __init__(
         self,
         *,
@@ -3788,12 +4187,14 @@ class WorkerMessage(_message.Message):
         logs: Global___LogChunk | None = ...,
         exec: Global___ExecResult | None = ...,
         carried: Global___Carried | None = ...,
+        mesh_keys: Global___MeshKeys | None = ...,
+        measured: Global___MeshMeasured | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "message", b"message", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "message", b"message", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried", "mesh_keys", "measured"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -3895,6 +4296,27 @@ class ExecCommand(_message.Message):
 Global___ExecCommand: _TypeAlias = ExecCommand  # noqa: Y015
 
 @_typing.final
+class MeasureCommand(_message.Message):
+    """Measure the way to every peer and answer with MeshMeasured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureCommand: _TypeAlias = MeasureCommand  # noqa: Y015
+
+@_typing.final
 class CancelCommand(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -3938,6 +4360,7 @@ class ManagerMessage(_message.Message):
     EXEC_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def assignment(self) -> Global___Assignment:
         """whole; sent first, and when most of it changed"""
@@ -3956,6 +4379,8 @@ class ManagerMessage(_message.Message):
     def delta(self) -> Global___AssignmentDelta:
         """after an assignment, on the same session"""
 
+    @_builtins.property
+    def measure(self) -> Global___MeasureCommand: ...
     def __init__(
         self,
         *,
@@ -3965,12 +4390,13 @@ class ManagerMessage(_message.Message):
         exec: Global___ExecCommand | None = ...,
         cancel: Global___CancelCommand | None = ...,
         delta: Global___AssignmentDelta | None = ...,
+        measure: Global___MeasureCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delta", b"delta", "exec", b"exec", "heard", b"heard", "logs", b"logs", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delta", b"delta", "exec", b"exec", "heard", b"heard", "logs", b"logs", "measure", b"measure", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delta", b"delta", "exec", b"exec", "heard", b"heard", "logs", b"logs", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delta", b"delta", "exec", b"exec", "heard", b"heard", "logs", b"logs", "measure", b"measure", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignment", "heard", "logs", "exec", "cancel", "delta"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignment", "heard", "logs", "exec", "cancel", "delta", "measure"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

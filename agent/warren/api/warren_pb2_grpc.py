@@ -79,6 +79,16 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.DeleteNodeRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.DeleteNodeResponse.FromString,
                 _registered_method=True)
+        self.MeasureMesh = channel.unary_unary(
+                '/warren.v1.Control/MeasureMesh',
+                request_serializer=warren_dot_api_dot_warren__pb2.MeasureMeshRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.MeshView.FromString,
+                _registered_method=True)
+        self.RotateKeys = channel.unary_unary(
+                '/warren.v1.Control/RotateKeys',
+                request_serializer=warren_dot_api_dot_warren__pb2.RotateKeysRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RotateKeysResponse.FromString,
+                _registered_method=True)
         self.GetCluster = channel.unary_unary(
                 '/warren.v1.Control/GetCluster',
                 request_serializer=warren_dot_api_dot_warren__pb2.GetClusterRequest.SerializeToString,
@@ -180,6 +190,19 @@ class ControlServicer:
 
     def DeleteNode(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureMesh(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKeys(self, request, context):
+        """Answers with the nodes whose rotation begins or is under way.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -286,6 +309,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.DeleteNode,
                     request_deserializer=warren_dot_api_dot_warren__pb2.DeleteNodeRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.DeleteNodeResponse.SerializeToString,
+            ),
+            'MeasureMesh': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureMesh,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.MeasureMeshRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.MeshView.SerializeToString,
+            ),
+            'RotateKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKeys,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.RotateKeysRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RotateKeysResponse.SerializeToString,
             ),
             'GetCluster': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCluster,
@@ -576,6 +609,60 @@ class Control:
             '/warren.v1.Control/DeleteNode',
             warren_dot_api_dot_warren__pb2.DeleteNodeRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.DeleteNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureMesh(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/MeasureMesh',
+            warren_dot_api_dot_warren__pb2.MeasureMeshRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.MeshView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/RotateKeys',
+            warren_dot_api_dot_warren__pb2.RotateKeysRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RotateKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,9 @@ class ControlStub:
     GetNode: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetNodeRequest, _warren_pb2.NodeView]
     ListNodes: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListNodesRequest, _warren_pb2.ListNodesResponse]
     DeleteNode: _grpc.UnaryUnaryMultiCallable[_warren_pb2.DeleteNodeRequest, _warren_pb2.DeleteNodeResponse]
+    MeasureMesh: _grpc.UnaryUnaryMultiCallable[_warren_pb2.MeasureMeshRequest, _warren_pb2.MeshView]
+    RotateKeys: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RotateKeysRequest, _warren_pb2.RotateKeysResponse]
+    """Answers with the nodes whose rotation begins or is under way."""
     GetCluster: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetClusterRequest, _warren_pb2.ClusterView]
     ApplyCluster: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyClusterRequest, _warren_pb2.ApplyClusterResponse]
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_warren_pb2.CreateJoinTokenRequest, _warren_pb2.JoinTokenView]
@@ -68,6 +71,9 @@ class ControlAsyncStub(ControlStub):
     GetNode: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetNodeRequest, _warren_pb2.NodeView]  # type: ignore[assignment]
     ListNodes: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListNodesRequest, _warren_pb2.ListNodesResponse]  # type: ignore[assignment]
     DeleteNode: _aio.UnaryUnaryMultiCallable[_warren_pb2.DeleteNodeRequest, _warren_pb2.DeleteNodeResponse]  # type: ignore[assignment]
+    MeasureMesh: _aio.UnaryUnaryMultiCallable[_warren_pb2.MeasureMeshRequest, _warren_pb2.MeshView]  # type: ignore[assignment]
+    RotateKeys: _aio.UnaryUnaryMultiCallable[_warren_pb2.RotateKeysRequest, _warren_pb2.RotateKeysResponse]  # type: ignore[assignment]
+    """Answers with the nodes whose rotation begins or is under way."""
     GetCluster: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetClusterRequest, _warren_pb2.ClusterView]  # type: ignore[assignment]
     ApplyCluster: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyClusterRequest, _warren_pb2.ApplyClusterResponse]  # type: ignore[assignment]
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_warren_pb2.CreateJoinTokenRequest, _warren_pb2.JoinTokenView]  # type: ignore[assignment]
@@ -143,6 +149,21 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _warren_pb2.DeleteNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.DeleteNodeResponse, _abc.Awaitable[_warren_pb2.DeleteNodeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def MeasureMesh(
+        self,
+        request: _warren_pb2.MeasureMeshRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.MeshView, _abc.Awaitable[_warren_pb2.MeshView]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateKeys(
+        self,
+        request: _warren_pb2.RotateKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RotateKeysResponse, _abc.Awaitable[_warren_pb2.RotateKeysResponse]]:
+        """Answers with the nodes whose rotation begins or is under way."""
 
     @_abc_1.abstractmethod
     def GetCluster(

@@ -4,6 +4,7 @@ Computed by `core/assignment.py`, sent by `manager/dispatcher.py`, kept on disk 
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import NodeMesh, NodeRole
@@ -34,7 +35,11 @@ class Peer:
     address: str
     subnet: str
     next_public_key: str = ""
-    """A rotation is under way: accept this key, too, so far without AllowedIPs."""
+    """A rotation is under way: this will be its key."""
+    switching: bool = False
+    """The peer may use the next key from any moment on."""
+    seen_endpoint: str = ""
+    """Where managers see it come from, if not from `endpoint`: to be tried in turn with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,8 @@ class Assignment:
     """Of the node: when they change, its worker asks for a certificate that says so."""
     mtu: int = 0
     """Of the mesh: the smallest that any node's underlay leaves; 0: not known yet."""
+    mesh_keepalive: timedelta = timedelta()
+    """As the node's spec says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated
 
@@ -44,6 +44,9 @@ class NodeSpec:
     weight: Annotated[int, Range(0, 1000)] = 100
     """Share of new connections that tasks here receive, relative to those of other nodes; 0: none
     as long as others are ready."""
+    mesh_keepalive: timedelta = timedelta(seconds=25)
+    """How often it sends to each peer even if there is nothing to say, so that a path through NAT
+    stays open and a broken one is noticed; 0: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,17 @@ class NodeMesh:
     """Subnet of the node's tasks, CIDR."""
     next_public_key: str = ""
     """During a rotation: the key that the node will use once its peers know it."""
+    rotating: bool = False
+    """A rotation was asked for and is not done. By the API; the change of the key ends it."""
+    switching: bool = False
+    """Every node that is there knows the next key: the node may use it. By the leader."""
+    offered_index: int = 0
+    """Log index at which the next key became known."""
+    key_since: datetime | None = None
+    """When the last rotation was done; None: the key is as old as the membership."""
+    seen_address: str = ""
+    """Address that the managers see the node's worker come from. Another than the endpoint's when
+    it is behind NAT. By the dispatcher."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

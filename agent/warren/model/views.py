@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from warren.model.clusters import ClusterSpec
-from warren.model.nodes import Node, NodeRole
+from warren.model.nodes import Node, NodeMesh, NodeRole, NodeState
 from warren.model.services import Bytes, Service, ServiceSpec
 from warren.model.tasks import Task
 
@@ -105,6 +105,49 @@ class ClusterView:
     """SHA-256 of the CA certificate (DER), hexadecimal."""
     warren: str = ""
     """Version of the answering manager."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshLink:
+    """The way from one node to another through the mesh, as the first measured it."""
+
+    source: str
+    """Name of the node, as `target`."""
+    target: str
+    reachable: bool = False
+    latency: timedelta = timedelta()
+    """There and back, the shortest of a few; 0 when it is not reachable."""
+    mtu: int = 0
+    """The largest packet that passes."""
+    handshake_age: timedelta | None = None
+    """None: there never was one."""
+    endpoint: str = ""
+    """Where packets to the target go."""
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshNodeView:
+    """A node's part in the mesh."""
+
+    name: str
+    mesh: NodeMesh
+    state: NodeState
+    mtu: int = 0
+    """What its underlay leaves; 0: not known."""
+    trouble: str = ""
+    """Why it measured nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshView:
+    """The mesh, measured from every node to every other. Nodes by name; links by source, target."""
+
+    mtu: int
+    """That all nodes use."""
+    nodes: tuple[MeshNodeView, ...] = ()
+    links: tuple[MeshLink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

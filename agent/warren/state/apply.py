@@ -11,7 +11,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import TypeVar, assert_never
 
-from warren.model.nodes import Node, NodeState
+from warren.model.nodes import Node, NodeMesh, NodeState
 from warren.model.services import Service, template_of
 from warren.model.tasks import DesiredState, Task, TaskState
 from warren.state import commands as c
@@ -67,6 +67,15 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             return _with_node(state, replace(node, status=command.status))
         case c.SetNodePublicKey():
             return _set_node_public_key(state, command)
+        case (
+            c.SetNodeSeenAddress()
+            | c.RequestKeyRotation()
+            | c.OfferNodeKey()
+            | c.AllowKeySwitch()
+            | c.FinishKeyRotation()
+        ):
+            node = _existing(state.nodes, command.node_id, "node")
+            return _with_node(state, replace(node, mesh=_new_mesh(state, node, command)))
         case c.RemoveNode():
             return _remove_node(state, command)
         case c.CreateTask():
@@ -197,6 +206,68 @@ def _set_node_public_key(state: ClusterState, command: c.SetNodePublicKey) -> Cl
             raise _Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
     mesh = replace(node.mesh, public_key=command.public_key, endpoint=command.endpoint)
     return _with_node(state, replace(node, mesh=mesh))
+
+
+def _new_mesh(
+    state: ClusterState,
+    node: Node,
+    command: c.SetNodeSeenAddress
+    | c.RequestKeyRotation
+    | c.OfferNodeKey
+    | c.AllowKeySwitch
+    | c.FinishKeyRotation,
+) -> NodeMesh:
+    """The node's place in the mesh after a command that concerns nothing else of it.
+
+    A rotation: asked for, offered, allowed, finished. Each step may be repeated; an offer of
+    another key goes back to the second, because a host may have lost the first.
+    """
+    mesh = node.mesh
+    match command:
+        case c.SetNodeSeenAddress():
+            return replace(mesh, seen_address=command.address)
+        case c.RequestKeyRotation():
+            return replace(mesh, rotating=True)
+        case c.OfferNodeKey():
+            if not mesh.rotating:
+                raise _Refusal("FailedPrecondition", f"nobody asked {node.spec.name} for a key")
+            if command.public_key == mesh.next_public_key:
+                return mesh
+            _check_unused_key(state, node, command.public_key)
+            return replace(
+                mesh,
+                next_public_key=command.public_key,
+                switching=False,
+                offered_index=state.index,
+            )
+        case c.AllowKeySwitch():
+            if not command.public_key or command.public_key != mesh.next_public_key:
+                raise _Refusal("Conflict", f"{node.spec.name} has offered another key meanwhile")
+            return replace(mesh, switching=True)
+        case c.FinishKeyRotation():
+            if command.public_key == mesh.public_key:
+                return mesh
+            if not mesh.switching or command.public_key != mesh.next_public_key:
+                raise _Refusal("Conflict", f"{node.spec.name} has not been told to switch keys")
+            return replace(
+                mesh,
+                public_key=command.public_key,
+                next_public_key="",
+                rotating=False,
+                switching=False,
+                key_since=command.now,
+            )
+        case _:
+            assert_never(command)
+
+
+def _check_unused_key(state: ClusterState, node: Node, key: str) -> None:
+    """A key belongs to one node, be it the one in use or the next."""
+    for other in state.nodes.values():
+        if key == other.mesh.public_key or (
+            other.id != node.id and key == other.mesh.next_public_key
+        ):
+            raise _Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
 
 
 def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:

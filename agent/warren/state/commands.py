@@ -96,6 +96,47 @@ class SetNodePublicKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetNodeSeenAddress:
+    """Record where a node's worker comes from. By the dispatcher."""
+
+    node_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKeyRotation:
+    """Ask a node for a new mesh key. By the API. Asked for again while under way: nothing new."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferNodeKey:
+    """Make known which mesh key a node will use next. By the dispatcher, for its worker."""
+
+    node_id: str
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowKeySwitch:
+    """Let a node use the key that it offered, as its peers know it. By the leader."""
+
+    node_id: str
+    public_key: str
+    """The key that was offered when this was decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishKeyRotation:
+    """Record that a node uses the key that it offered. By the dispatcher, for its worker."""
+
+    node_id: str
+    public_key: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveNode:
     """Forget a node; its tasks are lost. By the API."""
 
@@ -203,6 +244,11 @@ Command = (
     | Batch
     | WithdrawTask
     | SetServiceVip
+    | SetNodeSeenAddress
+    | RequestKeyRotation
+    | OfferNodeKey
+    | AllowKeySwitch
+    | FinishKeyRotation
 )
 
 
