@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Send requests at a steady rate, and say what became of each. Standard library only: runs anywhere.
+"""Send requests at a steady rate, and say what became of each. Needs the standard library alone.
 
     generator.py --rate 500 --mode new --seconds 10 http://10.92.0.5/ http://10.78.0.11:8080/
 

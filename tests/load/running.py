@@ -49,7 +49,7 @@ class Report:
 
     def __str__(self) -> str:
         reasons = Counter(f"{f['target']}: {f['reason']}" for f in self.failures)
-        listed = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(5))
+        listed = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
         failed = f"{len(self.failures)} failed within {self.outage_seconds():.2f} s ({listed})"
         return (
             f"{self.sent} requests, {failed if self.failures else 'none failed'}, "
