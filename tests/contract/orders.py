@@ -21,7 +21,12 @@ SPEAKS = ("sh", "-c", "echo one; echo two; exit 0")
 
 
 def an_order(
-    log_dir: Path, *, task: str = "web-1-aaaaa", attempt: int = 0, **template: Any
+    log_dir: Path,
+    *,
+    task: str = "web-1-aaaaa",
+    attempt: int = 0,
+    sandbox_id: str = "",
+    **template: Any,
 ) -> StartOrder:
     """Of the task `<service>-<slot>-<random>`, which sleeps if nothing else is said."""
     service, slot, _ = task.rsplit("-", 2)
@@ -38,6 +43,7 @@ def an_order(
             status=TaskStatus(state=TaskState.ASSIGNED, since=_NOW),
         ),
         attempt=attempt,
+        sandbox_id=sandbox_id,
         node_name="n1",
         log_path=log_dir / task / f"{attempt}.log",
     )

@@ -163,6 +163,38 @@ async def test_leaves_no_cgroup_behind(
     assert cgroups_of(containerd, "web-1-aaaaa") == []
 
 
+async def test_a_dead_sandbox_is_not_used_again(real_runtime: Containerd, log_dir: Path) -> None:
+    first = await real_runtime.start(an_order(log_dir))
+    os.kill(_parent_pause(await real_runtime._pid(first)), signal.SIGKILL)
+    await wait_broken(real_runtime)
+
+    second = await real_runtime.start(an_order(log_dir, attempt=1, sandbox_id=first.sandbox_id))
+
+    assert second.state is InstanceState.RUNNING
+    assert second.sandbox_id != first.sandbox_id
+
+
+async def test_another_process_finds_an_attempt_in_the_sandbox_of_the_one_before(
+    real_runtime: Containerd, containerd: PrivateContainerd, log_dir: Path
+) -> None:
+    first = await real_runtime.start(an_order(log_dir))
+    await real_runtime.stop(first, signal="", grace=timedelta())
+    second = await real_runtime.start(an_order(log_dir, attempt=1, sandbox_id=first.sandbox_id))
+    await real_runtime.remove(first)
+
+    other = Containerd(
+        containerd.endpoint, cluster_id=CLUSTER, cgroup_parent=containerd.cgroup_parent
+    )
+    found = await other.instances()
+    await other.remove(found[0])
+    left = await other.instances()
+    await other.close()
+
+    assert found == (second,)
+    assert left == ()
+    assert cgroups_of(containerd, "web-1-aaaaa") == []
+
+
 async def test_frees_the_address(
     real_runtime: Containerd, containerd: PrivateContainerd, log_dir: Path
 ) -> None:

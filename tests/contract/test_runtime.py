@@ -78,6 +78,82 @@ async def test_an_attempt_that_has_ended_is_not_run_again(runtime: Runtime, log_
     assert again == ended
 
 
+async def restarted(runtime: Runtime, log_dir: Path, attempt: int = 1) -> tuple[Instance, Instance]:
+    """A first attempt that has ended, and the next one in its sandbox."""
+    await runtime.start(an_order(log_dir, command=FAILS))
+    ended = await wait_exited(runtime, "web-1-aaaaa")
+    order = an_order(log_dir, attempt=attempt, sandbox_id=ended.sandbox_id)
+    return ended, await runtime.start(order)
+
+
+async def test_the_next_attempt_in_the_same_sandbox_has_the_same_address(
+    runtime: Runtime, log_dir: Path
+) -> None:
+    first = await runtime.start(an_order(log_dir, command=FAILS))
+    ended = await wait_exited(runtime, "web-1-aaaaa")
+
+    second = await runtime.start(an_order(log_dir, attempt=1, sandbox_id=ended.sandbox_id))
+
+    assert (second.attempt, second.state) == (1, InstanceState.RUNNING)
+    assert (second.sandbox_id, second.address) == (first.sandbox_id, first.address)
+    assert second.container_id != first.container_id
+    assert await runtime.instances() == (ended, second)
+
+
+async def test_removing_an_ended_attempt_leaves_the_one_in_its_sandbox_alone(
+    runtime: Runtime, log_dir: Path
+) -> None:
+    ended, second = await restarted(runtime, log_dir)
+
+    await runtime.remove(ended)
+    await runtime.remove(ended)
+
+    assert await runtime.instances() == (second,)
+    answer = await runtime.execute(second, ["true"], _SOON)
+    assert answer.exit_code == 0
+
+
+async def test_removing_every_attempt_of_a_sandbox_leaves_nothing(
+    runtime: Runtime, log_dir: Path
+) -> None:
+    ended, second = await restarted(runtime, log_dir)
+
+    await runtime.remove(second)
+    await runtime.remove(ended)
+
+    assert await runtime.instances() == ()
+    again = await runtime.start(an_order(log_dir, attempt=2, sandbox_id=ended.sandbox_id))
+    assert again.sandbox_id != ended.sandbox_id
+
+
+async def test_starting_the_same_attempt_again_in_a_sandbox_answers_the_one_that_runs(
+    runtime: Runtime, log_dir: Path
+) -> None:
+    ended, second = await restarted(runtime, log_dir)
+
+    again = await runtime.start(an_order(log_dir, attempt=1, sandbox_id=ended.sandbox_id))
+
+    assert again == second
+    assert await runtime.instances() == (ended, second)
+
+
+async def test_a_failed_start_leaves_the_sandbox_of_the_attempt_before(
+    runtime: Runtime, log_dir: Path
+) -> None:
+    await runtime.start(an_order(log_dir, command=FAILS))
+    ended = await wait_exited(runtime, "web-1-aaaaa")
+    refused = an_order(
+        log_dir, attempt=1, sandbox_id=ended.sandbox_id, image="localhost:5000/web:9"
+    )
+
+    with pytest.raises(ImageUnavailable):
+        await runtime.start(refused)
+
+    assert await runtime.instances() == (ended,)
+    third = await runtime.start(an_order(log_dir, attempt=2, sandbox_id=ended.sandbox_id))
+    assert third.sandbox_id == ended.sandbox_id
+
+
 async def test_lists_by_task_and_attempt(runtime: Runtime, log_dir: Path) -> None:
     orders = [
         an_order(log_dir, task="web-2-bbbbb"),

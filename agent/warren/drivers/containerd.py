@@ -1,8 +1,9 @@
 """Containers by the Container Runtime Interface: containerd 1.6 to 2.x, CRI-O.
 
-Implements `ports.Runtime` over the runtime's unix socket. One attempt at a task is one sandbox with
-one container, both labelled; nothing about them is kept here but a cache of what cannot change any
-more. Decides nothing about tasks: when to start, restart or remove is `core/task.py`.
+Implements `ports.Runtime` over the runtime's unix socket. One attempt at a task is one container in
+a sandbox, which the next attempt uses again while it is alive; both are labelled, and nothing about
+them is kept here but a cache of what cannot change any more. Decides nothing about tasks: when to
+start, restart or remove is `core/task.py`.
 
 Runtimes reserve a sandbox's name (name, namespace, uid, attempt) before they make it, and keep the
 reservation when the caller gives up. So the uid names the task's attempt, and CRI's own `attempt`
@@ -137,7 +138,10 @@ class Containerd:
     async def remove(self, instance: Instance) -> None:
         async with self._changes:
             with cri_errors.translated(f"remove {instance.task_id}"):
-                await self._remove(instance.sandbox_id, instance.container_id)
+                if await self._is_shared(instance):
+                    await self._remove_container(instance.container_id)
+                else:
+                    await self._remove(instance.sandbox_id, instance.container_id)
         self._cgroups.clean(instance.task_id)
 
     async def execute(
@@ -197,13 +201,30 @@ class Containerd:
         )
         try:
             with cri_errors.translated(f"start {task.name}"):
-                sandbox = await self._run_sandbox(order, host)
+                sandbox = await self._reuse_sandbox(order, host) or await self._run_sandbox(
+                    order, host
+                )
                 if isinstance(sandbox, Instance):
                     return sandbox
                 return await self._run_container(order, host, *sandbox)
         except (WarrenError, grpc.aio.AioRpcError):
             await self._clean_up(order)
             raise
+
+    async def _reuse_sandbox(
+        self, order: StartOrder, host: cri_orders.HostFacts
+    ) -> tuple[str, cri.PodSandboxConfig] | Instance | None:
+        """The sandbox that the order names, if it is alive, or what an earlier try has started."""
+        if not order.sandbox_id:
+            return None
+        found = await self._reader.find(order)
+        if found is not None and found.state is not InstanceState.BROKEN:
+            return found  # an attempt runs once
+        if found is not None:
+            await self._remove_attempt(order)
+        if not await self._reader.is_ready(order.sandbox_id):
+            return None
+        return order.sandbox_id, cri_orders.sandbox(order, host, attempt=0)
 
     async def _run_sandbox(
         self, order: StartOrder, host: cri_orders.HostFacts
@@ -271,8 +292,17 @@ class Containerd:
         self._cgroups.clean(order.task.id)
 
     async def _remove_attempt(self, order: StartOrder) -> None:
+        """All that was made for the attempt; a sandbox that it has from another one stays."""
+        for container in await self._reader.containers_of(order):
+            await self._remove_container(container.id)
         for sandbox_id in await self._reader.sandboxes_of(order):
             await self._remove(sandbox_id, "")
+
+    async def _is_shared(self, instance: Instance) -> bool:
+        """Another attempt has a container in its sandbox."""
+        if not instance.sandbox_id or not instance.container_id:
+            return False
+        return await self._reader.is_shared(instance.sandbox_id, instance.container_id)
 
     async def _remove(self, sandbox_id: str, container_id: str) -> None:
         runtime = self._runtime()
@@ -282,9 +312,13 @@ class Containerd:
             await self._remove_sandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id))
         if container_id:
             # Gone with its sandbox, unless the sandbox was lost before it.
-            request = cri.RemoveContainerRequest(container_id=container_id)
-            await _absent_is_fine(runtime.RemoveContainer(request, timeout=_CHANGE))
+            await self._remove_container(container_id)
         self._reader.forget(sandbox_id, container_id)
+
+    async def _remove_container(self, container_id: str) -> None:
+        request = cri.RemoveContainerRequest(container_id=container_id)
+        await _absent_is_fine(self._runtime().RemoveContainer(request, timeout=_CHANGE))
+        self._reader.forget("", container_id)
 
     async def _remove_sandbox(self, request: cri.RemovePodSandboxRequest) -> None:
         """Wait for the runtime while it gives up a start that its caller dropped."""

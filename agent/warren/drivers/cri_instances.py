@@ -6,7 +6,7 @@ never change, and a running one's start does not either.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -32,19 +32,50 @@ class Reader:
 
     async def read(self) -> tuple[Instance, ...]:
         """Every instance, by task and attempt."""
-        return await self._select({cri_orders.CLUSTER: self._cluster_id}, forget_others=True)
+        labels = {cri_orders.CLUSTER: self._cluster_id}
+        sandboxes, containers = await asyncio.gather(
+            self._sandboxes(labels), self._containers(labels)
+        )
+        self._forget_all_but({item.id for item in sandboxes}, {item.id for item in containers})
+        return await self._instances(sandboxes, containers)
 
     async def find(self, order: StartOrder) -> Instance | None:
-        """What runs for exactly this order, if anything does."""
+        """What runs for exactly this order, if anything does; its sandbox may be older."""
         wanted = cri_orders.labels(order, self._cluster_id)
-        found = await self._select(wanted, forget_others=False)
+        sandboxes, containers = await asyncio.gather(
+            self._sandboxes(cri_orders.labels_of_task(order, self._cluster_id)),
+            self._containers(wanted),
+        )
+        used = {item.pod_sandbox_id for item in containers}
+        own = tuple(item for item in sandboxes if item.id in used)
+        found = await self._instances(own, containers)
         return found[0] if found else None
 
     async def sandboxes_of(self, order: StartOrder) -> tuple[str, ...]:
-        """Ids of all sandboxes of the task's attempt, whatever their template was."""
-        labels = cri_orders.labels(order, self._cluster_id)
-        del labels[cri_orders.SPEC_HASH]
+        """Ids of all sandboxes made for the task's attempt, whatever their template was."""
+        labels = cri_orders.labels_of_attempt(order, self._cluster_id)
         return tuple(item.id for item in await self._sandboxes(labels))
+
+    async def containers_of(self, order: StartOrder) -> tuple[cri.Container, ...]:
+        """All containers of the task's attempt."""
+        return await self._containers(cri_orders.labels_of_attempt(order, self._cluster_id))
+
+    async def is_ready(self, sandbox_id: str) -> bool:
+        """The sandbox is alive: containers can be made in it."""
+        request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id)
+        try:
+            answer = await self._runtime().PodSandboxStatus(request, timeout=_CALL)
+        except grpc.aio.AioRpcError as error:
+            if not cri_errors.is_not_found(error):
+                raise
+            return False
+        return answer.status.state == cri.SANDBOX_READY
+
+    async def is_shared(self, sandbox_id: str, container_id: str) -> bool:
+        """There are other containers in the sandbox."""
+        request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=sandbox_id))
+        answer = await self._runtime().ListContainers(request, timeout=_CALL)
+        return any(item.id != container_id for item in answer.containers)
 
     async def address(self, sandbox_id: str) -> str:
         """IPv4 address of the sandbox."""
@@ -66,35 +97,39 @@ class Reader:
         self._addresses.pop(sandbox_id, None)
         self._statuses.pop(container_id, None)
 
-    async def _select(
-        self, labels: Mapping[str, str], *, forget_others: bool
+    async def _instances(
+        self, sandboxes: Iterable[cri.PodSandbox], containers: Iterable[cri.Container]
     ) -> tuple[Instance, ...]:
-        request = cri.ListContainersRequest(filter=cri.ContainerFilter(label_selector=labels))
-        sandboxes, listed = await asyncio.gather(
-            self._sandboxes(labels), self._runtime().ListContainers(request, timeout=_CALL)
-        )
-        if forget_others:
-            self._forget_all_but(
-                {item.id for item in sandboxes}, {item.id for item in listed.containers}
-            )
-        containers = {item.pod_sandbox_id: item for item in listed.containers}
+        """One for each container, and one for each sandbox that has none."""
         known = {item.id: item for item in sandboxes}
-        instances = await asyncio.gather(
-            *(self._instance(item, containers.get(item.id)) for item in sandboxes),
-            *(self._orphan(item) for item in listed.containers if item.pod_sandbox_id not in known),
+        empty = known.keys() - {item.pod_sandbox_id for item in containers}
+        found = await asyncio.gather(
+            *(
+                self._instance(known[item.pod_sandbox_id], item)
+                if item.pod_sandbox_id in known
+                else self._orphan(item)
+                for item in containers
+            )
         )
-        return tuple(sorted(instances, key=lambda i: (i.task_id, i.attempt, i.sandbox_id)))
+        bare = (
+            replace(_broken(known[key].labels, key), message="its container is missing")
+            for key in empty
+        )
+        return tuple(sorted((*found, *bare), key=lambda i: (i.task_id, i.attempt, i.sandbox_id)))
 
     async def _sandboxes(self, labels: Mapping[str, str]) -> tuple[cri.PodSandbox, ...]:
         request = cri.ListPodSandboxRequest(filter=cri.PodSandboxFilter(label_selector=labels))
         answer = await self._runtime().ListPodSandbox(request, timeout=_CALL)
         return tuple(answer.items)
 
-    async def _instance(self, sandbox: cri.PodSandbox, container: cri.Container | None) -> Instance:
-        broken = _broken(sandbox.labels, sandbox.id)
-        if container is None:
-            return replace(broken, message="its container is missing")
-        broken = replace(broken, container_id=container.id)
+    async def _containers(self, labels: Mapping[str, str]) -> tuple[cri.Container, ...]:
+        request = cri.ListContainersRequest(filter=cri.ContainerFilter(label_selector=labels))
+        answer = await self._runtime().ListContainers(request, timeout=_CALL)
+        return tuple(answer.containers)
+
+    async def _instance(self, sandbox: cri.PodSandbox, container: cri.Container) -> Instance:
+        """The attempt is the container's: the sandbox may have served one before."""
+        broken = replace(_broken(container.labels, sandbox.id), container_id=container.id)
         ready = sandbox.state == cri.SANDBOX_READY
         try:
             status = await self._cached_status(container)

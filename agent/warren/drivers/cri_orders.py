@@ -67,6 +67,16 @@ def labels(order: StartOrder, cluster_id: str) -> dict[str, str]:
     }
 
 
+def labels_of_task(order: StartOrder, cluster_id: str) -> dict[str, str]:
+    """Those that all attempts of the task have."""
+    return {CLUSTER: cluster_id, TASK: order.task.id}
+
+
+def labels_of_attempt(order: StartOrder, cluster_id: str) -> dict[str, str]:
+    """Those that the task's attempt has, whatever its template is."""
+    return {**labels_of_task(order, cluster_id), ATTEMPT: str(order.attempt)}
+
+
 def spec_hash(template: TaskTemplate) -> str:
     """Names a template in a label. Credentials are left out: labels are no place for them."""
     text = repr(replace(template, registry_auth=None, env=dict(sorted(template.env.items()))))
@@ -74,7 +84,11 @@ def spec_hash(template: TaskTemplate) -> str:
 
 
 def sandbox(order: StartOrder, host: HostFacts, *, attempt: int) -> cri.PodSandboxConfig:
-    """The sandbox. `attempt` counts our tries to make it, not the task's: see `containerd.py`."""
+    """The sandbox. `attempt` counts our tries to make it, not the task's: see `containerd.py`.
+
+    Also sent with a container for the sandbox of an earlier attempt: runtimes take the container's
+    unique name and its log directory from here.
+    """
     config = cri.PodSandboxConfig(
         metadata=cri.PodSandboxMetadata(
             name=order.task.name,

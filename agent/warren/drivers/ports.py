@@ -26,6 +26,8 @@ class StartOrder:
     node_name: str
     log_path: Path
     """Host path of the log file; its directory is made by the driver."""
+    sandbox_id: str = ""
+    """Of the attempt before: used again if it is alive, so that the task keeps its address."""
     dns_servers: tuple[str, ...] = ()
 
 
@@ -51,13 +53,15 @@ class Runtime(Protocol):
         """Have the image here, and answer its digest. ImageUnavailable says why it cannot be."""
 
     async def start(self, order: StartOrder) -> Instance:
-        """Sandbox, container, start. What a failed start made is removed before it raises."""
+        """Sandbox (that of the order, or a new one), container, start. What a failed start made is
+        removed before it raises."""
 
     async def stop(self, instance: Instance, *, signal: str, grace: timedelta) -> None:
         """Stop signal (empty: the image's), grace, kill. The dead container stays."""
 
     async def remove(self, instance: Instance) -> None:
-        """Remove container, sandbox, network. Nothing to remove is fine. Logs stay."""
+        """Remove the container; sandbox and network with the last one in it. Nothing to remove is
+        fine. Logs stay."""
 
     async def execute(
         self, instance: Instance, command: Sequence[str], timeout: timedelta
@@ -85,11 +89,15 @@ class MeshConfig:
     """This node's own part of the task network: what no task answers for there is unreachable."""
     listen_port: int
     peers: tuple[Peer, ...]
+    mtu: int = 0
+    """Of the interface; 0: what the underlay leaves."""
+    keepalive_s: int = 25
+    """How often to send to a silent peer; 0: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerStatus:
-    """A peer as the device knows it."""
+    """A peer as the device knows it; during a rotation there may be two of one node."""
 
     public_key: str
     endpoint: str
@@ -105,11 +113,22 @@ class Mesh(Protocol):
     async def public_key(self) -> str:
         """Base64. The private key is made here if there is none, and never leaves the host."""
 
+    async def next_public_key(self) -> str:
+        """Of the key that this host will use next. Made beside the other if there is none."""
+
+    async def switch_key(self) -> None:
+        """The next key, if there is one, is the key from the next `apply` on."""
+
     async def mtu(self) -> int:
-        """Of the interface, and so of the task network: what the underlay leaves."""
+        """What the underlay leaves for packets of the mesh."""
 
     async def apply(self, config: MeshConfig) -> None:
-        """Make it so, peer by peer: what is right already is not touched."""
+        """Make it so, peer by peer: what is right already is not touched.
+
+        To be called every few seconds, too: a peer that does not answer is tried at another of
+        its endpoints. Peers that cannot be had are named in a DriverError, after all others were
+        carried out.
+        """
 
     async def peers(self) -> tuple[PeerStatus, ...]:
         """What the device says."""

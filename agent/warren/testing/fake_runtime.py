@@ -66,6 +66,9 @@ class FakeRuntime:
         self._programs: dict[tuple[str, int], Program] = {}
         self._addresses = [str(a) for a in IPv4Network(subnet).hosts()][1:]
         self._used: dict[str, str] = {}
+        """Addresses by sandbox."""
+        self._dead: set[str] = set()
+        """Sandboxes that are there and serve no further container."""
         self._serial = 0
 
     def fail_next(self, method: str, *errors: WarrenError) -> None:
@@ -80,6 +83,7 @@ class FakeRuntime:
     def lose(self, task_id: str) -> None:
         """The task's sandboxes die with all that is in them, as after a reboot."""
         for key in [key for key in self._instances if key[0] == task_id]:
+            self._dead.add(self._instances[key].sandbox_id)
             if self._instances[key].state is InstanceState.RUNNING:
                 self._instances[key] = replace(
                     self._instances[key], state=InstanceState.BROKEN, message="sandbox is dead"
@@ -110,13 +114,14 @@ class FakeRuntime:
         if order.task.template.image not in self.local_images:
             raise ImageUnavailable(f"image {order.task.template.image} is not on this node")
         self._serial += 1
+        sandbox_id = self._sandbox(order)
         self._instances[key] = Instance(
             task_id=order.task.id,
             attempt=order.attempt,
-            sandbox_id=f"sandbox-{self._serial}",
+            sandbox_id=sandbox_id,
             container_id=f"container-{self._serial}",
             state=InstanceState.RUNNING,
-            address=self._take_address(f"sandbox-{self._serial}"),
+            address=self._used[sandbox_id],
             started_at=self.now(),
             image_digest=_digest(order.task.template.image),
         )
@@ -137,6 +142,9 @@ class FakeRuntime:
     async def remove(self, instance: Instance) -> None:
         await self._enter("remove")
         self._instances.pop((instance.task_id, instance.attempt), None)
+        if any(i.sandbox_id == instance.sandbox_id for i in self._instances.values()):
+            return
+        self._dead.discard(instance.sandbox_id)
         address = self._used.pop(instance.sandbox_id, None)
         if address is not None:
             self._addresses.append(address)
@@ -183,11 +191,15 @@ class FakeRuntime:
         self.pulls.append(image)
         self.local_images.add(image)
 
-    def _take_address(self, sandbox_id: str) -> str:
+    def _sandbox(self, order: StartOrder) -> str:
+        """The one that the order names, if it is alive, or a new one with an address."""
+        if order.sandbox_id in self._used and order.sandbox_id not in self._dead:
+            return order.sandbox_id
         if not self._addresses:
             raise DriverError("no address is free in the node's task subnet")
+        sandbox_id = f"sandbox-{self._serial}"
         self._used[sandbox_id] = self._addresses.pop(0)
-        return self._used[sandbox_id]
+        return sandbox_id
 
     def _program(self, template: TaskTemplate) -> Program:
         command = (*template.command, *template.args)
