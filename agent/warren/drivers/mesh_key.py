@@ -32,6 +32,29 @@ def load_or_create(path: Path) -> str:
     return text
 
 
+def next_path(path: Path) -> Path:
+    """Where the key is that follows the one in `path`."""
+    return path.with_name(f"{path.name}.next")
+
+
+def switch(path: Path) -> bool:
+    """Put the next key in the place of the one in `path`; answers whether there was one."""
+    following = next_path(path)
+    try:
+        if not following.exists():
+            return False
+        load_or_create(following)  # a file that holds no key must not replace one that does
+        following.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise DriverError(f"mesh key {path}: {error.strerror}") from error
+    return True
+
+
 def public_key(path: Path) -> str:
     """The public key of the private one in `path`, which is made if there is none; base64."""
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey

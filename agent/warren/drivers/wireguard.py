@@ -63,28 +63,38 @@ class WireGuard:
         self._underlay_address = underlay_address
         self._now = now
         self._lock = asyncio.Lock()
-        self._public_key = ""
+        self._public_keys: dict[str, str] = {}
+        """By private key: each is derived once."""
+        self._memory = mesh_plan.Memory()
 
     async def public_key(self) -> str:
-        if not self._public_key:
-            self._public_key = await self._derive_public_key()
-        return self._public_key
+        return await self._public_key_in(self._key_path)
+
+    async def next_public_key(self) -> str:
+        return await self._public_key_in(mesh_key.next_path(self._key_path))
+
+    async def switch_key(self) -> None:
+        if mesh_key.switch(self._key_path):
+            self._public_keys.clear()
 
     async def mtu(self) -> int:
         return mesh_mtu(await self._links.mtu_of_address(self._underlay_address))
 
     async def apply(self, config: MeshConfig) -> None:
-        private_key = mesh_key.load_or_create(self._key_path)
-        mesh_plan.check_disjoint(config.peers)  # before anything is touched
         async with self._lock:
+            private_key = mesh_key.load_or_create(self._key_path)
             await self._device.ensure()
             device = await self._device.read()
             if (device.private_key, device.listen_port) != (private_key, config.listen_port):
                 await self._device.configure(private_key, config.listen_port)
-            changes = mesh_plan.plan(device.peers, config.peers, self._now())
-            if changes:
-                await self._device.change(changes)
-            await self._links.configure(self._interface_config(config, await self.mtu()))
+            plan = mesh_plan.plan(config, device.peers, self._memory, self._now())
+            self._memory = plan.memory
+            if plan.changes:
+                await self._device.change(plan.changes)
+            mtu = config.mtu or await self.mtu()
+            await self._links.configure(self._interface_config(config, mtu))
+        if plan.refusals:
+            raise DriverError("; ".join(plan.refusals))
 
     async def peers(self) -> tuple[PeerStatus, ...]:
         device = await self._device.read()
@@ -93,10 +103,16 @@ class WireGuard:
     async def close(self) -> None:
         """Sockets live for one call only; the interface stays."""
 
-    async def _derive_public_key(self) -> str:
+    async def _public_key_in(self, path: Path) -> str:
+        text = await asyncio.to_thread(mesh_key.load_or_create, path)
+        if text not in self._public_keys:
+            self._public_keys[text] = await self._derive_public_key(path)
+        return self._public_keys[text]
+
+    async def _derive_public_key(self, path: Path) -> str:
         """In a process of its own: see `mesh_key.py`."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", mesh_key.__name__, str(self._key_path)),
+            *(sys.executable, "-m", mesh_key.__name__, str(path)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

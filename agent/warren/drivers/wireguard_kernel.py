@@ -13,7 +13,8 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
-from warren.drivers.mesh_plan import Device, DevicePeer, PeerChange, join_endpoint
+from warren.drivers import mesh_endpoints
+from warren.drivers.mesh_plan import Device, DevicePeer, PeerChange
 from warren.drivers.netlink import Links
 from warren.drivers.ports import PeerStatus
 from warren.drivers.pyroute2_parts import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkError
@@ -165,7 +166,7 @@ def _merged(first: DevicePeer, second: DevicePeer) -> DevicePeer:
 
 
 def _endpoint(value: Any) -> str:
-    return join_endpoint(str(ip_address(value["addr"])), int(value["port"]))
+    return mesh_endpoints.join(str(ip_address(value["addr"])), int(value["port"]))
 
 
 def _time(value: Any) -> datetime | None:

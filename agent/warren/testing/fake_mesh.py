@@ -1,12 +1,13 @@
 """A mesh in memory, for tests of what stands on `drivers.ports.Mesh`."""
 
+import base64
 from collections import deque
 from dataclasses import replace
 from datetime import datetime
 
 from warren.drivers import mesh_plan
 from warren.drivers.ports import MeshConfig, PeerStatus
-from warren.model.errors import WarrenError
+from warren.model.errors import DriverError, WarrenError
 
 
 class FakeMesh:
@@ -14,11 +15,14 @@ class FakeMesh:
 
     def __init__(self, *, public_key: str = "ZmFrZSBwdWJsaWMga2V5IG9mIHRoaXMgbm9kZSAgIDA=") -> None:
         self.key = public_key
+        self.next_key = ""
+        """Made when it is first asked for; tests read it."""
         self.configs: list[MeshConfig] = []
         """Every configuration that was applied, in order."""
         self.failures: deque[WarrenError] = deque()
         """Raised by the next calls of `apply`, one each."""
         self.mtu_now = 1420
+        self._keys_made = 0
         self._peers: dict[str, PeerStatus] = {}
 
     def handshake(self, public_key: str, at: datetime) -> None:
@@ -28,13 +32,27 @@ class FakeMesh:
     async def public_key(self) -> str:
         return self.key
 
+    async def next_public_key(self) -> str:
+        if not self.next_key:
+            self._keys_made += 1
+            self.next_key = base64.b64encode(f"next key {self._keys_made:023}".encode()).decode()
+        return self.next_key
+
+    async def switch_key(self) -> None:
+        if self.next_key:
+            self.key, self.next_key = self.next_key, ""
+
     async def mtu(self) -> int:
         return self.mtu_now
 
     async def apply(self, config: MeshConfig) -> None:
         if self.failures:
             raise self.failures.popleft()
-        mesh_plan.check_disjoint(config.peers)
+        present = {
+            key: mesh_plan.DevicePeer(status=status, keepalive_s=config.keepalive_s)
+            for key, status in self._peers.items()
+        }
+        peers, refusals = mesh_plan.acceptable(config, present)
         self.configs.append(config)
         self._peers = {
             peer.public_key: replace(
@@ -47,8 +65,10 @@ class FakeMesh:
                 ),
                 allowed_ips=mesh_plan.allowed_ips(peer),
             )
-            for peer in config.peers
+            for peer in peers
         }
+        if refusals:
+            raise DriverError("; ".join(refusals))
 
     async def peers(self) -> tuple[PeerStatus, ...]:
         return tuple(self._peers[key] for key in sorted(self._peers))

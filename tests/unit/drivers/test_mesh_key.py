@@ -41,6 +41,41 @@ def test_derives_the_public_key(tmp_path: Path) -> None:
     assert mesh_key.public_key(path) == _PUBLIC
 
 
+def test_the_next_key_is_kept_beside_it_and_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.key"
+    first = mesh_key.load_or_create(path)
+    following = mesh_key.load_or_create(mesh_key.next_path(path))
+
+    before = mesh_key.load_or_create(path)
+    switched = [mesh_key.switch(path), mesh_key.switch(path)]
+
+    assert (before, switched) == (first, [True, False])
+    assert mesh_key.load_or_create(path) == following
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mesh.key"]
+
+
+def test_what_is_no_key_takes_no_keys_place(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.key"
+    first = mesh_key.load_or_create(path)
+    mesh_key.next_path(path).write_text("no key")
+
+    with pytest.raises(DriverError):
+        mesh_key.switch(path)
+
+    assert mesh_key.load_or_create(path) == first
+
+
+async def test_the_driver_knows_its_new_key_after_the_switch(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.key"
+    mesh = WireGuard("wt0", userspace=True, key_path=path, underlay_address="192.0.2.1")
+    first, following = await mesh.public_key(), await mesh.next_public_key()
+
+    await mesh.switch_key()
+
+    assert await mesh.public_key() == following != first
+
+
 async def test_the_driver_derives_it_in_another_process(tmp_path: Path) -> None:
     path = tmp_path / "mesh.key"
     path.write_text(f"{_PRIVATE}\n")
