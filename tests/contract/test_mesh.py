@@ -4,12 +4,14 @@ Hosts are network namespaces on one bridge, each with a wireguard-go of its own.
 WireGuard is in test_wireguard_kernel.py: most machines that run tests lack it.
 """
 
+import asyncio
 import os
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -110,8 +112,9 @@ async def test_peers_are_as_applied(mesh: Mesh) -> None:
     ]
 
 
-async def test_no_peer_is_lost_among_thirty(mesh: Mesh) -> None:
-    numbers = range(2, 32)
+@pytest.mark.parametrize("count", [30, 200])
+async def test_no_peer_is_lost_among_many(mesh: Mesh, count: int) -> None:
+    numbers = range(2, 2 + count)
 
     await mesh.apply(a_config(*(a_peer(number) for number in numbers)))
 
@@ -139,16 +142,29 @@ async def test_a_subnet_moves_to_another_peer(mesh: Mesh) -> None:
     }
 
 
-async def test_overlapping_claims_are_refused_before_anything_changes(mesh: Mesh) -> None:
-    await mesh.apply(a_config(a_peer(2)))
+async def test_who_claims_anothers_subnet_is_named_and_the_rest_goes_on(mesh: Mesh) -> None:
+    await mesh.apply(a_config(a_peer(3)))
 
     with pytest.raises(DriverError) as refused:
-        await mesh.apply(
-            a_config(a_peer(3, subnet="10.88.9.0/24"), a_peer(4, subnet="10.88.8.0/22"))
-        )
+        await mesh.apply(a_config(a_peer(2, subnet="10.88.0.0/22"), a_peer(3), a_peer(4)))
 
-    assert str(refused.value) == "nodes n4 and n3 both claim 10.88.9.0/24 in the mesh"
-    assert quiet(await mesh.peers()) == [a_status(2)]
+    assert str(refused.value) == "node n2 claims 10.88.0.0/22 in the mesh, which this node has"
+    found = sorted(quiet(await mesh.peers()), key=lambda peer: peer.endpoint)
+    assert found == [a_status(3), a_status(4)]
+
+
+async def test_the_next_key_waits_beside_the_other_until_it_takes_its_place(mesh: Mesh) -> None:
+    first = await mesh.public_key()
+    following = await mesh.next_public_key()
+
+    before = (await mesh.public_key(), await mesh.next_public_key())
+    await mesh.switch_key()
+    after = await mesh.public_key()
+    await mesh.switch_key()
+
+    assert before == (first, following)
+    assert after == following != first
+    assert await mesh.next_public_key() not in (first, following)
 
 
 async def test_packets_fit_into_the_underlay(mesh: Mesh) -> None:
@@ -281,6 +297,110 @@ async def test_an_address_that_no_local_task_has_is_unreachable_at_once(
 
     assert "No route to host" in printed
     assert code != 0
+
+
+async def test_a_change_of_mtu_leaves_the_interface_and_its_sessions_alone(
+    hosts: tuple[Host, Host],
+) -> None:
+    first, second = hosts
+    await connect(first, second)
+    index = first.ip(f"-o link show {first.interface}")[0].partition(":")[0]
+    handshake = (await first.mesh.peers())[0].latest_handshake
+    ping = start(first, "ping -c 50 -i 0.01 -W 2 10.86.0.2")
+
+    for mtu in (1300, 1420, 1280):
+        with namespaces.entered(first.netns):
+            await first.mesh.apply(replace(a_config(await peer_of(second)), mtu=mtu))
+
+    assert "50 received" in ping.communicate()[0]
+    link = first.ip(f"-o link show {first.interface}")[0]
+    assert link.startswith(f"{index}:")
+    assert "mtu 1280" in link
+    assert (await first.mesh.peers())[0].latest_handshake == handshake
+
+
+async def test_a_peer_that_is_not_where_it_says_is_found_where_it_was_seen(
+    hosts: tuple[Host, Host],
+) -> None:
+    first, second = hosts
+    clock = [datetime.now(UTC)]
+    mesh = WireGuard(
+        first.interface,
+        userspace=True,
+        key_path=first.mesh._key_path,
+        underlay_address="192.168.9.1",
+        now=lambda: clock[0],
+    )
+    with namespaces.entered(second.netns):
+        await second.mesh.apply(a_config(await peer_of(first), number=2))
+    behind_nat = replace(
+        await peer_of(second), endpoint="192.168.9.99:51820", seen_endpoint="192.168.9.2:51820"
+    )
+    config = a_config(behind_nat)
+    found = []
+
+    for seconds in (0, 1, 14, 2):
+        clock[0] += timedelta(seconds=seconds)
+        with namespaces.entered(first.netns):
+            await mesh.apply(config)
+        found.append((await mesh.peers())[0].endpoint)
+
+    assert found == ["192.168.9.99:51820"] * 3 + ["192.168.9.2:51820"]
+    run("ping -c 1 -W 6 10.86.0.2", netns=first.netns)
+
+
+async def test_no_ping_is_lost_when_a_node_gets_a_new_key(hosts: tuple[Host, Host]) -> None:
+    first, second = hosts
+    await connect(first, second)
+    old = await peer_of(second)
+    new = replace(old, public_key=await second.mesh.next_public_key())
+    offered = replace(old, next_public_key=new.public_key)
+    pings = [
+        start(first, "ping -c 300 -i 0.01 -W 2 10.86.0.2"),
+        start(second, "ping -c 300 -i 0.01 -W 2 10.86.0.1"),
+    ]
+    await asyncio.sleep(0.5)  # of pings before, as there are of pings after
+
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(offered))
+        await first.mesh.apply(a_config(replace(offered, switching=True)))
+    await second.mesh.switch_key()
+    with namespaces.entered(second.netns):
+        await second.mesh.apply(a_config(await peer_of(first), number=2))
+    await asyncio.sleep(0.1)  # as long as the cluster takes to tell
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(new))
+
+    printed = [ping.communicate()[0] for ping in pings]
+    assert ["300 received" in text for text in printed] == [True, True], printed
+    assert [peer.public_key for peer in await first.mesh.peers()] == [new.public_key]
+
+
+async def test_a_new_key_is_followed_though_nobody_says_that_it_is_used(
+    hosts: tuple[Host, Host],
+) -> None:
+    first, second = hosts
+    await connect(first, second)
+    new_key = await second.mesh.next_public_key()
+    switching = replace(await peer_of(second), next_public_key=new_key, switching=True)
+    with namespaces.entered(first.netns):
+        await first.mesh.apply(a_config(switching))
+    await second.mesh.switch_key()
+    with namespaces.entered(second.netns):
+        await second.mesh.apply(a_config(await peer_of(first), number=2))
+    ping = start(second, "ping -c 100 -i 0.1 -W 2 10.86.0.1")
+
+    keys = [""]
+    async with asyncio.timeout(15):
+        while keys != [new_key]:
+            await asyncio.sleep(0.2)  # the driver is called in this rhythm while a peer switches
+            with namespaces.entered(first.netns):
+                await first.mesh.apply(a_config(switching))
+            keys = [peer.public_key for peer in await first.mesh.peers()]
+
+    ping.terminate()
+    ping.communicate()
+    run("ping -c 1 -W 2 10.86.0.1", netns=second.netns)
 
 
 async def test_without_wireguard_go_the_error_names_its_service(tmp_path: Path) -> None:

@@ -12,15 +12,16 @@ import pytest
 from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic.wireguard import AsyncWireGuard, wgmsg
-from warren.drivers.mesh_plan import Device, DevicePeer, PeerChange, plan
+from warren.drivers.mesh_plan import Device, DevicePeer, Memory, PeerChange, plan
 from warren.drivers.ports import PeerStatus
 from warren.drivers.wireguard_kernel import KernelDevice
 from warren.model.errors import DriverError
 
-from tests.contract.peers import a_key, a_peer
+from tests.contract.peers import a_config, a_key, a_peer
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _PEERS_PER_MESSAGE = 7
+_NETWORKS_PER_PIECE = 13
 
 
 class Kernel:
@@ -94,8 +95,9 @@ class Kernel:
         for key, peer in self.peers.items():
             first, *rest = sorted(peer["networks"])
             yield {"attrs": [("WGPEER_A_PUBLIC_KEY", key), *_known(peer), _networks([first])]}
-            if rest:
-                yield {"attrs": [("WGPEER_A_PUBLIC_KEY", key), _networks(rest)]}
+            for start in range(0, len(rest), _NETWORKS_PER_PIECE):
+                piece = rest[start : start + _NETWORKS_PER_PIECE]
+                yield {"attrs": [("WGPEER_A_PUBLIC_KEY", key), _networks(piece)]}
 
 
 def through_the_wire(message: wgmsg) -> wgmsg:
@@ -108,10 +110,11 @@ def through_the_wire(message: wgmsg) -> wgmsg:
 
 async def apply(device: KernelDevice, *numbers: int) -> tuple[PeerChange, ...]:
     """Make these the device's peers, and say what that took."""
-    present = (await device.read()).peers
-    changes = plan(present, tuple(a_peer(number) for number in numbers), _NOW)
-    await device.change(changes)
-    return changes
+    config = a_config(*(a_peer(number) for number in numbers))
+    found = plan(config, (await device.read()).peers, Memory(), _NOW)
+    assert found.refusals == ()
+    await device.change(found.changes)
+    return found.changes
 
 
 async def test_sets_and_reads_key_and_port() -> None:
@@ -169,6 +172,30 @@ async def test_no_peer_is_lost_in_a_split_answer(count: int) -> None:
     }
     assert again == ()
     assert found == {a_key(f"n{n}"): (f"10.86.0.{n}/32", f"10.88.{n}.0/24") for n in numbers}
+
+
+@pytest.mark.parametrize("count", [30, 200])
+async def test_no_network_is_lost_of_peers_that_are_cut_in_pieces(count: int) -> None:
+    kernel = Kernel()
+    device = KernelDevice("warren0", socket=kernel)
+    networks = {
+        a_key(f"n{n}"): tuple(sorted(f"10.{n}.{k}.0/24" for k in range(40)))
+        for n in range(2, 2 + count)
+    }
+
+    await device.change(
+        tuple(
+            PeerChange(public_key=key, allowed_ips=found, endpoint="192.168.9.2:51820")
+            for key, found in networks.items()
+        )
+    )
+
+    answers = [answer async for answer in kernel._answers()]
+    peers = (await device.read()).peers
+    assert len(answers) > count * 2 // _PEERS_PER_MESSAGE
+    assert len(peers) == count
+    assert {p.status.public_key: p.status.allowed_ips for p in peers} == networks
+    assert {p.status.endpoint for p in peers} == {"192.168.9.2:51820"}
 
 
 async def test_removes_a_peer_and_touches_no_other() -> None:
