@@ -3872,6 +3872,27 @@ class Assignment(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ServicesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___ServiceTraffic: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___ServiceTraffic | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INDEX_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
@@ -3882,8 +3903,10 @@ class Assignment(_message.Message):
     SERVICES_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
     MESH_KEEPALIVE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     mtu: _builtins.int
+    weight: _builtins.int
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
     @_builtins.property
@@ -3897,7 +3920,7 @@ class Assignment(_message.Message):
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___NodeRole.ValueType]: ...
     @_builtins.property
-    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceTraffic]: ...
+    def services(self) -> _containers.MessageMap[_builtins.str, Global___ServiceTraffic]: ...
     @_builtins.property
     def mesh_keepalive(self) -> _duration_pb2.Duration: ...
     def __init__(
@@ -3910,13 +3933,14 @@ class Assignment(_message.Message):
         mesh: Global___NodeMesh | None = ...,
         managers: _abc.Iterable[Global___ManagerAddress] | None = ...,
         roles: _abc.Iterable[Global___NodeRole.ValueType] | None = ...,
-        services: _abc.Iterable[Global___ServiceTraffic] | None = ...,
+        services: _abc.Mapping[_builtins.str, Global___ServiceTraffic] | None = ...,
         mtu: _builtins.int = ...,
         mesh_keepalive: _duration_pb2.Duration | None = ...,
+        weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

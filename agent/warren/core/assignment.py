@@ -1,75 +1,198 @@
-"""What each node must know: its tasks, its peers, the ports to publish, where the managers are.
+"""What each node must know: its tasks, its peers, how services are reached, where managers are.
 
-Called by the dispatcher for every session after each change of the state. What is the same for all
-nodes is worked out once, in `Assignments`; the order of everything is fixed, so that an unchanged
-assignment compares equal (but for `index`) and need not be sent.
+Kept by the dispatcher from state to state: `advance` works out anew only what hangs on tasks,
+services and nodes that are other objects than before, and shares the rest. So the difference
+between two assignments is found by looking at what is not shared, however large the cluster is,
+and is told as a delta.
 """
 
-from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from warren.core import mesh
 from warren.model.assignments import (
     Assignment,
+    AssignmentDelta,
     Endpoint,
     ManagerAddress,
     Peer,
-    PublishedPort,
+    ServiceTraffic,
 )
 from warren.model.clusters import ClusterSpec
-from warren.model.errors import NotFound
+from warren.model.errors import InvalidInput, NotFound
 from warren.model.nodes import Node, NodeState
 from warren.model.services import Service
-from warren.model.tasks import DesiredState, Task, TaskState
+from warren.model.tasks import DesiredState, Task
+from warren.state import maps
 from warren.state.cluster import ClusterState
+
+T = TypeVar("T")
+_Key = Callable[[Task], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignments:
+    """The assignments of all nodes at one state."""
+
+    state: ClusterState
+    tasks_on: Mapping[str, Mapping[str, Task]] = field(default_factory=dict)
+    """By node id, then by task id."""
+    tasks_of: Mapping[str, Mapping[str, Task]] = field(default_factory=dict)
+    """By service, then by task id."""
+    services: Mapping[str, ServiceTraffic] = field(default_factory=dict)
+    peers: Mapping[str, Peer] = field(default_factory=dict)
+    """By node id, in the order of names."""
+    managers: tuple[ManagerAddress, ...] = ()
+    mtu: int = 0
+
+    @property
+    def index(self) -> int:
+        """Of the state."""
+        return self.state.index
+
+    def of(self, node_id: str) -> Assignment:
+        """NotFound if the cluster has no such node."""
+        tasks = self.tasks_on.get(node_id, {})
+        return replace(
+            self.without_services(node_id),
+            tasks=tuple(sorted(tasks.values(), key=lambda task: task.id)),
+            peers=tuple(peer for peer in self.peers.values() if peer.node_id != node_id),
+            services=self.services,
+        )
+
+    def without_services(self, node_id: str) -> Assignment:
+        """All that a delta cannot tell."""
+        node = self.state.nodes.get(node_id)
+        if node is None:
+            raise NotFound(f"there is no node {node_id}")
+        return Assignment(
+            index=self.index,
+            spec=self._spec,
+            mesh=node.mesh,
+            managers=self.managers,
+            roles=node.spec.roles,
+            mtu=self.mtu,
+            mesh_keepalive=node.spec.mesh_keepalive,
+            weight=node.spec.weight,
+        )
+
+    @property
+    def _spec(self) -> ClusterSpec:
+        assert self.state.cluster is not None, "a node is in a cluster"
+        return self.state.cluster.spec
 
 
 def assignment_for(state: ClusterState, node_id: str) -> Assignment:
     """The assignment of one node. NotFound if the cluster has no such node."""
-    return Assignments(state).of(node_id)
+    return begin(state).of(node_id)
 
 
-def same(one: Assignment, other: Assignment) -> bool:
-    """They ask the same of the node: all is equal but for the index."""
-    return replace(one, index=0) == replace(other, index=0)
+def begin(state: ClusterState) -> Assignments:
+    """The assignments of a state of which nothing is known yet."""
+    return advance(Assignments(state=ClusterState()), state)
 
 
-class Assignments:
-    """The assignments of all nodes at one state; `of` is cheap."""
+def advance(before: Assignments, state: ClusterState) -> Assignments:
+    """The assignments of a later state (any, in fact), with all shared that is the same."""
+    old = before.state
+    if old is state:
+        return before
+    tasks_on, tasks_of = before.tasks_on, before.tasks_of
+    affected = dict.fromkeys(maps.changed_keys(old.services, state.services))
+    for task_id in maps.changed_keys(old.tasks, state.tasks):
+        was, task = old.tasks.get(task_id), state.tasks.get(task_id)
+        tasks_on = _regrouped(tasks_on, was, task, by=lambda task: task.node_id)
+        tasks_of = _regrouped(tasks_of, was, task, by=lambda task: task.service)
+        affected |= dict.fromkeys(each.service for each in (was, task) if each is not None)
+    for node_id in maps.changed_keys(old.nodes, state.nodes):
+        if _share(old.nodes.get(node_id)) != _share(state.nodes.get(node_id)):
+            tasks = tasks_on.get(node_id, {}).values()
+            affected |= dict.fromkeys(task.service for task in tasks)
+    services = before.services
+    for name in affected:
+        services = _with_traffic(services, state, name, tasks_of.get(name, {}).values())
+    changed = replace(before, state=state, tasks_on=tasks_on, tasks_of=tasks_of, services=services)
+    if old.nodes is state.nodes and old.cluster is state.cluster:
+        return changed
+    return _with_nodes(changed)
 
-    def __init__(self, state: ClusterState) -> None:
-        assert state.cluster is not None, "a node is in a cluster"
-        self._state = state
-        self._spec: ClusterSpec = state.cluster.spec
-        self._tasks: defaultdict[str, list[Task]] = defaultdict(list)
-        receivers: defaultdict[str, list[Task]] = defaultdict(list)
-        for task in state.tasks.values():
-            self._tasks[task.node_id].append(task)
-            if _may_receive(state, task):
-                receivers[task.service].append(task)
-        self._ports = tuple(
-            port
-            for name, service in sorted(state.services.items())
-            for port in _ports(service, receivers[name])
-        )
-        nodes = sorted(state.nodes.values(), key=lambda node: node.spec.name)
-        self._peers = tuple(_peer(node) for node in nodes)
-        self._managers = tuple(manager_address(self._spec, node) for node in state.managers())
 
-    def of(self, node_id: str) -> Assignment:
-        """NotFound if the cluster has no such node."""
-        node = self._state.nodes.get(node_id)
-        if node is None:
-            raise NotFound(f"there is no node {node_id}")
-        return Assignment(
-            index=self._state.index,
-            tasks=tuple(sorted(self._tasks.get(node_id, ()), key=lambda task: task.id)),
-            peers=tuple(peer for peer in self._peers if peer.node_id != node_id),
-            ports=self._ports,
-            spec=self._spec,
-            mesh=node.mesh,
-            managers=self._managers,
-            roles=node.spec.roles,
-        )
+def _regrouped(
+    groups: Mapping[str, Mapping[str, Task]], was: Task | None, task: Task | None, *, by: _Key
+) -> Mapping[str, Mapping[str, Task]]:
+    """The groups after a task became another, came or went."""
+    if was is not None and (task is None or by(was) != by(task)):
+        left = maps.without(groups[by(was)], was.id)
+        groups = maps.put(groups, by(was), left) if left else maps.without(groups, by(was))
+    if task is not None:
+        groups = maps.put(groups, by(task), maps.put(groups.get(by(task), {}), task.id, task))
+    return groups
+
+
+def _share(node: Node | None) -> int | None:
+    """The weight of endpoints on the node; None if there can be none."""
+    if node is None or node.status.state is NodeState.DOWN:
+        return None
+    return node.spec.weight
+
+
+def _with_traffic(
+    services: Mapping[str, ServiceTraffic], state: ClusterState, name: str, tasks: Iterable[Task]
+) -> Mapping[str, ServiceTraffic]:
+    service = state.services.get(name)
+    if service is None:
+        return maps.without(services, name) if name in services else services
+    traffic = _traffic(service, tuple(_endpoints(state, tasks)))
+    if services.get(name) == traffic:
+        return services
+    return maps.put(services, name, traffic)
+
+
+def _traffic(service: Service, endpoints: tuple[Endpoint, ...]) -> ServiceTraffic:
+    return ServiceTraffic(
+        name=service.spec.name,
+        vip=service.vip,
+        ports=service.spec.ports,
+        affinity=service.spec.affinity,
+        endpoints=endpoints,
+    )
+
+
+def _endpoints(state: ClusterState, tasks: Iterable[Task]) -> Iterator[Endpoint]:
+    for task in sorted(tasks, key=lambda task: (task.slot, task.id)):
+        weight = _share(state.nodes.get(task.node_id))
+        if weight is not None and may_receive(task):
+            yield endpoint(task, task.status.address, weight)
+
+
+def may_receive(task: Task) -> bool:
+    """Traffic may be sent to the task, if its node is there: it is ready, and it shall run."""
+    return task.ready and task.desired is DesiredState.RUNNING and bool(task.status.address)
+
+
+def endpoint(task: Task, address: str, weight: int) -> Endpoint:
+    """The task as a receiver of traffic."""
+    return Endpoint(
+        address=address, task_id=task.id, node_id=task.node_id, slot=task.slot, weight=weight
+    )
+
+
+def _with_nodes(assignments: Assignments) -> Assignments:
+    """With what is worked out from nodes and settings; equal values stay the same objects."""
+    state = assignments.state
+    if state.cluster is None:
+        return assignments
+    spec = state.cluster.spec
+    nodes = sorted(state.nodes.values(), key=lambda node: node.spec.name)
+    peers = {node.id: mesh.peer(node) for node in nodes}
+    same_peers = list(peers.items()) == list(assignments.peers.items())
+    return replace(
+        assignments,
+        peers=assignments.peers if same_peers else peers,
+        managers=tuple(manager_address(spec, node) for node in state.managers()),
+        mtu=mesh.mtu(spec, nodes),
+    )
 
 
 def manager_address(spec: ClusterSpec, node: Node) -> ManagerAddress:
@@ -82,49 +205,99 @@ def manager_address(spec: ClusterSpec, node: Node) -> ManagerAddress:
     )
 
 
-def _may_receive(state: ClusterState, task: Task) -> bool:
-    """Traffic may be sent to the task: it runs, shall run, and its node is there."""
-    node = state.nodes.get(task.node_id)
-    return (
-        task.status.state is TaskState.RUNNING
-        and task.desired is DesiredState.RUNNING
-        and bool(task.status.address)
-        and node is not None
-        and node.status.state is not NodeState.DOWN
+# ------------------------------------------------------------------ deltas
+
+
+def needs_whole(told: Assignments, newest: Assignments, node_id: str) -> bool:
+    """A delta could not tell the node the difference."""
+    if told.state.nodes is newest.state.nodes and told.state.cluster is newest.state.cluster:
+        return False
+    one, other = told.without_services(node_id), newest.without_services(node_id)
+    return replace(one, index=0) != replace(other, index=0)
+
+
+def services_delta(told: Assignments, newest: Assignments) -> AssignmentDelta:
+    """The part that is the same for all nodes."""
+    changed, gone = _difference(told.services, newest.services)
+    return AssignmentDelta(base=0, index=0, services=changed, services_gone=gone)
+
+
+def node_delta(told: Assignments, newest: Assignments, node_id: str) -> AssignmentDelta:
+    """The part that concerns one node."""
+    tasks, tasks_gone = _difference(
+        told.tasks_on.get(node_id, {}), newest.tasks_on.get(node_id, {})
+    )
+    peers: tuple[Peer, ...] = ()
+    peers_gone: tuple[str, ...] = ()
+    if told.peers is not newest.peers:
+        others = (_others(told.peers, node_id), _others(newest.peers, node_id))
+        peers, peers_gone = _difference(*others)
+    return AssignmentDelta(
+        base=told.index,
+        index=newest.index,
+        tasks=tasks,
+        tasks_gone=tasks_gone,
+        peers=peers,
+        peers_gone=peers_gone,
     )
 
 
-def _ports(service: Service, receivers: list[Task]) -> list[PublishedPort]:
-    published = [port for port in service.spec.ports if port.published]
-    if not published:
-        return []
-    receivers.sort(key=lambda task: (task.slot, task.id))
-    return [
-        PublishedPort(
-            service=service.spec.name,
-            published=port.published,
-            protocol=port.protocol,
-            mode=port.mode,
-            endpoints=tuple(
-                Endpoint(
-                    address=task.status.address,
-                    port=port.target,
-                    task_id=task.id,
-                    node_id=task.node_id,
-                )
-                for task in receivers
-            ),
-        )
-        for port in sorted(published, key=lambda port: (port.published, port.protocol.value))
-    ]
+def says_nothing(delta: AssignmentDelta) -> bool:
+    """It changes nothing but the index."""
+    return delta == AssignmentDelta(base=delta.base, index=delta.index)
 
 
-def _peer(node: Node) -> Peer:
-    return Peer(
-        node_id=node.id,
-        name=node.spec.name,
-        public_key=node.mesh.public_key,
-        endpoint=node.mesh.endpoint,
-        address=node.mesh.address,
-        subnet=node.mesh.subnet,
-    )
+def apply_delta(assignment: Assignment, delta: AssignmentDelta) -> Assignment:
+    """The assignment that the delta leads to. InvalidInput if it does not begin at this one."""
+    if delta.base != assignment.index:
+        message = f"it tells changes since {delta.base}, and {assignment.index} is known"
+        raise InvalidInput(message)
+    services = assignment.services
+    for name in delta.services_gone:
+        services = maps.without(services, name)
+    for traffic in delta.services:
+        services = maps.put(services, traffic.name, traffic)
+    tasks, peers = assignment.tasks, assignment.peers
+    if delta.tasks or delta.tasks_gone:
+        known = {task.id: task for task in tasks if task.id not in delta.tasks_gone}
+        known |= {task.id: task for task in delta.tasks}
+        tasks = tuple(known[task_id] for task_id in sorted(known))
+    if delta.peers or delta.peers_gone:
+        others = {peer.node_id: peer for peer in peers if peer.node_id not in delta.peers_gone}
+        others |= {peer.node_id: peer for peer in delta.peers}
+        peers = tuple(sorted(others.values(), key=lambda peer: peer.name))
+    return replace(assignment, index=delta.index, services=services, tasks=tasks, peers=peers)
+
+
+def sharing(before: Assignment | None, after: Assignment) -> Assignment:
+    """`after`, with the services of `before` as far as they are equal: who compares them by
+    identity, as the drivers do, finds no change where there is none."""
+    services: Mapping[str, ServiceTraffic] = maps.large(after.services)
+    if before is None:
+        return replace(after, services=services)
+    changed, gone = _difference(before.services, services)
+    services = before.services
+    for name in gone:
+        services = maps.without(services, name)
+    for traffic in changed:
+        services = maps.put(services, traffic.name, traffic)
+    return replace(after, services=services)
+
+
+def _others(peers: Mapping[str, Peer], node_id: str) -> Mapping[str, Peer]:
+    return {key: peer for key, peer in peers.items() if key != node_id}
+
+
+def _difference(
+    before: Mapping[str, T], after: Mapping[str, T]
+) -> tuple[tuple[T, ...], tuple[str, ...]]:
+    """New and changed values, and the keys that are gone, both in the order of keys."""
+    changed: list[T] = []
+    gone: list[str] = []
+    for key in sorted(maps.changed_keys(before, after)):
+        value = after.get(key)
+        if value is None:
+            gone.append(key)
+        elif before.get(key) != value:
+            changed.append(value)
+    return tuple(changed), tuple(gone)

@@ -1,9 +1,10 @@
-"""What the leader tells a node: its tasks, its peers, the ports to publish. Data only.
+"""What the leader tells a node: its tasks, its peers, how services are reached. Data only.
 
 Computed by `core/assignment.py`, sent by `manager/dispatcher.py`, kept on disk by the worker.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from warren.model.clusters import ClusterSpec
@@ -76,8 +77,8 @@ class Assignment:
     """Every task assigned to the node that the state holds, ended ones too: a task that is not
     here has no right to a container or a log on the node."""
     peers: tuple[Peer, ...] = ()
-    services: tuple[ServiceTraffic, ...] = ()
-    """By name."""
+    services: Mapping[str, ServiceTraffic] = field(default_factory=dict)
+    """By name. Assignments of one session share what did not change between them."""
     spec: ClusterSpec
     mesh: NodeMesh
     managers: tuple[ManagerAddress, ...] = ()
@@ -87,6 +88,8 @@ class Assignment:
     """Of the mesh: the smallest that any node's underlay leaves; 0: not known yet."""
     mesh_keepalive: timedelta = timedelta()
     """As the node's spec says."""
+    weight: int = 100
+    """Of endpoints on this node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

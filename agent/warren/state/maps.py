@@ -54,6 +54,12 @@ class BucketMap(Mapping[str, V]):
             return self
         return self._with(place, {k: v for k, v in before.items() if k != key}, -1)
 
+    def changed_keys(self, after: "BucketMap[V]") -> Iterator[str]:
+        """Keys that have another object, or none, in the other of the two maps."""
+        for one, other in zip(self._buckets, after._buckets, strict=True):
+            if one is not other:
+                yield from _changed(one, other)
+
     def _with(self, place: int, bucket: dict[str, V], change: int) -> "BucketMap[V]":
         buckets = (*self._buckets[:place], bucket, *self._buckets[place + 1 :])
         return BucketMap(buckets, self._count + change)
@@ -73,6 +79,32 @@ def without(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
     if isinstance(mapping, BucketMap):
         return mapping.without(key)
     return {k: v for k, v in mapping.items() if k != key}
+
+
+def changed_keys(before: Mapping[str, V], after: Mapping[str, V]) -> Iterator[str]:
+    """Keys whose value came, went, or is another object. Between a large mapping and one that was
+    made from it by `put` and `without`, only what these touched is looked at."""
+    if before is after:
+        return iter(())
+    if isinstance(before, BucketMap) and isinstance(after, BucketMap):
+        return before.changed_keys(after)
+    return _changed(before, after)
+
+
+def _changed(before: Mapping[str, V], after: Mapping[str, V]) -> Iterator[str]:
+    for key, value in after.items():
+        if before.get(key) is not value:
+            yield key
+    for key in before:
+        if key not in after:
+            yield key
+
+
+def large(mapping: Mapping[str, V]) -> Mapping[str, V]:
+    """The same items, in buckets if they are many."""
+    if len(mapping) < LARGE or isinstance(mapping, BucketMap):
+        return mapping
+    return bucketed(mapping)
 
 
 def bucketed(mapping: Mapping[str, V]) -> BucketMap[V]:
