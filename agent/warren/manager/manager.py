@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import warren
-from warren.manager import exposition
+from warren.api import exposition
+from warren.api.metrics_server import MetricsServer
+from warren.manager import metrics
 from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.manager.credentials import CredentialFiles
@@ -16,7 +18,6 @@ from warren.manager.forwarding import Forwarder
 from warren.manager.founding import found_cluster
 from warren.manager.joining import join_members, refresh_managers, wait_demoted
 from warren.manager.leadership import Leadership
-from warren.manager.metrics_server import MetricsServer
 from warren.manager.reconciler import Reconciler
 from warren.manager.reports import Reports
 from warren.manager.routes import all_routes
@@ -96,7 +97,7 @@ class Manager:
 
     async def _metrics_text(self) -> str:
         store = self._context.store
-        figures = exposition.of_manager(
+        figures = metrics.of_manager(
             await store.metrics(), store.status, store.state, version=warren.__version__
         )
         return exposition.render(figures)

@@ -5,9 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from warren.manager import exposition
-from warren.manager.exposition import Metric, Sample
-from warren.manager.metrics_server import MetricsServer
+from warren.api import exposition
+from warren.api.exposition import Metric, Sample
+from warren.api.metrics_server import MetricsServer
+from warren.manager import metrics
 from warren.model.nodes import NodeState
 from warren.store.log import LogMetrics, LogStatus, MemberMetrics
 from warren.testing.builders import a_node, a_state
@@ -69,7 +70,7 @@ def test_every_figure_of_the_log_is_there() -> None:
     state = a_state(nodes=[a_node("m1"), a_node("w1", number=2, state=NodeState.DOWN)])
     status = LogStatus(leader="10.86.0.1:7445", is_leader=True, term=3)
 
-    text = exposition.render(exposition.of_manager(LOG, status, state, version="0.1.0"))
+    text = exposition.render(metrics.of_manager(LOG, status, state, version="0.1.0"))
 
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert lines[:24] == [

@@ -1,17 +1,18 @@
 """Serves `/metrics` over HTTP, for root's unix socket or inside the mesh: never to everyone.
 
 As much of HTTP/1.1 as a scraper needs: one GET per connection, bounded in size and time. It needs
-no leader and no majority, so that it tells what is wrong when something is.
+no leader and no majority, so that it tells what is wrong when something is. Both daemons use it.
 """
 
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from warren.manager import exposition
+from warren.api import exposition
 from warren.model.errors import FailedPrecondition
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 REQUEST_BYTES_MAX = 8192
 REQUEST_SECONDS = 5.0
 CONNECTIONS_MAX = 16
+_IP_FREEBIND = 15
 
 
 class MetricsServer:
@@ -45,12 +47,17 @@ class MetricsServer:
         self._path = path
 
     async def start_tcp(self, host: str, port: int) -> None:
-        """On one address."""
+        """On one address, which the host need not have yet: the mesh may come later, or again."""
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            listener.bind((host, port))
             self._server = await asyncio.start_server(
-                self._serve, host, port, limit=REQUEST_BYTES_MAX
+                self._serve, sock=listener, limit=REQUEST_BYTES_MAX
             )
         except OSError as error:
+            listener.close()
             raise FailedPrecondition(f"cannot serve metrics on {host}:{port}: {error}") from error
 
     async def stop(self) -> None:
