@@ -168,7 +168,9 @@ class ProbeResult:
 
     healthy: bool
     output: str = ""
-    """What was wrong, or what it said; one line, at most 500 characters."""
+    """What was wrong; one line, at most 500 characters."""
+    known: bool = True
+    """False: nothing was learnt of the task, because the container runtime does not answer."""
 
 
 class Prober(Protocol):

@@ -59,7 +59,9 @@ class Affinity(Enum):
 class HttpCheck:
     """GET `path` on the task's own address; healthy if the status is expected."""
 
-    path: Annotated[str, Pattern(r"/.*", "a path that begins with /")] = "/"
+    path: Annotated[
+        str, Pattern(r"/[!-~]*", "a path that begins with / and has %XX for special characters")
+    ] = "/"
     port: Annotated[int, Range(0, 65535)] = 0
     """0: the target of the service's first TCP port."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +72,11 @@ class HttpCheck:
             r"[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*", "statuses such as 200-299,404"
         ),
     ] = "200-399"
+
+    def accepts(self, status: int) -> bool:
+        """A task that answers with `status` is healthy."""
+        ranges = (part.partition("-") for part in self.status.split(","))
+        return any(int(low) <= status <= int(high or low) for low, _, high in ranges)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
