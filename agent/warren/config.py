@@ -41,6 +41,8 @@ class Config:
     metrics_address: str = "unix"
     """Where a manager serves /metrics: `unix` (metrics.sock, root's), `mesh:PORT` (on its address
     inside the mesh, which only nodes reach), or `off`."""
+    worker_metrics_address: str = "mesh:7446"
+    """The same of the worker; with `unix` at worker-metrics.sock."""
     log_level: str = "info"
 
     @property
@@ -57,6 +59,11 @@ class Config:
     def metrics_socket_path(self) -> Path:
         """The root-only socket of /metrics on a manager."""
         return self.run_dir / "metrics.sock"
+
+    @property
+    def worker_metrics_socket_path(self) -> Path:
+        """The root-only socket of a worker's /metrics."""
+        return self.run_dir / "worker-metrics.sock"
 
 
 def load(path: Path = DEFAULT_PATH) -> Config:
@@ -78,6 +85,6 @@ def _convert(path: Path, key: str, value: object) -> Any:
         raise InvalidInput("must be text", path=f"{path}: {key}")
     if key == "mesh_driver" and value not in ("kernel", "userspace"):
         raise InvalidInput("must be kernel or userspace", path=f"{path}: {key}")
-    if key == "metrics_address" and not _METRICS.fullmatch(value):
+    if key in ("metrics_address", "worker_metrics_address") and not _METRICS.fullmatch(value):
         raise InvalidInput("must be unix, mesh:PORT or off", path=f"{path}: {key}")
     return Path(value) if known[key] is Path else value

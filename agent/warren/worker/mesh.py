@@ -1,0 +1,161 @@
+"""Keeps this host's mesh as the assignment says, and makes and switches its keys when asked.
+
+Looks at the interface several times a second: whoever runs wireguard-go may restart it, and then
+address, routes and peers are gone with it. The driver is asked again every few seconds even when
+nothing changed, because peers stop answering at one endpoint and are to be tried at another.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from warren.drivers.ports import Mesh, MeshConfig
+from warren.model.assignments import Assignment
+from warren.model.nodes import NodeMesh
+from warren.worker.keeper import Keeper
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 0.2
+"""Between two looks at the interface; also between two at a peer that switches keys."""
+_HURRY = 25
+"""Looks after an interface came: its process may take a moment to be ready for it."""
+
+Wish = tuple[MeshConfig, NodeMesh]
+"""What the interface shall be, and this node's own place in the mesh."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshKeys:
+    """Public halves of this host's keys."""
+
+    public_key: str
+    next_public_key: str = ""
+
+
+class KeyNews:
+    """Keys that the leader does not know of yet."""
+
+    def __init__(self) -> None:
+        self._keys: MeshKeys | None = None
+        self._something = asyncio.Event()
+
+    def put(self, keys: MeshKeys) -> None:
+        """To be told."""
+        self._keys = keys
+        self._something.set()
+
+    async def wait(self) -> MeshKeys:
+        """The newest that were not told."""
+        while self._keys is None:
+            self._something.clear()
+            await self._something.wait()
+        keys, self._keys = self._keys, None
+        return keys
+
+
+def interface_index(name: str) -> int | None:
+    """The kernel's number of an interface: another one after it was made anew."""
+    try:
+        return int(Path(f"/sys/class/net/{name}/ifindex").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def config_of(assignment: Assignment) -> MeshConfig:
+    """What the interface shall be."""
+    spec = assignment.spec
+    return MeshConfig(
+        address=assignment.mesh.address,
+        mesh_network=spec.mesh_network,
+        task_network=spec.task_network,
+        subnet=assignment.mesh.subnet,
+        listen_port=spec.mesh_port,
+        peers=assignment.peers,
+        mtu=assignment.mtu,
+        keepalive_s=assignment.mesh_keepalive // timedelta(seconds=1),
+    )
+
+
+class MeshUpkeep:
+    """Applies the newest assignment to the mesh interface."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        *,
+        interface: str,
+        made: Callable[[], None] = lambda: None,
+        index_of: Callable[[str], int | None] = interface_index,
+    ) -> None:
+        """`made` is called when the interface was set up after it had been made anew."""
+        self._mesh = mesh
+        self._interface = interface
+        self._made = made
+        self._index_of = index_of
+        self._index: int | None = None
+        """Of the interface that was set up last."""
+        self._keeper = Keeper("mesh", self._apply)
+        self.news = KeyNews()
+
+    def assign(self, assignment: Assignment) -> None:
+        """This is how the mesh shall be."""
+        wish = (config_of(assignment), assignment.mesh)
+        if wish != self._keeper.wish:
+            self._keeper.want(wish)
+
+    async def keys(self) -> MeshKeys:
+        """For the beginning of a session."""
+        rotating = self._keeper.wish is not None and self._keeper.wish[1].rotating
+        return MeshKeys(
+            public_key=await self._mesh.public_key(),
+            next_public_key=await self._mesh.next_public_key() if rotating else "",
+        )
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keeper.run())
+            group.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Have the driver asked at once when that matters, not only every few seconds."""
+        seen, hurry = self._index_of(self._interface), 0
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            index, wish = self._index_of(self._interface), self._keeper.wish
+            if index != seen:
+                seen, hurry = index, _HURRY
+            if wish is None:
+                continue
+            is_new = index is not None and index != self._index
+            if (is_new and hurry) or any(peer.switching for peer in wish[0].peers):
+                hurry = max(0, hurry - 1)
+                self._keeper.want(wish)
+
+    async def _apply(self, wish: Wish) -> None:
+        config, own = wish
+        keys = await self._follow_rotation(own) if own.rotating else None
+        await self._mesh.apply(config)
+        known = MeshKeys(public_key=own.public_key, next_public_key=own.next_public_key)
+        if keys is not None and keys != known:
+            self.news.put(keys)
+        index = self._index_of(self._interface)
+        if index != self._index:
+            self._index = index
+            self._made()
+
+    async def _follow_rotation(self, own: NodeMesh) -> MeshKeys:
+        """The next step of this host's own rotation, as far as the cluster has come."""
+        current = await self._mesh.public_key()
+        if current != own.public_key:  # it has switched, and the cluster does not know yet
+            return MeshKeys(public_key=current)
+        following = await self._mesh.next_public_key()
+        if not own.switching or following != own.next_public_key:
+            return MeshKeys(public_key=current, next_public_key=following)
+        await self._mesh.switch_key()
+        log.info("mesh: using a new key from now on")
+        return MeshKeys(public_key=following)
