@@ -14,6 +14,7 @@ from warren.manager.cluster import ManagerContext
 from warren.manager.cluster_api import ClusterApi
 from warren.manager.members_api import AskMember, MembersApi, ask_nobody
 from warren.manager.membership_api import MembershipApi
+from warren.manager.mesh_api import MeshApi
 from warren.manager.nodes_api import NodesApi
 from warren.manager.rpc import Route
 from warren.manager.services_api import ServicesApi
@@ -23,7 +24,7 @@ from warren.manager.tokens_api import TokensApi
 
 USERS = frozenset({OPERATOR, MANAGER})
 NODES = frozenset({MANAGER, WORKER})
-CHANGES = ("Apply", "Delete", "Create")
+CHANGES = ("Apply", "Delete", "Create", "Rotate")
 """How the names of methods begin that change the cluster when a user says so."""
 UNREPEATABLE = ("Exec",)
 
@@ -36,7 +37,7 @@ def all_routes(
     cluster, tokens = ClusterApi(context, ask_member), TokensApi(context)
     tasks = TasksApi(context, sessions)
     certificates, membership = CertificatesApi(context), MembershipApi(context)
-    members = MembersApi(context)
+    members, mesh = MembersApi(context), MeshApi(context, sessions)
     return {
         **_routes(
             "Control",
@@ -51,6 +52,8 @@ def all_routes(
                 "GetNode": nodes.get_node,
                 "ListNodes": nodes.list_nodes,
                 "DeleteNode": nodes.delete_node,
+                "MeasureMesh": mesh.measure_mesh,
+                "RotateKeys": mesh.rotate_keys,
                 "GetCluster": cluster.get_cluster,
                 "ApplyCluster": cluster.apply_cluster,
                 "CreateJoinToken": tokens.create_join_token,

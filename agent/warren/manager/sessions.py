@@ -21,7 +21,8 @@ STALL_MAX = timedelta(seconds=1)
 EXEC_SLACK = timedelta(seconds=5)
 """On top of a command's own timeout, which the worker keeps."""
 
-Answer = warren_pb2.LogChunk | warren_pb2.ExecResult | WarrenError
+Message = warren_pb2.LogChunk | warren_pb2.ExecResult | warren_pb2.MeshMeasured
+Answer = Message | WarrenError
 
 
 class Session:
@@ -97,6 +98,23 @@ class Session:
                 raise FailedPrecondition(result.error)
             return result.response
 
+    async def measure(self, timeout: timedelta) -> Sequence[warren_pb2.MeshLink]:
+        """Have this node measure the way to every other."""
+        with _Request(self) as request:
+            command = warren_pb2.MeasureCommand(request_id=request.id)
+            self.send(warren_pb2.ManagerMessage(measure=command))
+            try:
+                async with asyncio.timeout(timeout.total_seconds()):
+                    result = await request.answer()
+            except TimeoutError as error:
+                message = f"{self.node_name} did not answer in time"
+                raise DeadlineExceeded(message) from error
+            assert isinstance(result, warren_pb2.MeshMeasured)
+            request.ended = True
+            if result.error:
+                raise FailedPrecondition(result.error)
+            return result.links
+
     async def take(self, request_id: int, answer: Answer) -> None:
         """Hand an answer to whoever asked; nobody asks any more: drop it."""
         queue = self._requests.get(request_id)
@@ -156,7 +174,7 @@ class _Request:
         else:
             self._session.cancel(self.id)
 
-    async def answer(self) -> warren_pb2.LogChunk | warren_pb2.ExecResult:
+    async def answer(self) -> Message:
         answer = await self._queue.get()
         if isinstance(answer, WarrenError):
             raise answer

@@ -1,4 +1,4 @@
-"""Commands of the manager within a session: logs, exec, cancel. Each is one job, bounded in number.
+"""Commands of the manager within a session: logs, exec, measure, cancel. Each is one job, and bounded.
 
 A job ends with a message that says so, be it an error, unless its session ends first. What goes
 wrong in one job is that job's answer and disturbs nothing else.
@@ -7,12 +7,14 @@ wrong in one job is that job's answer and disturbs nothing else.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from warren.api import warren_pb2
+from warren.api import convert, warren_pb2
 from warren.drivers.ports import ExecOutput
 from warren.model.errors import FailedPrecondition, WarrenError
+from warren.model.views import MeshLink
 from warren.worker.logs import LogReader
 
 log = logging.getLogger(__name__)
@@ -31,26 +33,35 @@ class Execute(Protocol):
     ) -> ExecOutput: ...
 
 
+Measure = Callable[[], Awaitable[Sequence[MeshLink]]]
+"""Measures the way to every other node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What commands are carried out with."""
+
+    logs: LogReader
+    execute: Execute
+    measure: Measure
+
+
 class Requests:
     """Serves the commands of one session after another."""
 
-    def __init__(self, logs: LogReader, execute: Execute) -> None:
-        self._logs = logs
-        self._execute = execute
+    def __init__(self, logs: LogReader, execute: Execute, measure: Measure) -> None:
+        self._with = Surroundings(logs=logs, execute=execute, measure=measure)
 
     def begin_session(self, group: asyncio.TaskGroup, send: Send) -> "SessionRequests":
         """The jobs of a session run in its task group, and end with it."""
-        return SessionRequests(self._logs, self._execute, group, send)
+        return SessionRequests(self._with, group, send)
 
 
 class SessionRequests:
     """The jobs of one session, by request id."""
 
-    def __init__(
-        self, logs: LogReader, execute: Execute, group: asyncio.TaskGroup, send: Send
-    ) -> None:
-        self._logs = logs
-        self._execute = execute
+    def __init__(self, surroundings: Surroundings, group: asyncio.TaskGroup, send: Send) -> None:
+        self._with = surroundings
         self._group = group
         self._send = send
         self._jobs: dict[int, asyncio.Task[None]] = {}
@@ -62,6 +73,8 @@ class SessionRequests:
                 self._begin(message.logs.request_id, self._read_logs(message.logs))
             case "exec":
                 self._begin(message.exec.request_id, self._run_command(message.exec))
+            case "measure":
+                self._begin(message.measure.request_id, self._measure_mesh(message.measure))
             case "cancel":
                 job = self._jobs.get(message.cancel.request_id)
                 if job is not None:
@@ -81,7 +94,7 @@ class SessionRequests:
         request_id, error = command.request_id, ""
         try:
             self._admit()
-            async for lines in self._logs.read(
+            async for lines in self._with.logs.read(
                 tuple(command.task_ids), tail=command.tail, follow=command.follow
             ):
                 chunk = warren_pb2.LogChunk(request_id=request_id, lines=lines)
@@ -96,7 +109,7 @@ class SessionRequests:
         try:
             self._admit()
             timeout = command.timeout.ToTimedelta() or _DEFAULT_TIMEOUT
-            output = await self._execute(command.task_id, tuple(command.command), timeout)
+            output = await self._with.execute(command.task_id, tuple(command.command), timeout)
             result.response.CopyFrom(
                 warren_pb2.ExecResponse(
                     stdout=output.stdout,
@@ -108,6 +121,16 @@ class SessionRequests:
         except WarrenError as error:
             result.error = str(error)
         await self._send(warren_pb2.WorkerMessage(exec=result))
+
+    async def _measure_mesh(self, command: warren_pb2.MeasureCommand) -> None:
+        result = warren_pb2.MeshMeasured(request_id=command.request_id)
+        try:
+            self._admit()
+            links = await self._with.measure()
+            result.links.extend(convert.to_message(link) for link in links)
+        except WarrenError as error:
+            result.error = str(error)
+        await self._send(warren_pb2.WorkerMessage(measured=result))
 
     def _admit(self) -> None:
         if len(self._jobs) > JOBS_AT_ONCE:
