@@ -1,54 +1,24 @@
-"""What the worker keeps on disk so that everything goes on with no manager reachable.
+"""What the worker remembers of its tasks, so that a restart of the agent changes nothing of them.
 
-`worker/assignment.pb` is the last assignment; `worker/tasks.json` is the progress of tasks that
-ended or wait for their next start, so that restarting the agent resets no backoff and repeats no
-finished task. The progress of running tasks is not kept: their containers tell it.
+`worker/tasks.json` is the progress of tasks that ended, wait for their next start or have a verdict
+of their health checks: so a new agent resets no backoff, repeats no finished task and takes no
+healthy one out of traffic. The rest of running tasks is not kept: their containers tell it.
 """
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
-from warren.api import convert, warren_pb2
-from warren.core import restart
+from warren.core import health, restart
+from warren.core import task as law
 from warren.core.task import Progress
-from warren.model.assignments import Assignment
-from warren.model.errors import InvalidInput
-from warren.model.tasks import TaskState, TaskStatus
+from warren.model.tasks import Health, TaskState, TaskStatus
 from warren.worker.files import write_atomically
 
 log = logging.getLogger(__name__)
-
-
-class AssignmentFile:
-    """The last assignment. Holds secrets, hence the mode."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def load(self) -> Assignment | None:
-        """The assignment, or None if there is none that can be read."""
-        try:
-            data = self._path.read_bytes()
-            return convert.from_message(warren_pb2.Assignment.FromString(data), Assignment)
-        except FileNotFoundError:
-            return None
-        except (OSError, DecodeError, InvalidInput) as error:
-            log.warning("%s cannot be used, waiting for a manager: %s", self._path, error)
-            return None
-
-    def save(self, assignment: Assignment) -> None:
-        """Keep it. A disk that refuses costs the memory of it, not the tasks."""
-        try:
-            write_atomically(self._path, convert.to_message(assignment).SerializeToString())
-        except OSError as error:
-            log.warning("cannot keep the assignment: %s", error)
 
 
 class ProgressFile:
@@ -67,13 +37,10 @@ class ProgressFile:
         return frozenset(self._kept)
 
     def keep(self, task_id: str, progress: Progress) -> None:
-        """Remember `progress` if losing it would matter: a task that ended or waits to restart."""
-        state = progress.status.state
-        if state is not TaskState.RESTARTING and not state.terminal:
-            return
-        progress = replace(progress, status=replace(progress.status, address=""))
-        if self._kept.get(task_id) != progress:
-            self._kept[task_id] = progress
+        """Remember what of it must not be lost."""
+        kept = law.kept(progress)
+        if kept is not None and self._kept.get(task_id) != kept:
+            self._kept[task_id] = kept
             self._save()
 
     def forget(self, task_id: str) -> None:
@@ -112,6 +79,20 @@ def _entry(progress: Progress) -> Mapping[str, Any]:
         "exit_code": status.exit_code,
         "last_log": status.last_log,
         "image_digest": status.image_digest,
+        "health_output": status.health_output,
+        "checks": _checks_entry(progress.checks),
+    }
+
+
+def _checks_entry(checks: health.Record) -> Mapping[str, Any] | None:
+    """A verdict; of one that is still open nothing is kept."""
+    if checks.since is None:
+        return None
+    return {
+        "health": checks.health.value,
+        "since": checks.since.isoformat(),
+        "bad": checks.bad,
+        "output": checks.output,
     }
 
 
@@ -131,5 +112,20 @@ def _progress(entry: Mapping[str, Any]) -> Progress:
             failures=entry["failures"],
             last_log=entry["last_log"],
             image_digest=entry["image_digest"],
+            health_output=entry.get("health_output", ""),
         ),
+        checks=_checks(entry.get("checks")),
+    )
+
+
+def _checks(entry: Mapping[str, Any] | None) -> health.Record:
+    if entry is None:
+        return health.Record()
+    verdict = Health(entry["health"])
+    return health.Record(
+        health=verdict,
+        since=datetime.fromisoformat(entry["since"]),
+        been_good=verdict is Health.HEALTHY,
+        bad=entry["bad"],
+        output=entry["output"],
     )

@@ -15,7 +15,7 @@ from warren import config as configuration
 from warren.config import Config
 from warren.drivers import service_manager
 from warren.model.errors import WarrenError
-from warren.worker import membership, network
+from warren.worker import membership, network, traffic
 from warren.worker.membership import Membership
 from warren.worker.worker import Drivers, Worker
 
@@ -73,14 +73,17 @@ def _drivers(config: Config, member: Membership) -> Drivers:
     from warren.drivers.cni import CniNetwork
     from warren.drivers.containerd import Containerd
     from warren.drivers.nftables import Nftables
+    from warren.drivers.probes import Probes
     from warren.drivers.wireguard import WireGuard
 
+    runtime = Containerd(
+        config.runtime_endpoint,
+        cluster_id=member.cluster_id,
+        cgroup_parent=config.cgroup_parent,
+    )
     return Drivers(
-        runtime=Containerd(
-            config.runtime_endpoint,
-            cluster_id=member.cluster_id,
-            cgroup_parent=config.cgroup_parent,
-        ),
+        runtime=runtime,
+        prober=Probes(runtime),
         network=network.Drivers(
             mesh=WireGuard(
                 config.mesh_interface,
@@ -89,6 +92,6 @@ def _drivers(config: Config, member: Membership) -> Drivers:
                 underlay_address=config.advertise_address,
             ),
             task_network=CniNetwork(config.cni_config_dir),
-            publisher=Nftables(),
         ),
+        traffic=traffic.Drivers(balancer=Nftables()),
     )

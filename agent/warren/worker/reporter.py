@@ -5,15 +5,25 @@ connection costs intermediate states and never memory.
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 
 from warren.model.tasks import TaskStatus
+
+log = logging.getLogger(__name__)
+
+BLIND_SECONDS_MAX = 5.0
+"""How long after a start of the agent a container runtime that does not answer holds others up."""
 
 
 class Reporter:
     """Statuses on their way to the manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, changed: Callable[[], None] = lambda: None) -> None:
+        self._changed = changed
+        self._expected: set[str] = set()
+        self._complete = asyncio.Event()
+        self._complete.set()
         self._latest: dict[str, TaskStatus] = {}
         self._unsent: dict[str, None] = {}
         self._something = asyncio.Event()
@@ -30,17 +40,40 @@ class Reporter:
         self._latest[task_id] = status
         self._unsent[task_id] = None
         self._something.set()
+        self._meet(task_id)
+        self._changed()
+
+    def expect(self, task_ids: Iterable[str]) -> None:
+        """At its start, the agent knows nothing yet of these tasks, which may well run."""
+        self._expected = set(task_ids) - self._latest.keys()
+        if self._expected:
+            self._complete.clear()
+
+    async def wait_complete(self) -> None:
+        """Until something is known of each of those tasks; not for ever."""
+        try:
+            async with asyncio.timeout(BLIND_SECONDS_MAX):
+                await self._complete.wait()
+        except TimeoutError:
+            log.warning("what became of %d tasks is not known yet", len(self._expected))
+            self._complete.set()
+
+    def _meet(self, task_id: str) -> None:
+        self._expected.discard(task_id)
+        if not self._expected:
+            self._complete.set()
 
     def forget(self, task_id: str) -> None:
         """The task is gone from this node; nobody wants to hear of it any more."""
         self._latest.pop(task_id, None)
         self._unsent.pop(task_id, None)
+        self._meet(task_id)
+        self._changed()
 
-    def begin_session(self) -> None:
+    def begin_session(self) -> Mapping[str, TaskStatus]:
         """A manager that may know nothing listens now: tell it everything."""
         self._unsent = dict.fromkeys(self._latest)
-        if self._unsent:
-            self._something.set()
+        return self.take()
 
     async def wait_unsent(self) -> None:
         """Until there is something to take."""

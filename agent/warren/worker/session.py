@@ -1,23 +1,26 @@
 """One open stream to the leader, found again whenever it is lost.
 
-Says Hello, tells the status of all tasks, then heartbeats and changes; takes assignments and hands
-commands to `requests.py`. A manager that says nothing for three heartbeats is taken for dead.
-Nothing here decides about tasks: without a session everything goes on as last assigned.
+Says Hello, tells the status of all tasks, then heartbeats and changes; takes an assignment and its
+deltas, says up to which of them traffic follows, and hands commands to `requests.py`. A manager
+that says nothing for three heartbeats is taken for dead. Nothing here decides about tasks:
+without a session everything goes on as last assigned.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import grpc
 
 from warren.api import convert, warren_pb2, warren_pb2_grpc
-from warren.model.assignments import Assignment
+from warren.core.assignment import apply_delta, sharing
+from warren.model.assignments import Assignment, AssignmentDelta
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import InvalidInput, WarrenError
+from warren.model.tasks import TaskStatus
 from warren.worker import search
 from warren.worker.reporter import Reporter
 from warren.worker.requests import Requests
@@ -46,7 +49,33 @@ class Surroundings:
     hello: Callable[[], Awaitable[warren_pb2.Hello]]
     assigned: Callable[[Assignment], None]
     reporter: Reporter
+    carriage: "Carriage"
     requests: Requests
+
+
+class Carriage:
+    """Up to which index of what it was told this node's traffic follows; the newest counts."""
+
+    def __init__(self) -> None:
+        self._index = 0
+        self._news = asyncio.Event()
+
+    def put(self, index: int) -> None:
+        """Traffic is as the assignment of that index says."""
+        if index != self._index:
+            self._index = index
+            self._news.set()
+
+    def begin_session(self) -> None:
+        """Indexes of other sessions mean nothing to this one: their log may have been another."""
+        self._index = 0
+        self._news.clear()
+
+    async def wait_news(self) -> int:
+        """The next index to tell."""
+        await self._news.wait()
+        self._news.clear()
+        return self._index
 
 
 class Sessions:
@@ -59,8 +88,10 @@ class Sessions:
         self._new_pace = asyncio.Event()
         self._closing = asyncio.Event()
         self._last_reason = ""
-        self._greeted = False
-        """This session has brought an assignment."""
+        self._known: Assignment | None = None
+        """The newest of all sessions, or from disk."""
+        self._told: Assignment | None = None
+        """The newest of this session: deltas begin at it."""
 
     @property
     def target(self) -> str:
@@ -74,6 +105,7 @@ class Sessions:
 
     def learn(self, assignment: Assignment) -> None:
         """Take the managers and the heartbeat interval from an assignment."""
+        self._known = assignment
         managers = tuple(manager.api for manager in assignment.managers)
         self._search = search.learn(self._search, managers)
         if self._heartbeat_interval != assignment.spec.heartbeat_interval:
@@ -118,7 +150,7 @@ class Sessions:
 
     async def _session(self, target: str) -> tuple[str, str]:
         """One session from Hello to its end: why it ended, and who leads if the manager said."""
-        self._greeted = False
+        self._told = None
         if not target:
             return "no manager is known", ""
         try:
@@ -166,14 +198,18 @@ class Sessions:
             helpers = [
                 group.create_task(self._report(sender, hello)),
                 group.create_task(self._beat(sender)),
+                group.create_task(self._tell_carried(sender)),
                 group.create_task(self._close_in_order(call)),
             ]
             messages = aiter(call)
             while (message := await self._next(messages)) is not None:
-                if message.WhichOneof("message") == "assignment":
-                    self._take(message.assignment)
-                else:
-                    requests.handle(message)
+                match message.WhichOneof("message"):
+                    case "assignment":
+                        self._take(self._read_assignment(message.assignment))
+                    case "delta":
+                        self._take(self._read_delta(message.delta))
+                    case _:
+                        requests.handle(message)
             for helper in helpers:
                 helper.cancel()
             requests.cancel_all()
@@ -187,31 +223,47 @@ class Sessions:
         except TimeoutError:
             raise _Over(f"it has been silent for {seconds:g} s") from None
 
-    def _take(self, message: warren_pb2.Assignment) -> None:
+    def _read_assignment(self, message: warren_pb2.Assignment) -> Assignment:
         try:
             assignment = convert.from_message(message, Assignment)
         except InvalidInput as error:
             raise _Over(f"it sent an assignment that cannot be read: {error}") from error
-        if not self._greeted:
+        return sharing(self._known, assignment)
+
+    def _read_delta(self, message: warren_pb2.AssignmentDelta) -> Assignment:
+        """A delta that does not fit ends the session: the next begins with a whole assignment."""
+        if self._told is None:
+            raise _Over("it sent changes of an assignment that it never sent")
+        try:
+            return apply_delta(self._told, convert.from_message(message, AssignmentDelta))
+        except InvalidInput as error:
+            raise _Over(f"it sent changes that cannot be made: {error}") from error
+
+    def _take(self, assignment: Assignment) -> None:
+        if self._told is None:
             log.info("session with manager %s", self.target)
-            self._greeted = True
+            self._with.carriage.begin_session()
         self._search = search.connected(self._search)
         self._last_reason = ""
+        self._told = assignment
         self._with.assigned(assignment)
 
-    async def _report(self, sender: "_Sender", hello: warren_pb2.Hello) -> None:
-        """Say Hello and tell all, then changes as they come; those that come while one is being
-        sent go together."""
-        await sender.send(warren_pb2.WorkerMessage(hello=hello))
-        self._with.reporter.begin_session()
+    async def _tell_carried(self, sender: "_Sender") -> None:
         while True:
-            await self._with.reporter.wait_unsent()
-            reports = [
-                warren_pb2.TaskReport(task_id=task_id, status=convert.to_message(status))
-                for task_id, status in self._with.reporter.take().items()
-            ]
-            report = warren_pb2.StatusReport(tasks=reports)
-            await sender.send(warren_pb2.WorkerMessage(status=report))
+            index = await self._with.carriage.wait_news()
+            carried = warren_pb2.Carried(index=index)
+            await sender.send(warren_pb2.WorkerMessage(carried=carried))
+
+    async def _report(self, sender: "_Sender", hello: warren_pb2.Hello) -> None:
+        """Say Hello and tell all, were it nothing: the manager assigns only after that. Then
+        changes as they come; those that come while one is being sent go together."""
+        await sender.send(warren_pb2.WorkerMessage(hello=hello))
+        reporter = self._with.reporter
+        await reporter.wait_complete()
+        await sender.send(_report(reporter.begin_session()))
+        while True:
+            await reporter.wait_unsent()
+            await sender.send(_report(reporter.take()))
 
     async def _beat(self, sender: "_Sender") -> None:
         """A new interval begins with a heartbeat: the silence that is allowed is new, too."""
@@ -239,6 +291,14 @@ class _Sender:
     async def send(self, message: warren_pb2.WorkerMessage) -> None:
         async with self._turn:
             await self._call.write(message)
+
+
+def _report(statuses: Mapping[str, TaskStatus]) -> warren_pb2.WorkerMessage:
+    tasks = [
+        warren_pb2.TaskReport(task_id=task_id, status=convert.to_message(status))
+        for task_id, status in statuses.items()
+    ]
+    return warren_pb2.WorkerMessage(status=warren_pb2.StatusReport(tasks=tasks))
 
 
 async def _end_of(call: Call) -> tuple[str, str]:

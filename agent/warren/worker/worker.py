@@ -1,7 +1,7 @@
 """The worker's parts put together: sessions bring assignments, the others carry them out.
 
-Every assignment goes first to the executor and the network, then to disk. Ending the worker ends
-the session in order and touches no container, no rule and no interface.
+Every assignment goes first to the executor, to traffic and to the network, then to disk. Ending the
+worker ends the session in order and touches no container, no rule and no interface.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ import grpc
 
 from warren.api import convert, warren_pb2
 from warren.config import Config
-from warren.drivers.ports import Runtime
+from warren.drivers.ports import Prober, Runtime
 from warren.model.assignments import Assignment
-from warren.worker import certificates, describe, executor, membership, network, session
-from warren.worker.local_store import AssignmentFile, ProgressFile
+from warren.worker import certificates, describe, executor, membership, network, session, traffic
+from warren.worker.assignment_store import AssignmentStore
+from warren.worker.local_store import ProgressFile
 from warren.worker.log_rotation import LogRotation
 from warren.worker.logs import LogReader
 from warren.worker.reporter import Reporter
@@ -42,7 +43,9 @@ class Drivers:
     """Everything that touches this host."""
 
     runtime: Runtime
+    prober: Prober
     network: network.Drivers
+    traffic: traffic.Drivers
 
 
 class Worker:
@@ -61,19 +64,27 @@ class Worker:
         self._drivers = drivers
         self._identity = certificates.files(config.state_dir)
         self._connect = connect or self._connect_with_certificate
-        self._file = AssignmentFile(config.state_dir / "worker" / "assignment.pb")
+        self._store = AssignmentStore(config.state_dir / "worker" / "assignment.db")
         self._assignment: Assignment | None = None
-        self._saved: Assignment | None = None
+        self._managers = member.managers
+        """As node.json has them."""
         self._unsaved = asyncio.Event()
-        self._reporter = Reporter()
-        self._network = network.Network(
-            drivers.network, node_id=member.node_id, mesh_interface=config.mesh_interface
+        self._reporter = Reporter(changed=lambda: self._traffic.look_again())
+        self._carriage = session.Carriage()
+        self._network = network.Network(drivers.network)
+        self._traffic = traffic.Traffic(
+            drivers.traffic,
+            node_id=member.node_id,
+            mesh_interface=config.mesh_interface,
+            reporter=self._reporter,
+            carried=self._carriage.put,
         )
         self._executor = executor.Executor(
             executor.Surroundings(
                 node_name=member.name,
                 log_dir=config.log_dir,
                 runtime=drivers.runtime,
+                prober=drivers.prober,
                 reporter=self._reporter,
                 progress_file=ProgressFile(config.state_dir / "worker" / "tasks.json"),
                 network_ready=self._network.ready,
@@ -87,6 +98,7 @@ class Worker:
                 hello=self._hello,
                 assigned=self._assigned,
                 reporter=self._reporter,
+                carriage=self._carriage,
                 requests=Requests(LogReader(config.log_dir), self._executor.execute),
             ),
             tuple(manager.api for manager in member.managers),
@@ -101,16 +113,18 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
-        kept = self._file.load()
+        kept = self._store.load()
         if kept is not None:
             log.info("going on with assignment %d from disk", kept.index)
-            self._saved = kept
+            living = (task.id for task in kept.tasks if not task.status.state.terminal)
+            self._reporter.expect(living)
             self._distribute(kept)
         async with asyncio.TaskGroup() as group:
             sessions = group.create_task(self._sessions.run())
             others = [
                 group.create_task(self._executor.run()),
                 group.create_task(self._network.run()),
+                group.create_task(self._traffic.run()),
                 group.create_task(self._save_assignments()),
                 group.create_task(self._renewal.run()),
                 group.create_task(self._log_rotation.run()),
@@ -121,6 +135,7 @@ class Worker:
             for task in (sessions, *others):
                 task.cancel()
         self._save_assignment()
+        self._store.close()
         await self._close_drivers()
 
     def _assigned(self, assignment: Assignment) -> None:
@@ -131,7 +146,8 @@ class Worker:
 
     def _distribute(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._executor.assign(assignment.tasks)
+        self._executor.assign(assignment.tasks, assignment.services)
+        self._traffic.assign(assignment)
         self._network.assign(assignment)
         self._sessions.learn(assignment)
 
@@ -144,11 +160,12 @@ class Worker:
     def _save_assignment(self) -> None:
         self._unsaved.clear()
         assignment = self._assignment
-        if assignment is None or assignment == self._saved:
+        if assignment is None:
             return
-        self._file.save(assignment)
-        membership.refresh_managers(self._config.state_dir / "node.json", assignment.managers)
-        self._saved = assignment
+        self._store.save(assignment)
+        if assignment.managers != self._managers:
+            membership.refresh_managers(self._config.state_dir / "node.json", assignment.managers)
+            self._managers = assignment.managers
 
     async def _hello(self) -> warren_pb2.Hello:
         address = self._config.advertise_address
@@ -164,9 +181,12 @@ class Worker:
         return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
 
     async def _close_drivers(self) -> None:
+        await self._drivers.prober.close()
         await self._drivers.runtime.close()
         await self._drivers.network.mesh.close()
-        await self._drivers.network.publisher.close()
+        await self._drivers.traffic.balancer.close()
+        if self._drivers.traffic.resolver is not None:
+            await self._drivers.traffic.resolver.close()
 
 
 def _now() -> datetime:

@@ -14,12 +14,12 @@ from warren.model.services import Bytes
 from warren.model.tasks import TaskState, TaskStatus
 from warren.testing.fake_runtime import FakeRuntime
 from warren.worker import describe, membership
-from warren.worker.local_store import AssignmentFile, ProgressFile
+from warren.worker.local_store import ProgressFile
 from warren.worker.main import run
 from warren.worker.membership import Membership
 from warren.worker.reporter import Reporter
 
-from tests.unit.worker.worker_kit import START, a_task, an_assignment, write_node_file
+from tests.unit.worker.worker_kit import START, an_assignment, write_node_file
 
 WAITING = Progress(
     attempt=4,
@@ -36,27 +36,6 @@ WAITING = Progress(
     ),
 )
 RUNNING = Progress(status=TaskStatus(state=TaskState.RUNNING, since=START))
-
-
-def test_an_assignment_is_kept(tmp_path: Path) -> None:
-    file = AssignmentFile(tmp_path / "worker/assignment.pb")
-    assignment = an_assignment(a_task(), managers=("10.77.0.11:7443",))
-
-    file.save(assignment)
-
-    assert file.load() == assignment
-    assert [(p.name, p.stat().st_mode & 0o777) for p in (tmp_path / "worker").iterdir()] == [
-        ("assignment.pb", 0o600)
-    ]
-
-
-@pytest.mark.parametrize("data", [None, b"\xff\xff", b"\x12\x02\x0a\x00"])
-def test_without_a_readable_assignment_there_is_none(tmp_path: Path, data: bytes | None) -> None:
-    path = tmp_path / "assignment.pb"
-    if data is not None:
-        path.write_bytes(data)
-
-    assert AssignmentFile(path).load() is None
 
 
 def test_progress_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:
@@ -198,6 +177,5 @@ async def test_a_new_session_is_told_everything_but_what_is_forgotten() -> None:
     reporter.take()
 
     reporter.forget("b")
-    reporter.begin_session()
 
-    assert reporter.take() == {"a": a_status(TaskState.RUNNING)}
+    assert reporter.begin_session() == {"a": a_status(TaskState.RUNNING)}

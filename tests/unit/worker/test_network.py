@@ -6,12 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from warren.drivers.ports import MeshConfig
-from warren.model.assignments import Endpoint, Peer, PublishedPort
+from warren.model.assignments import Peer
 from warren.model.errors import DriverError
-from warren.model.services import PortMode, Protocol
 from warren.testing.fake_mesh import FakeMesh
 from warren.testing.fake_network import FakeTaskNetwork
-from warren.testing.fake_publisher import FakePublisher
 from warren.worker.network import Drivers, Network
 
 from tests.unit.worker.virtual_time import in_virtual_time
@@ -25,14 +23,7 @@ PEER = Peer(
     address="10.86.0.5",
     subnet="10.88.2.0/24",
 )
-PORT = PublishedPort(
-    service="web",
-    published=80,
-    protocol=Protocol.TCP,
-    mode=PortMode.MESH,
-    endpoints=(Endpoint(address="10.88.1.2", port=8080, task_id="web-1-abcde", node_id="node-1"),),
-)
-ASSIGNMENT = replace(an_assignment(), peers=(PEER,), ports=(PORT,))
+ASSIGNMENT = replace(an_assignment(), peers=(PEER,))
 
 
 class Host:
@@ -41,14 +32,7 @@ class Host:
     def __init__(self) -> None:
         self.mesh = FakeMesh()
         self.task_network = FakeTaskNetwork()
-        self.publisher = FakePublisher()
-        self.index = 7
-        self.network = Network(
-            Drivers(mesh=self.mesh, task_network=self.task_network, publisher=self.publisher),
-            node_id="node-1",
-            mesh_interface="warren0",
-            index_of=lambda _: self.index,
-        )
+        self.network = Network(Drivers(mesh=self.mesh, task_network=self.task_network))
 
 
 @asynccontextmanager
@@ -75,21 +59,30 @@ async def test_an_assignment_is_applied_at_once() -> None:
                 subnet="10.88.1.0/24",
                 listen_port=51820,
                 peers=(PEER,),
+                keepalive_s=0,
             )
         ]
         assert host.task_network.configured == [("10.88.1.0/24", 1420)]
-        assert host.publisher.applied == [(PORT,)]
 
 
 @in_virtual_time
-async def test_only_what_changed_is_applied_again() -> None:
+async def test_only_what_changed_is_applied_at_once() -> None:
     async with a_host() as host:
         host.network.assign(ASSIGNMENT)
         await asyncio.sleep(1)
-        host.network.assign(replace(ASSIGNMENT, index=2, ports=()))
+        host.network.assign(replace(ASSIGNMENT, index=2))
         await asyncio.sleep(1)
 
-        assert (len(host.mesh.configs), host.publisher.applied) == (1, [(PORT,), ()])
+        assert len(host.mesh.configs) == 1
+
+
+@in_virtual_time
+async def test_the_mtu_of_the_cluster_is_that_of_tasks() -> None:
+    async with a_host() as host:
+        host.network.assign(replace(ASSIGNMENT, mtu=1380))
+        await host.network.ready.wait()
+
+        assert host.task_network.configured == [("10.88.1.0/24", 1380)]
 
 
 @in_virtual_time
@@ -98,29 +91,17 @@ async def test_a_part_that_fails_is_tried_again_and_holds_up_no_other() -> None:
         host.mesh.failures.extend([DriverError("no device")] * 3)
         host.network.assign(ASSIGNMENT)
         await asyncio.sleep(0.5)
-        early = (len(host.mesh.configs), len(host.publisher.applied), host.network.ready.is_set())
+        early = (len(host.mesh.configs), host.network.ready.is_set())
         await asyncio.sleep(3)
 
-        assert early == (0, 1, True)
+        assert early == (0, True)
         assert len(host.mesh.configs) == 1
 
 
 @in_virtual_time
-async def test_a_mesh_interface_that_was_made_anew_is_set_up_again() -> None:
-    async with a_host() as host:
-        host.network.assign(ASSIGNMENT)
-        await asyncio.sleep(20)
-        before = len(host.mesh.configs)
-        host.index = 8
-        await asyncio.sleep(5)
-
-        assert (before, len(host.mesh.configs)) == (1, 2)
-
-
-@in_virtual_time
-async def test_ports_are_looked_after_every_five_seconds() -> None:
+async def test_the_mesh_is_looked_after_every_five_seconds() -> None:
     async with a_host() as host:
         host.network.assign(ASSIGNMENT)
         await asyncio.sleep(21)
 
-        assert host.publisher.applied == [(PORT,)] * 5
+        assert len(host.mesh.configs) == 5

@@ -156,7 +156,7 @@ async def test_goes_on_from_disk_with_no_manager(tmp_path: Path) -> None:
     async with RunningWorker(tmp_path, manager.address):
         await manager.wait_states({task.id: TaskState.RUNNING})
     await manager.stop()
-    kept = tmp_path / "state/worker/assignment.pb"
+    kept = tmp_path / "state/worker/assignment.db"
 
     rebooted = StartsNoted()
     async with RunningWorker(tmp_path, manager.address, runtime=rebooted):

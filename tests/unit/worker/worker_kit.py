@@ -15,11 +15,12 @@ from warren.model.clusters import ClusterSpec
 from warren.model.nodes import NodeMesh, NodeRole
 from warren.model.services import RestartPolicy, TaskTemplate
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.testing.fake_balancer import FakeBalancer
 from warren.testing.fake_mesh import FakeMesh
 from warren.testing.fake_network import FakeTaskNetwork
-from warren.testing.fake_publisher import FakePublisher
+from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime
-from warren.worker import network
+from warren.worker import network, traffic
 from warren.worker.membership import Membership
 from warren.worker.worker import Drivers, Worker
 
@@ -198,7 +199,8 @@ class RunningWorker:
     def __init__(self, directory: Path, *managers: str, runtime: FakeRuntime | None = None) -> None:
         self.runtime = runtime or FakeRuntime(now=lambda: datetime.now(UTC))
         self.mesh = FakeMesh()
-        self.publisher = FakePublisher()
+        self.balancer = FakeBalancer()
+        self.prober = FakeProber()
         self.task_network = FakeTaskNetwork()
         self.config = Config(
             state_dir=directory / "state",
@@ -223,9 +225,9 @@ class RunningWorker:
             self.member,
             Drivers(
                 runtime=self.runtime,
-                network=network.Drivers(
-                    mesh=self.mesh, task_network=self.task_network, publisher=self.publisher
-                ),
+                prober=self.prober,
+                network=network.Drivers(mesh=self.mesh, task_network=self.task_network),
+                traffic=traffic.Drivers(balancer=self.balancer),
             ),
             connect=lambda address: grpc.aio.insecure_channel(
                 address, options=[("grpc.use_local_subchannel_pool", 1)]

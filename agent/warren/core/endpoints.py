@@ -1,0 +1,61 @@
+"""How traffic reaches services as one node sees it: as assigned, but for its own tasks.
+
+A worker knows its own tasks better than any manager: that one is unhealthy or has ended, that it
+has another address after a restart, that it is ready again. Its own rules follow that at once, and
+for ever if no manager is there to hear of it; the other nodes' follow the managers.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from warren.core import assignment
+from warren.model.assignments import Assignment, Endpoint, ServiceTraffic
+from warren.model.tasks import Task, TaskStatus
+from warren.state import maps
+
+
+def as_known(
+    assigned: Assignment,
+    node_id: str,
+    statuses: Mapping[str, TaskStatus],
+    before: Mapping[str, ServiceTraffic],
+) -> Mapping[str, ServiceTraffic]:
+    """The services with the node's own endpoints as `statuses` (by task id) say.
+
+    A task of which nothing is known yet is as assigned. `before` is the answer to the question
+    before this one: what is equal stays the same object.
+    """
+    own: defaultdict[str, list[Task]] = defaultdict(list)
+    for task in assigned.tasks:
+        own[task.service].append(_with_status(task, statuses))
+    services = assigned.services
+    for name, tasks in own.items():
+        traffic = services.get(name)
+        if traffic is None:
+            continue
+        endpoints = _endpoints(traffic, tasks, node_id, assigned.weight)
+        if endpoints == traffic.endpoints:
+            continue
+        known = replace(traffic, endpoints=endpoints)
+        earlier = before.get(name)
+        services = maps.put(services, name, earlier if earlier == known else known)
+    return services
+
+
+def _with_status(task: Task, statuses: Mapping[str, TaskStatus]) -> Task:
+    status = statuses.get(task.id)
+    return task if status is None else replace(task, status=status)
+
+
+def _endpoints(
+    traffic: ServiceTraffic, own: Iterable[Task], node_id: str, weight: int
+) -> tuple[Endpoint, ...]:
+    """By slot, then task id, as assigned ones are."""
+    assigned = {endpoint.task_id: endpoint for endpoint in traffic.endpoints}
+    endpoints = [each for each in traffic.endpoints if each.node_id != node_id]
+    for task in own:
+        if assignment.may_receive(task):
+            share = assigned[task.id].weight if task.id in assigned else weight
+            endpoints.append(assignment.endpoint(task, task.status.address, share))
+    return tuple(sorted(endpoints, key=lambda endpoint: (endpoint.slot, endpoint.task_id)))

@@ -1,0 +1,121 @@
+"""Brings traffic to services on this host: virtual addresses, published ports, names.
+
+The assignment says how, and what this worker knows of its own tasks goes before it
+(`core/endpoints.py`). Once the kernel's rules are as an assignment says, its index is `carried`:
+the leader waits for that before it stops a task. Rules outlive the agent, and are left alone after
+its start until it knows of its own tasks again.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from warren.core import endpoints
+from warren.drivers.ports import Balancer, BalancerConfig, Resolver, ResolverConfig
+from warren.model.assignments import Assignment, ServiceTraffic
+from warren.worker.keeper import Keeper
+from warren.worker.reporter import Reporter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drivers:
+    """What carries it out."""
+
+    balancer: Balancer
+    resolver: Resolver | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Wish:
+    """Compared by identity: it may hold thousands of services."""
+
+    assignment: Assignment
+    services: Mapping[str, ServiceTraffic]
+
+
+class Traffic:
+    """Applies the newest assignment as this host knows it."""
+
+    def __init__(
+        self,
+        drivers: Drivers,
+        *,
+        node_id: str,
+        mesh_interface: str,
+        reporter: Reporter,
+        carried: Callable[[int], None],
+    ) -> None:
+        self._drivers = drivers
+        self._node_id = node_id
+        self._mesh_interface = mesh_interface
+        self._reporter = reporter
+        self._assignment: Assignment | None = None
+        self._services: Mapping[str, ServiceTraffic] = {}
+        self._changed = asyncio.Event()
+        self._balancer = Keeper(
+            "virtual addresses",
+            self._balance,
+            applied=lambda wish: carried(wish.assignment.index),
+        )
+        self._resolver = Keeper("names", self._resolve)
+
+    def assign(self, assignment: Assignment) -> None:
+        """This is how services are reached."""
+        self._assignment = assignment
+        self._changed.set()
+
+    def look_again(self) -> None:
+        """Something else than before is known of this host's tasks."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._balancer.run())
+            if self._drivers.resolver is not None:
+                group.create_task(self._resolver.run())
+            await self._reporter.wait_complete()
+            while True:
+                self._changed.clear()
+                self._decide()
+                await self._changed.wait()
+
+    def _decide(self) -> None:
+        assignment = self._assignment
+        if assignment is None:
+            return
+        before = self._services
+        self._services = endpoints.as_known(
+            assignment, self._node_id, self._reporter.latest, before
+        )
+        wish = _Wish(assignment=assignment, services=self._services)
+        self._balancer.want(wish)
+        self._resolver.want(wish)
+
+    async def _balance(self, wish: _Wish) -> None:
+        spec = wish.assignment.spec
+        config = BalancerConfig(
+            node_id=self._node_id,
+            vip_network=spec.vip_network,
+            task_network=spec.task_network,
+            mesh_interface=self._mesh_interface,
+            gateway=gateway(wish.assignment),
+        )
+        await self._drivers.balancer.apply(config, wish.services)
+
+    async def _resolve(self, wish: _Wish) -> None:
+        assert self._drivers.resolver is not None, "it runs only with one"
+        spec = wish.assignment.spec
+        config = ResolverConfig(
+            domain=spec.dns_domain,
+            listen=(gateway(wish.assignment),),
+            allow=(spec.task_network, spec.mesh_network),
+            forwarders=spec.dns_forwarders,
+        )
+        await self._drivers.resolver.apply(config, wish.services)
+
+
+def gateway(assignment: Assignment) -> str:
+    """This host's address on the task network: the first of its subnet, as host-local gives it."""
+    return str(IPv4Network(assignment.mesh.subnet)[1])
