@@ -54,6 +54,16 @@ def take(check: HealthCheck, record: Record, outcome: Outcome, started_at: datet
     return _with_bad(check, record, outcome, started_at)
 
 
+def first_at(
+    check: HealthCheck, record: Record, task_id: str, started_at: datetime, now: datetime
+) -> datetime | None:
+    """When to begin the first check that this agent makes of the attempt: of one that waits to
+    become healthy at once, of others in their turn."""
+    if record.been_good or record.health is Health.UNHEALTHY:
+        return next_at(check, record, task_id, started_at, now)
+    return min(max(started_at + FIRST_AFTER, now), now + check.interval)
+
+
 def next_at(
     check: HealthCheck, record: Record, task_id: str, started_at: datetime, begun_at: datetime
 ) -> datetime | None:
@@ -70,6 +80,17 @@ def next_at(
     earliest = begun_at + check.interval / 2
     turns = -((_EPOCH + offset - earliest) // check.interval)
     return _EPOCH + offset + turns * check.interval
+
+
+def verdict(record: Record) -> Record:
+    """What of the record outlives the agent: the verdict, and why."""
+    match record.health:
+        case Health.HEALTHY:
+            return Record(health=record.health, since=record.since, been_good=True)
+        case Health.UNHEALTHY:
+            return replace(record, been_good=False, counted_at=None)
+        case _:
+            return Record()
 
 
 def explain(record: Record) -> str:

@@ -208,13 +208,11 @@ def kept(progress: Progress) -> Progress | None:
     status = replace(progress.status, address="")
     if status.state is TaskState.RESTARTING or status.state.terminal:
         return replace(progress, status=status)
-    verdict = progress.checks
-    if status.state is not TaskState.RUNNING or verdict.health is Health.STARTING:
+    checks = health.verdict(progress.checks)
+    if status.state is not TaskState.RUNNING or checks.health is Health.STARTING:
         return None
-    if verdict.health is Health.HEALTHY:
-        verdict = health.Record(health=verdict.health, since=verdict.since, been_good=True)
     status = replace(status, state=TaskState.ASSIGNED, message="", health=Health.NONE)
-    return replace(progress, status=status, checks=verdict)
+    return replace(progress, status=replace(status, health_output=checks.output), checks=checks)
 
 
 def step(situation: Situation) -> Step:

@@ -6,7 +6,7 @@ characters: it travels with the task's status to every manager.
 
 from datetime import timedelta
 
-from warren.model.services import HealthCheck, HttpCheck
+from warren.model.services import HealthCheck
 from warren.model.units import format_duration
 
 OUTPUT_MAX = 500
@@ -21,11 +21,6 @@ def subject(check: HealthCheck, address: str, port: int) -> str:
         command = " ".join(check.exec.command)
         return f"exec {_cut(command, _COMMAND_MAX)}"
     return f"TCP connection to {address}:{port}"
-
-
-def port_of(check: HealthCheck, port: int) -> int:
-    """The check's own port, or `port` where it has none."""
-    return (check.http or check.tcp or HttpCheck()).port or port
 
 
 def late(check: HealthCheck) -> str:

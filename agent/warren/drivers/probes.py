@@ -36,7 +36,7 @@ class Probes:
         self._runtime = runtime
 
     async def probe(self, check: HealthCheck, instance: Instance, port: int) -> ProbeResult:
-        port = texts.port_of(check, port)
+        port = check.port or port
         try:
             async with asyncio.timeout(check.timeout.total_seconds()):
                 trouble = await self._trouble(check, instance, port)

@@ -111,6 +111,12 @@ class HealthCheck:
     start_period: timedelta = timedelta()
     success_threshold: Annotated[int, Range(1, 100)] = 1
 
+    @property
+    def port(self) -> int | None:
+        """The port it connects to, 0 for the service's first TCP port; None: to none."""
+        connects = self.http or self.tcp
+        return connects.port if connects is not None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceLimits:

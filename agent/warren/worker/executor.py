@@ -7,14 +7,16 @@ belongs to an assigned task or is removed. Ending the executor touches no contai
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from warren.drivers.ports import ExecOutput, Runtime
+from warren.drivers.ports import ExecOutput, Prober, Runtime
+from warren.model.assignments import ServiceTraffic
 from warren.model.errors import FailedPrecondition, NotFound
 from warren.model.instances import Instance
+from warren.model.services import Port
 from warren.model.tasks import Task
 from warren.worker import task_logs
 from warren.worker.images import Images
@@ -35,6 +37,7 @@ class Surroundings:
     node_name: str
     log_dir: Path
     runtime: Runtime
+    prober: Prober
     reporter: Reporter
     progress_file: ProgressFile
     network_ready: asyncio.Event
@@ -50,6 +53,7 @@ class Executor:
             node_name=surroundings.node_name,
             log_dir=surroundings.log_dir,
             runtime=surroundings.runtime,
+            prober=surroundings.prober,
             observer=self._observer,
             images=Images(surroundings.runtime),
             reporter=surroundings.reporter,
@@ -59,13 +63,17 @@ class Executor:
             now=surroundings.now,
         )
         self._tasks: dict[str, Task] = {}
+        self._services: Mapping[str, ServiceTraffic] = {}
         self._runners: dict[str, Runner] = {}
         self._assigned = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
-    def assign(self, tasks: Sequence[Task]) -> None:
-        """These are the tasks of this node, and no others."""
+    def assign(
+        self, tasks: Sequence[Task], services: Mapping[str, ServiceTraffic] | None = None
+    ) -> None:
+        """These are the tasks of this node, and no others; services by name, for their ports."""
         self._tasks = {task.id: task for task in tasks}
+        self._services = services or {}
         self._assigned.set()
         self._tell_runners()
 
@@ -108,7 +116,7 @@ class Executor:
         if self._group is None:
             return
         for task_id, runner in self._runners.items():
-            runner.assign(self._tasks.get(task_id))
+            runner.assign(self._tasks.get(task_id), self._ports(task_id))
         for task_id in (*self._tasks, *self._observer.last.instances):
             self._ensure_runner(task_id)
 
@@ -119,8 +127,13 @@ class Executor:
         task = self._tasks.get(task_id)
         if task is None:
             log.info("task %s is not assigned to this node, removing what is left of it", task_id)
-        self._runners[task_id] = Runner(self._host, task_id, task)
+        self._runners[task_id] = Runner(self._host, task_id, task, self._ports(task_id))
         self._group.create_task(self._run(task_id), name=f"task {task_id}")
+
+    def _ports(self, task_id: str) -> tuple[Port, ...]:
+        task = self._tasks.get(task_id)
+        service = self._services.get(task.service) if task is not None else None
+        return service.ports if service is not None else ()
 
     async def _run(self, task_id: str) -> None:
         await self._runners[task_id].run()

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import assert_never
 
 from warren.core import task as law
-from warren.drivers.ports import Runtime, StartOrder
+from warren.drivers.ports import Prober, Runtime, StartOrder
 from warren.model.errors import WarrenError
 from warren.model.instances import Instance, InstanceState
+from warren.model.services import Port, Protocol
 from warren.model.tasks import DesiredState, Task
 from warren.worker import task_logs
 from warren.worker.images import Images
 from warren.worker.local_store import ProgressFile
 from warren.worker.observer import Observer
+from warren.worker.probing import Probing, Subject
 from warren.worker.reporter import Reporter
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Host:
     node_name: str
     log_dir: Path
     runtime: Runtime
+    prober: Prober
     observer: Observer
     images: Images
     reporter: Reporter
@@ -47,10 +50,13 @@ class Host:
 class Runner:
     """Carries one task through its life on this host."""
 
-    def __init__(self, host: Host, task_id: str, task: Task | None) -> None:
+    def __init__(
+        self, host: Host, task_id: str, task: Task | None, ports: tuple[Port, ...] = ()
+    ) -> None:
         self._host = host
         self._task_id = task_id
         self._task = task
+        self._ports = ports
         self._assigned = task is not None
         kept = host.progress_file.get(task_id)
         self._progress = kept or law.begin(task, host.now())
@@ -59,13 +65,14 @@ class Runner:
         self._changed = asyncio.Event()
         self._patience: asyncio.Timeout | None = None
 
-    def assign(self, task: Task | None) -> None:
-        """What the newest assignment says of the task; None: it is not in there."""
+    def assign(self, task: Task | None, ports: tuple[Port, ...] = ()) -> None:
+        """What the newest assignment says of the task, with the ports of its service; None: it is
+        not in there."""
         if task is not None:
             self._assigned = True
-            if task == self._task:
+            if (task, ports) == (self._task, self._ports):
                 return
-            self._task = task
+            self._task, self._ports = task, ports
         elif self._assigned:
             self._assigned = False
         else:
@@ -87,6 +94,18 @@ class Runner:
 
     async def run(self) -> None:
         """Until nothing is left of the task here."""
+        async with asyncio.TaskGroup() as group:
+            probing = Probing(
+                self._host.prober,
+                group,
+                now=self._host.now,
+                record=lambda: self._progress.checks,
+                checked=self._note_check,
+            )
+            await self._run_steps(probing)
+            probing.follow(None)
+
+    async def _run_steps(self, probing: Probing) -> None:
         while True:
             self._changed.clear()
             self._instances = self._seen()
@@ -97,13 +116,40 @@ class Runner:
                     instances=self._instances,
                     progress=self._progress,
                     now=self._host.now(),
+                    receives=bool(self._ports),
                 )
             )
             self._advance(step.progress)
+            probing.follow(self._subject())
             if isinstance(step.action, law.Forget):
                 self._forget()
                 return
             await self._act(step.action)
+
+    def _subject(self) -> Subject | None:
+        """What is to be checked now: the running instance, if its service says how.
+
+        Without a port there is nothing to check: the manager refuses such a service, so its ports
+        are only not known yet.
+        """
+        instance, task = self.running_instance, self._task
+        if not self._assigned or task is None or task.template.health is None or instance is None:
+            return None
+        if task.desired is DesiredState.STOPPED:
+            return None
+        check = task.template.health
+        tcp = (port.target for port in self._ports if port.protocol is Protocol.TCP)
+        port = check.port or next(tcp, 0)
+        if check.port is not None and not port:
+            return None
+        return Subject(check=check, instance=instance, port=port)
+
+    def _note_check(self, event: law.Checked) -> None:
+        """A result; mostly it says what was known."""
+        before = self._progress
+        self._happened(event)
+        if self._progress != before:
+            self._changed.set()
 
     @property
     def _wanted(self) -> bool:
@@ -240,6 +286,7 @@ class Runner:
                 StartOrder(
                     task=action.task,
                     attempt=action.attempt,
+                    sandbox_id=action.sandbox_id,
                     node_name=self._host.node_name,
                     log_path=task_logs.path_of(self._host.log_dir, self._task_id, action.attempt),
                 )

@@ -105,6 +105,20 @@ def test_checks_come_early_until_the_first_good_one() -> None:
     assert waits == [0.1, 0.12, 0.24, 0.48, 0.96, 1.92, 3.84]
 
 
+def test_an_agent_checks_at_once_what_waits_to_become_healthy_and_others_in_their_turn() -> None:
+    now = START + 20 * SECOND
+
+    def first(record: Record, now: datetime) -> datetime | None:
+        return health.first_at(CHECK, record, "web-1-abcde", START, now)
+
+    assert first(Record(), START) == START + health.FIRST_AFTER
+    assert first(Record(), now) == now
+    assert first(after(good(0)), now) == health.next_at(
+        CHECK, after(good(0)), "web-1-abcde", START, now
+    )
+    assert first(after(bad(5), check=replace(CHECK, retries=1)), now) is None
+
+
 def test_checks_of_a_task_keep_their_turn_whenever_its_agent_starts() -> None:
     healthy = after(good(0))
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from warren.drivers.ports import Runtime
+from warren.model.assignments import ServiceTraffic
 from warren.model.errors import DriverError, FailedPrecondition, NotFound, RuntimeUnavailable
-from warren.model.services import RestartCondition, RestartPolicy
+from warren.model.services import Port, RestartCondition, RestartPolicy
 from warren.model.tasks import Task, TaskState, TaskStatus
+from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime, Program
 from warren.worker.executor import Executor, Surroundings
 from warren.worker.local_store import ProgressFile
@@ -22,12 +24,20 @@ from tests.unit.worker.virtual_time import START, in_virtual_time, now
 from tests.unit.worker.worker_kit import a_task, stopped
 
 SECOND = timedelta(seconds=1)
+SERVICES = {"web": ServiceTraffic(name="web", ports=(Port(target=8080),))}
 
 
 class Agent:
     """An executor that runs in this loop."""
 
-    def __init__(self, directory: Path, runtime: Runtime, *, network_ready: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        runtime: Runtime,
+        *,
+        network_ready: bool = True,
+        prober: FakeProber | None = None,
+    ) -> None:
         self.reporter = Reporter()
         self.network_ready = asyncio.Event()
         if network_ready:
@@ -37,6 +47,7 @@ class Agent:
                 node_name="w1",
                 log_dir=directory / "logs",
                 runtime=runtime,
+                prober=prober or FakeProber(),
                 reporter=self.reporter,
                 progress_file=ProgressFile(directory / "tasks.json"),
                 network_ready=self.network_ready,
@@ -54,12 +65,12 @@ class Agent:
 
 @asynccontextmanager
 async def an_agent(
-    directory: Path, runtime: Runtime, tasks: Sequence[Task] | None = None, **options: bool
+    directory: Path, runtime: Runtime, tasks: Sequence[Task] | None = None, **options: Any
 ) -> AsyncIterator[Agent]:
     """Runs an agent; leaving is as sudden as a SIGKILL."""
     agent = Agent(directory, runtime, **options)
     if tasks is not None:
-        agent.executor.assign(tasks)
+        agent.executor.assign(tasks, SERVICES)
     running = asyncio.create_task(agent.executor.run())
     await settle()
     try:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from warren import __version__
-from warren.core import restart
+from warren.core import health, restart
 from warren.core.task import Progress
 from warren.model.errors import InvalidInput, RuntimeUnavailable
 from warren.model.nodes import NodeDescription, NodeRole
 from warren.model.services import Bytes
-from warren.model.tasks import TaskState, TaskStatus
+from warren.model.tasks import Health, TaskState, TaskStatus
 from warren.testing.fake_runtime import FakeRuntime
 from warren.worker import describe, membership
 from warren.worker.local_store import ProgressFile
@@ -52,6 +52,25 @@ def test_progress_that_containers_tell_is_not_written(tmp_path: Path) -> None:
     ProgressFile(tmp_path / "tasks.json").keep("web-1-abcde", RUNNING)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verdict", [Health.HEALTHY, Health.UNHEALTHY])
+def test_the_verdict_on_a_running_task_is_kept(tmp_path: Path, verdict: Health) -> None:
+    healthy = verdict is Health.HEALTHY
+    checks = health.Record(
+        health=verdict,
+        since=START,
+        been_good=healthy,
+        bad=0 if healthy else 3,
+        output="" if healthy else "TCP connection to 10.88.1.2:8080: connection refused",
+    )
+    path = tmp_path / "tasks.json"
+
+    ProgressFile(path).keep("web-1-abcde", replace(RUNNING, attempt=2, checks=checks))
+
+    kept = ProgressFile(path).get("web-1-abcde")
+    status = TaskStatus(state=TaskState.ASSIGNED, since=START, health_output=checks.output)
+    assert kept == Progress(attempt=2, status=status, checks=checks)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": {}}', '{"a": 1}', "{"])
