@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from warren.cli import common
 from warren.cli.common import Nouns, Options
 from warren.model import units
-from warren.model.errors import NotFound
+from warren.model.errors import InvalidInput, NotFound
 from warren.model.manifest import parse_node
 from warren.model.nodes import Availability, NodeRole
 from warren.model.views import NodeView
@@ -31,11 +31,36 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     verb.add_argument("--label-add", action="append", default=[], metavar="KEY=VALUE")
     verb.add_argument("--label-rm", action="append", default=[], metavar="KEY")
     verb.add_argument("--availability", choices=[each.value for each in Availability])
+    verb.add_argument(
+        "--mesh-keepalive",
+        metavar="DURATION",
+        help="how often it speaks to silent peers; 0s: never",
+    )
 
     verb = common.add_verb(verbs, shared, "promote", "make nodes managers", promote)
     verb.add_argument("node", nargs="+", metavar="NODE")
     verb = common.add_verb(verbs, shared, "demote", "make managers plain workers", demote)
     verb.add_argument("node", nargs="+", metavar="NODE")
+
+    verb = common.add_verb(
+        verbs, shared, "rotate-key", "replace mesh keys, one node after another", rotate_key
+    )
+    verb.add_argument("node", nargs="*", metavar="NODE")
+    verb.add_argument("--all", action="store_true", help="every node")
+    verb.add_argument(
+        "--older-than",
+        type=common.duration,
+        default=timedelta(),
+        metavar="DURATION",
+        help="only keys of that age (0s)",
+    )
+    verb.add_argument(
+        "--wait-timeout",
+        type=common.duration,
+        default=timedelta(minutes=10),
+        metavar="DURATION",
+        help="until all are replaced (10m); 0s: do not wait",
+    )
 
     verb = common.add_verb(verbs, shared, "rm", "remove nodes from the cluster", rm)
     verb.add_argument("node", nargs="+", metavar="NODE")
@@ -96,6 +121,8 @@ def update(options: Options) -> int:
             manifest["labels"] = {k: v for k, v in labels.items() if k not in options.label_rm}
         if options.availability:
             manifest["availability"] = options.availability
+        if options.mesh_keepalive:
+            manifest["mesh_keepalive"] = options.mesh_keepalive
         spec, fields = parse_node(manifest)
         applied = client.apply_node(options.node, spec, fields, expected_version=before.version)
     print(f"{options.node}: {'changed' if applied.changed else 'unchanged'}")
@@ -125,6 +152,27 @@ def _set_roles(client: "Client", name: str, roles: tuple[NodeRole, ...]) -> bool
     changed = client.apply_node(name, spec, fields).changed
     print(f"{name}: {'changed' if changed else 'unchanged'}")
     return changed
+
+
+def rotate_key(options: Options) -> int:
+    """Have the cluster replace mesh keys, and wait for it."""
+    if bool(options.node) == options.all:
+        raise InvalidInput("name nodes, or say --all", path="node")
+    with common.client(options) as client:
+        names = client.rotate_keys(options.node, older_than=options.older_than)
+        if not options.wait_timeout:
+            for name in names:
+                print(f"{name}: rotating")
+            return 0
+        from warren.client import rotations
+
+        rotations.wait_rotated(
+            client,
+            names,
+            timeout=options.wait_timeout,
+            on_progress=lambda name: print(f"{name}: has a new key", flush=True),
+        )
+    return 0
 
 
 def rm(options: Options) -> int:

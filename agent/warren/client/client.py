@@ -26,6 +26,7 @@ from warren.model.views import (
     BackupHead,
     ClusterView,
     JoinTokenView,
+    MeshView,
     NodeView,
     ServiceApplied,
     ServiceView,
@@ -175,6 +176,27 @@ class Client:
         """Remove a node from the cluster; `force` also one that is still there. True if it was."""
         request = warren_pb2.DeleteNodeRequest(name=name, force=force, dry_run=dry_run)
         return bool(self._call("DeleteNode", request).changed)
+
+    # ------------------------------------------------------------ mesh
+
+    def measure_mesh(self, *, timeout: float = 20.0) -> MeshView:
+        """The mesh as every node measures it now."""
+        request = warren_pb2.MeasureMeshRequest()
+        response = self._call("MeasureMesh", request, timeout=timeout)
+        return convert.from_message(response, MeshView)
+
+    def rotate_keys(
+        self,
+        names: Sequence[str] = (),
+        *,
+        older_than: timedelta = timedelta(),
+        dry_run: bool = False,
+    ) -> tuple[str, ...]:
+        """Ask these nodes, or all, for new mesh keys; answers who gets one. It takes a while:
+        `waits.wait_keys_rotated`."""
+        request = warren_pb2.RotateKeysRequest(names=names, dry_run=dry_run)
+        request.older_than.FromTimedelta(older_than)
+        return tuple(self._call("RotateKeys", request).names)
 
     # ------------------------------------------------------------ cluster
 

@@ -3,6 +3,7 @@
 Services and nodes read as their manifests do, with what is known of them beside it.
 """
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from warren.model.views import (
     ClusterView,
     JoinTokenView,
     MemberView,
+    MeshView,
     NodeView,
     ServiceView,
 )
@@ -90,6 +92,64 @@ def node(view: NodeView) -> dict[str, Any]:
         "tasks": view.tasks,
         "reserved": {"cpus": view.reserved_cpus, "memory_bytes": view.reserved_memory},
     }
+
+
+def mesh(view: MeshView) -> dict[str, Any]:
+    """The mesh as measured: nodes, the ways between them, and what is wrong with it."""
+    return {
+        "mtu": view.mtu,
+        "nodes": [
+            {
+                "name": each.name,
+                "state": each.state.value,
+                "address": each.mesh.address,
+                "subnet": each.mesh.subnet,
+                "endpoint": each.mesh.endpoint,
+                "public_key": each.mesh.public_key,
+                "rotating": each.mesh.rotating,
+                "mtu": each.mtu,
+                "trouble": each.trouble,
+            }
+            for each in view.nodes
+        ],
+        "links": [
+            {
+                "source": each.source,
+                "target": each.target,
+                "reachable": each.reachable,
+                "latency_ms": round(each.latency / timedelta(milliseconds=1), 3)
+                if each.reachable
+                else None,
+                "mtu": each.mtu,
+                "handshake_age_s": None
+                if each.handshake_age is None
+                else round(each.handshake_age.total_seconds(), 1),
+                "endpoint": each.endpoint,
+                "received_bytes": each.received_bytes,
+                "sent_bytes": each.sent_bytes,
+            }
+            for each in view.links
+        ],
+        "problems": list(mesh_problems(view)),
+    }
+
+
+def mesh_problems(view: MeshView) -> Iterator[str]:
+    """What is wrong with the mesh, as sentences; nothing when all is well."""
+    down = {each.name for each in view.nodes if each.state is not NodeState.READY}
+    for node in view.nodes:
+        if node.name in down:
+            yield f"{node.name} is {node.state.value}"
+        elif node.trouble:
+            yield f"{node.name} measured nothing: {node.trouble}"
+    for link in view.links:
+        if down & {link.source, link.target}:
+            continue  # said above
+        way = f"from {link.source} to {link.target}"
+        if not link.reachable:
+            yield f"nothing comes {way} through the mesh (endpoint {link.endpoint or 'unknown'})"
+        elif link.mtu < view.mtu:
+            yield f"packets of {link.mtu} bytes pass {way}, the mesh uses {view.mtu}"
 
 
 def cluster(view: ClusterView) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from warren.state.commands import PutClusterSpec
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-CHANGEABLE = ("heartbeat_interval", "node_down_after", "task_history")
+CHANGEABLE = ("heartbeat_interval", "node_down_after", "task_history", "mesh_mtu")
 """All else is in every node's files and network, and fixed when the cluster is created."""
+MESH_MTU_MIN, MESH_MTU_MAX = 1280, 9000
 HEARTBEAT_MIN = timedelta(milliseconds=100)
 
 
@@ -93,6 +94,9 @@ def _check(before: ClusterSpec, after: ClusterSpec) -> None:
     if after.node_down_after < 2 * after.heartbeat_interval:
         message = "must be at least twice the heartbeat_interval"
         raise InvalidInput(message, path="cluster.node_down_after")
+    if after.mesh_mtu and not MESH_MTU_MIN <= after.mesh_mtu <= MESH_MTU_MAX:
+        message = f"{after.mesh_mtu} is neither 0 nor between {MESH_MTU_MIN} and {MESH_MTU_MAX}"
+        raise InvalidInput(message, path="cluster.mesh_mtu")
     if not 0 <= after.task_history <= 100:
         raise InvalidInput(
             f"{after.task_history} is not between 0 and 100", path="cluster.task_history"

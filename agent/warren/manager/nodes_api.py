@@ -6,6 +6,7 @@ next leader, which the router sees to.
 """
 
 import logging
+from datetime import timedelta
 
 from warren.api import convert, warren_pb2
 from warren.core import managers, specs, views
@@ -20,6 +21,8 @@ from warren.state.commands import PutNodeSpec, RemoveNode
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3
+KEEPALIVE_MAX = timedelta(seconds=65535)
+"""WireGuard counts it in 16 bits."""
 
 
 class NodesApi:
@@ -134,6 +137,10 @@ def _check(before: NodeSpec, after: NodeSpec) -> None:
         raise InvalidInput(message, path=f"{before.name}.name")
     if not after.roles:
         raise InvalidInput("must name manager, worker, or both", path=f"{before.name}.roles")
+    keepalive = after.mesh_keepalive
+    if keepalive % timedelta(seconds=1) or keepalive > KEEPALIVE_MAX:
+        message = "must be whole seconds, at most 65535"
+        raise InvalidInput(message, path=f"{before.name}.mesh_keepalive")
 
 
 def _is_manager(spec: NodeSpec) -> bool:

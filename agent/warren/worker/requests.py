@@ -1,4 +1,4 @@
-"""Commands of the manager within a session: logs, exec, measure, cancel. Each is one job, and bounded.
+"""Commands of the manager within a session: logs, exec, measure, cancel. Each is a bounded job.
 
 A job ends with a message that says so, be it an error, unless its session ends first. What goes
 wrong in one job is that job's answer and disturbs nothing else.
