@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 import warren
-from warren.drivers.ports import Runtime
+from warren.drivers.ports import Mesh, Runtime
 from warren.model.errors import WarrenError
 from warren.model.nodes import NodeDescription
 from warren.model.services import Bytes
@@ -14,7 +14,9 @@ from warren.model.services import Bytes
 _ANSWER_SECONDS = 2
 
 
-async def describe(runtime: Runtime, address: str, root: Path = Path("/")) -> NodeDescription:
+async def describe(
+    runtime: Runtime, mesh: Mesh, address: str, root: Path = Path("/")
+) -> NodeDescription:
     """The description; a runtime that does not answer is left out, it delays no session."""
     return NodeDescription(
         address=address,
@@ -25,7 +27,16 @@ async def describe(runtime: Runtime, address: str, root: Path = Path("/")) -> No
         kernel=platform.release(),
         runtime=await _runtime_version(runtime),
         warren=warren.__version__,
+        mtu=await _mtu(mesh),
     )
+
+
+async def _mtu(mesh: Mesh) -> int:
+    """0 when the host does not know, as long as it lacks the address that it advertises."""
+    try:
+        return await mesh.mtu()
+    except WarrenError:
+        return 0
 
 
 async def _runtime_version(runtime: Runtime) -> str:

@@ -30,6 +30,7 @@ class Membership:
     mesh_port: int
     managers: tuple[ManagerAddress, ...]
     roles: tuple[NodeRole, ...] = ()
+    mesh_address: str = ""
 
 
 def load(path: Path) -> Membership | None:
@@ -43,6 +44,7 @@ def load(path: Path) -> Membership | None:
             mesh_port=values["mesh_port"],
             managers=tuple(_manager(entry) for entry in values["managers"]),
             roles=tuple(NodeRole(role) for role in values.get("roles", ())),
+            mesh_address=values.get("mesh_address", ""),
         )
     except FileNotFoundError:
         return None

@@ -4,12 +4,13 @@ How traffic reaches services in it is `traffic.py`'s.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
-from warren.drivers.ports import Mesh, MeshConfig, TaskNetwork
+from warren.drivers.ports import Mesh, TaskNetwork
 from warren.model.assignments import Assignment
 from warren.worker.keeper import Keeper
+from warren.worker.mesh import MeshUpkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,28 +24,23 @@ class Drivers:
 class Network:
     """Applies the newest assignment."""
 
-    def __init__(self, drivers: Drivers) -> None:
+    def __init__(
+        self,
+        drivers: Drivers,
+        *,
+        mesh_interface: str = "warren0",
+        mesh_made: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`mesh_made` is called when the mesh interface was set up anew."""
         self._drivers = drivers
-        self._mesh = Keeper("mesh", drivers.mesh.apply)
+        self.mesh = MeshUpkeep(drivers.mesh, interface=mesh_interface, made=mesh_made)
         self._tasks = Keeper("task network", self._configure)
         self.ready = asyncio.Event()
         """Set once tasks can have addresses."""
 
     def assign(self, assignment: Assignment) -> None:
         """This is how the network should be."""
-        spec = assignment.spec
-        mesh = MeshConfig(
-            address=assignment.mesh.address,
-            mesh_network=spec.mesh_network,
-            task_network=spec.task_network,
-            subnet=assignment.mesh.subnet,
-            listen_port=spec.mesh_port,
-            peers=assignment.peers,
-            mtu=assignment.mtu,
-            keepalive_s=assignment.mesh_keepalive // timedelta(seconds=1),
-        )
-        if mesh != self._mesh.wish:
-            self._mesh.want(mesh)
+        self.mesh.assign(assignment)
         tasks = (assignment.mesh.subnet, assignment.mtu)
         if tasks != self._tasks.wish:
             self._tasks.want(tasks)
@@ -52,7 +48,7 @@ class Network:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._mesh.run())
+            group.create_task(self.mesh.run())
             group.create_task(self._tasks.run())
 
     async def _configure(self, wish: tuple[str, int]) -> None:

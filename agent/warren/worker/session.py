@@ -22,6 +22,7 @@ from warren.model.clusters import ClusterSpec
 from warren.model.errors import InvalidInput, WarrenError
 from warren.model.tasks import TaskStatus
 from warren.worker import search
+from warren.worker.mesh import KeyNews
 from warren.worker.reporter import Reporter
 from warren.worker.requests import Requests
 
@@ -50,6 +51,7 @@ class Surroundings:
     assigned: Callable[[Assignment], None]
     reporter: Reporter
     carriage: "Carriage"
+    mesh_keys: KeyNews
     requests: Requests
 
 
@@ -199,6 +201,7 @@ class Sessions:
                 group.create_task(self._report(sender, hello)),
                 group.create_task(self._beat(sender)),
                 group.create_task(self._tell_carried(sender)),
+                group.create_task(self._tell_keys(sender)),
                 group.create_task(self._close_in_order(call)),
             ]
             messages = aiter(call)
@@ -253,6 +256,15 @@ class Sessions:
             index = await self._with.carriage.wait_news()
             carried = warren_pb2.Carried(index=index)
             await sender.send(warren_pb2.WorkerMessage(carried=carried))
+
+    async def _tell_keys(self, sender: "_Sender") -> None:
+        """What is lost with a session, the next one's Hello says."""
+        while True:
+            keys = await self._with.mesh_keys.wait()
+            message = warren_pb2.MeshKeys(
+                public_key=keys.public_key, next_public_key=keys.next_public_key
+            )
+            await sender.send(warren_pb2.WorkerMessage(mesh_keys=message))
 
     async def _report(self, sender: "_Sender", hello: warren_pb2.Hello) -> None:
         """Say Hello and tell all, were it nothing: the manager assigns only after that. Then

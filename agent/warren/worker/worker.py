@@ -6,17 +6,31 @@ worker ends the session in order and touches no container, no rule and no interf
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import grpc
 
-from warren.api import convert, warren_pb2
+import warren
+from warren.api import convert, exposition, warren_pb2
+from warren.api.metrics_server import MetricsServer
 from warren.config import Config
 from warren.drivers.ports import Prober, Runtime
 from warren.model.assignments import Assignment
-from warren.worker import certificates, describe, executor, membership, network, session, traffic
+from warren.model.errors import WarrenError
+from warren.model.views import MeshLink
+from warren.worker import (
+    certificates,
+    describe,
+    executor,
+    measuring,
+    membership,
+    metrics,
+    network,
+    session,
+    traffic,
+)
 from warren.worker.assignment_store import AssignmentStore
 from warren.worker.local_store import ProgressFile
 from warren.worker.log_rotation import LogRotation
@@ -71,7 +85,11 @@ class Worker:
         self._unsaved = asyncio.Event()
         self._reporter = Reporter(changed=lambda: self._traffic.look_again())
         self._carriage = session.Carriage()
-        self._network = network.Network(drivers.network)
+        self._network = network.Network(
+            drivers.network,
+            mesh_interface=config.mesh_interface,
+            mesh_made=lambda: self._traffic.look_again(),
+        )
         self._traffic = traffic.Traffic(
             drivers.traffic,
             node_id=member.node_id,
@@ -91,6 +109,7 @@ class Worker:
                 now=_now,
             )
         )
+        self._metrics = MetricsServer(self._metrics_text)
         self._log_rotation = LogRotation(config.log_dir, drivers.runtime, self._executor.running)
         self._sessions = session.Sessions(
             session.Surroundings(
@@ -99,7 +118,10 @@ class Worker:
                 assigned=self._assigned,
                 reporter=self._reporter,
                 carriage=self._carriage,
-                requests=Requests(LogReader(config.log_dir), self._executor.execute),
+                mesh_keys=self._network.mesh.news,
+                requests=Requests(
+                    LogReader(config.log_dir), self._executor.execute, self._measure_mesh
+                ),
             ),
             tuple(manager.api for manager in member.managers),
         )
@@ -119,6 +141,7 @@ class Worker:
             living = (task.id for task in kept.tasks if not task.status.state.terminal)
             self._reporter.expect(living)
             self._distribute(kept)
+        await self._start_metrics()
         async with asyncio.TaskGroup() as group:
             sessions = group.create_task(self._sessions.run())
             others = [
@@ -134,6 +157,7 @@ class Worker:
             await asyncio.wait([sessions], timeout=_CLOSING_SECONDS)
             for task in (sessions, *others):
                 task.cancel()
+        await self._metrics.stop()
         self._save_assignment()
         self._store.close()
         await self._close_drivers()
@@ -169,12 +193,54 @@ class Worker:
 
     async def _hello(self) -> warren_pb2.Hello:
         address = self._config.advertise_address
-        description = await describe.describe(self._drivers.runtime, address)
+        drivers = self._drivers
+        description = await describe.describe(drivers.runtime, drivers.network.mesh, address)
+        keys = await self._network.mesh.keys()
         return warren_pb2.Hello(
             description=convert.to_message(description),
-            public_key=await self._drivers.network.mesh.public_key(),
+            public_key=keys.public_key,
             endpoint=f"{address}:{self._member.mesh_port}",
+            next_public_key=keys.next_public_key,
         )
+
+    async def _measure_mesh(self) -> Sequence[MeshLink]:
+        assignment = self._assignment
+        if assignment is None:
+            return ()
+        return await measuring.measure(
+            self._drivers.network.mesh,
+            assignment.peers,
+            source=self._member.name,
+            mtu=assignment.mtu,
+            now=_now(),
+        )
+
+    async def _start_metrics(self) -> None:
+        """Without them everything else goes on."""
+        config = self._config
+        where, _, port = config.worker_metrics_address.partition(":")
+        try:
+            if where == "unix":
+                await self._metrics.start_unix(config.worker_metrics_socket_path)
+            elif where == "mesh" and self._member.mesh_address:
+                await self._metrics.start_tcp(self._member.mesh_address, int(port))
+        except WarrenError as error:
+            log.warning("%s", error)
+
+    async def _metrics_text(self) -> str:
+        try:
+            statuses = await self._drivers.network.mesh.peers()
+        except WarrenError:
+            statuses = ()
+        assignment = self._assignment
+        figures = metrics.of_worker(
+            assignment.peers if assignment is not None else (),
+            statuses,
+            mtu=assignment.mtu if assignment is not None else 0,
+            version=warren.__version__,
+            now=_now(),
+        )
+        return exposition.render(figures)
 
     def _connect_with_certificate(self, address: str) -> grpc.aio.Channel:
         credentials = self._identity.channel_credentials()

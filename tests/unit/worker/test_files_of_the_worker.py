@@ -12,6 +12,7 @@ from warren.model.errors import InvalidInput, RuntimeUnavailable
 from warren.model.nodes import NodeDescription, NodeRole
 from warren.model.services import Bytes
 from warren.model.tasks import Health, TaskState, TaskStatus
+from warren.testing.fake_mesh import FakeMesh
 from warren.testing.fake_runtime import FakeRuntime
 from warren.worker import describe, membership
 from warren.worker.local_store import ProgressFile
@@ -149,7 +150,7 @@ def a_root(directory: Path) -> Path:
 
 
 async def test_a_host_is_described(tmp_path: Path) -> None:
-    found = await describe.describe(FakeRuntime(), "10.77.0.21", a_root(tmp_path))
+    found = await describe.describe(FakeRuntime(), FakeMesh(), "10.77.0.21", a_root(tmp_path))
 
     fixed = replace(found, cpus=0, architecture="", kernel="")
     assert found.cpus >= 1
@@ -159,6 +160,7 @@ async def test_a_host_is_described(tmp_path: Path) -> None:
         os="Debian GNU/Linux 13",
         runtime="fake 1.0",
         warren=__version__,
+        mtu=1420,
     )
 
 
@@ -166,7 +168,7 @@ async def test_a_silent_runtime_is_left_out_of_the_description(tmp_path: Path) -
     runtime = FakeRuntime()
     runtime.fail_next("version", RuntimeUnavailable("containerd does not answer"))
 
-    found = await describe.describe(runtime, "10.77.0.21", a_root(tmp_path))
+    found = await describe.describe(runtime, FakeMesh(), "10.77.0.21", a_root(tmp_path))
 
     assert found.runtime == ""
 
