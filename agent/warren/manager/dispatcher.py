@@ -17,7 +17,7 @@ import grpc
 from warren.api import convert, status, warren_pb2
 from warren.core import assignment
 from warren.core.assignment import Assignments
-from warren.manager import authorization
+from warren.manager import authorization, mesh_keys
 from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
@@ -57,7 +57,7 @@ class Dispatcher:
             roles = (authorization.WORKER, authorization.MANAGER)
             authorization.require(caller, roles, "Session")
             await self._require_lead(stream)
-            await self.converse(requests, stream.write, caller)
+            await self.converse(requests, stream.write, caller, peer=stream.peer())
         except WarrenError as error:
             told: WarrenError = error
             if not self._context.leads():
@@ -67,10 +67,13 @@ class Dispatcher:
                     told = nobody
             await stream.abort(status.code_of(told), str(told), status.metadata_of(told))
 
-    async def converse(self, requests: Messages, write: Any, caller: Caller) -> None:
-        """Until the worker ends the stream; raises when this end must end it."""
+    async def converse(
+        self, requests: Messages, write: Any, caller: Caller, *, peer: str = ""
+    ) -> None:
+        """Until the worker ends the stream; raises when this end must end it. `peer` is where the
+        stream comes from, in gRPC's words."""
         hello = await _hello(requests)
-        node = await self._greet(hello, caller.name)
+        node = await self._greet(hello, caller.name, peer)
         session = Session(node.id, node.spec.name)
         if (previous := self._sessions.add(session)) is not None:
             previous.replace()
@@ -99,19 +102,48 @@ class Dispatcher:
         for part in done:
             part.result()
 
-    async def _greet(self, hello: warren_pb2.Hello, node_id: str) -> Node:
+    async def _greet(self, hello: warren_pb2.Hello, node_id: str, peer: str) -> Node:
         """Note what the host says of itself, as far as it is new."""
         state = await self._context.store.barrier()
         node = state.nodes.get(node_id)
         if node is None:
             raise NotFound(f"node {node_id} is not in the cluster: it was removed")
-        commands = _news_of(node, hello)
+        commands = [*self._news_of(node, hello), *mesh_keys.seen(node, peer)]
         if commands:
             await self._context.store.propose(Batch(commands=tuple(commands)))
         for command in commands:
             await self._report_refusal(node, command)
         self._hear(node_id)
         return node
+
+    def _news_of(self, node: Node, hello: warren_pb2.Hello) -> list[Command]:
+        """What the host says of itself that the state does not have. Its address it may leave
+        out."""
+        commands: list[Command] = []
+        description = convert.from_message(hello.description, NodeDescription)
+        if not description.address:
+            description = replace(description, address=node.description.address)
+        if description != node.description:
+            commands.append(SetNodeDescription(node_id=node.id, description=description))
+        return commands + self._news_of_keys(node, hello, hello.endpoint)
+
+    def _news_of_keys(
+        self, node: Node, said: warren_pb2.Hello | warren_pb2.MeshKeys, endpoint: str = ""
+    ) -> list[Command]:
+        return mesh_keys.commands_for(
+            node,
+            public_key=said.public_key,
+            next_public_key=said.next_public_key,
+            endpoint=endpoint,
+            now=self._context.now(),
+        )
+
+    async def _take_keys(self, session: Session, keys: warren_pb2.MeshKeys) -> None:
+        """What cannot be stored now ends the session; the next one begins with it."""
+        node = self._context.store.state.nodes.get(session.node_id)
+        commands = self._news_of_keys(node, keys) if node is not None else []
+        if commands:
+            await self._context.store.propose(Batch(commands=tuple(commands)))
 
     async def _report_refusal(self, node: Node, command: Command) -> None:
         """A batch answers as a whole; a mesh key that another node has is worth a line."""
@@ -131,6 +163,10 @@ class Dispatcher:
                     session.send(warren_pb2.ManagerMessage(heard=warren_pb2.Heard()))
                 case "status":
                     self._reports.add(session.node_id, _statuses(message.status))
+                case "mesh_keys":
+                    await self._take_keys(session, message.mesh_keys)
+                case "measured":
+                    await session.take(message.measured.request_id, message.measured)
                 case "logs":
                     await session.take(message.logs.request_id, message.logs)
                 case "exec":
@@ -187,21 +223,6 @@ async def _hello(requests: Messages) -> warren_pb2.Hello:
     if message is None or message.WhichOneof("message") != "hello":
         raise InvalidInput("a session begins with Hello")
     return message.hello
-
-
-def _news_of(node: Node, hello: warren_pb2.Hello) -> list[Command]:
-    """What the host says of itself that the state does not have. Its address it may leave out."""
-    commands: list[Command] = []
-    description = convert.from_message(hello.description, NodeDescription)
-    if not description.address:
-        description = replace(description, address=node.description.address)
-    if description != node.description:
-        commands.append(SetNodeDescription(node_id=node.id, description=description))
-    key = hello.public_key or node.mesh.public_key
-    endpoint = hello.endpoint or node.mesh.endpoint
-    if (key, endpoint) != (node.mesh.public_key, node.mesh.endpoint):
-        commands.append(SetNodePublicKey(node_id=node.id, public_key=key, endpoint=endpoint))
-    return commands
 
 
 def _statuses(report: warren_pb2.StatusReport) -> dict[str, TaskStatus]:
