@@ -9,20 +9,27 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 from warren.api import convert, status, warren_pb2, warren_pb2_grpc
 from warren.bootstrap import certificates
-from warren.core import reconcile, services, specs, views
+from warren.core import mesh, reconcile, services, specs, views
 from warren.model.clusters import ClusterSpec, JoinToken
 from warren.model.errors import FailedPrecondition, NotFound, Unavailable, WarrenError
-from warren.model.nodes import NodeRole, NodeSpec
+from warren.model.nodes import Node, NodeRole, NodeSpec
 from warren.model.services import ServiceSpec, template_of
 from warren.model.tasks import DesiredState, Task, TaskState
-from warren.model.views import BackupHead, JoinTokenView, ServiceApplied
+from warren.model.views import (
+    BackupHead,
+    JoinTokenView,
+    MeshLink,
+    MeshNodeView,
+    MeshView,
+    ServiceApplied,
+)
 from warren.state import commands
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
@@ -46,6 +53,8 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
         self.calls: list[str] = []
         self.log_lines: list[warren_pb2.LogLine] = []
         self.exec_response = warren_pb2.ExecResponse(stdout=b"hello\n", exit_code=0)
+        self.cut_links: set[tuple[str, str]] = set()
+        self.keeps_rotating = False
         self.unavailable = 0
         """So many calls are answered with: no leader."""
         self.authority = certificates.create_authority("c1", "demo", _now())
@@ -155,6 +164,12 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
 
     def DeleteNode(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._answer("DeleteNode", context, lambda: self._delete_node(request))
+
+    def MeasureMesh(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._answer("MeasureMesh", context, lambda: convert.to_message(self._mesh_view()))
+
+    def RotateKeys(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._answer("RotateKeys", context, lambda: self._rotate_keys(request))
 
     def GetCluster(self, request: Any, context: Any) -> Any:  # noqa: N802
         view = views.cluster_view(
@@ -295,6 +310,48 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
         if not request.dry_run:
             self._propose(commands.RemoveService(name=request.name, expected_version=0, now=_now()))
         return warren_pb2.DeleteServiceResponse(changed=True, plan=plan)
+
+    def _mesh_view(self) -> MeshView:
+        """Half a millisecond everywhere, but for `cut_links`."""
+        nodes = sorted(self.state.nodes.values(), key=lambda node: node.spec.name)
+        assert self.state.cluster is not None
+        return MeshView(
+            mtu=1420,
+            nodes=tuple(
+                MeshNodeView(name=node.spec.name, mesh=node.mesh, state=node.status.state, mtu=1420)
+                for node in nodes
+            ),
+            links=tuple(
+                self._link(one, other) for one in nodes for other in nodes if one is not other
+            ),
+        )
+
+    def _link(self, one: Node, other: Node) -> MeshLink:
+        link = MeshLink(source=one.spec.name, target=other.spec.name, endpoint=other.mesh.endpoint)
+        if (link.source, link.target) in self.cut_links:
+            return link
+        return replace(
+            link,
+            reachable=True,
+            latency=timedelta(milliseconds=0.5),
+            mtu=1420,
+            handshake_age=timedelta(seconds=7),
+        )
+
+    def _rotate_keys(self, request: Any) -> Any:
+        """All steps at once, unless `keeps_rotating`."""
+        age = request.older_than.ToTimedelta()
+        names = request.names or sorted(self.state.nodes)
+        found = [n for n in names if mesh.wants_new_key(self.state.nodes[n], age, _now())]
+        for name in () if request.dry_run else found:
+            key = f"{self.state.nodes[name].mesh.public_key} anew"
+            self._propose(commands.RequestKeyRotation(node_id=name))
+            if self.keeps_rotating:
+                continue
+            self._propose(commands.OfferNodeKey(node_id=name, public_key=key))
+            self._propose(commands.AllowKeySwitch(node_id=name, public_key=key))
+            self._propose(commands.FinishKeyRotation(node_id=name, public_key=key, now=_now()))
+        return warren_pb2.RotateKeysResponse(names=found)
 
     def _apply_node(self, request: Any) -> Any:
         node = self._node(request.name)
