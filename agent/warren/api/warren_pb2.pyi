@@ -1149,6 +1149,7 @@ class Node(_message.Message):
     MESH_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     JOINED_AT_FIELD_NUMBER: _builtins.int
+    HELD_PORTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     @_builtins.property
@@ -1161,6 +1162,8 @@ class Node(_message.Message):
     def status(self) -> Global___NodeStatus: ...
     @_builtins.property
     def joined_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def held_ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPort]: ...
     def __init__(
         self,
         *,
@@ -1171,14 +1174,43 @@ class Node(_message.Message):
         mesh: Global___NodeMesh | None = ...,
         status: Global___NodeStatus | None = ...,
         joined_at: _timestamp_pb2.Timestamp | None = ...,
+        held_ports: _abc.Iterable[Global___HeldPort] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "joined_at", b"joined_at", "mesh", b"mesh", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "joined_at", b"joined_at", "mesh", b"mesh", "spec", b"spec", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "held_ports", b"held_ports", "id", b"id", "joined_at", b"joined_at", "mesh", b"mesh", "spec", b"spec", "status", b"status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class HeldPort(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    port: _builtins.int
+    protocol: Global___Protocol.ValueType
+    holder: _builtins.str
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        port: _builtins.int = ...,
+        protocol: Global___Protocol.ValueType = ...,
+        holder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "port", b"port", "protocol", b"protocol", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldPort: _TypeAlias = HeldPort  # noqa: Y015
 
 @_typing.final
 class ClusterSpec(_message.Message):
@@ -1771,6 +1803,29 @@ class AllowKeySwitch(_message.Message):
 Global___AllowKeySwitch: _TypeAlias = AllowKeySwitch  # noqa: Y015
 
 @_typing.final
+class SetHeldPorts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPort]: ...
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        ports: _abc.Iterable[Global___HeldPort] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "ports", b"ports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetHeldPorts: _TypeAlias = SetHeldPorts  # noqa: Y015
+
+@_typing.final
 class FinishKeyRotation(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2069,6 +2124,7 @@ class Command(_message.Message):
     OFFER_NODE_KEY_FIELD_NUMBER: _builtins.int
     ALLOW_KEY_SWITCH_FIELD_NUMBER: _builtins.int
     FINISH_KEY_ROTATION_FIELD_NUMBER: _builtins.int
+    SET_HELD_PORTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_cluster(self) -> Global___CreateCluster: ...
     @_builtins.property
@@ -2121,6 +2177,8 @@ class Command(_message.Message):
     def allow_key_switch(self) -> Global___AllowKeySwitch: ...
     @_builtins.property
     def finish_key_rotation(self) -> Global___FinishKeyRotation: ...
+    @_builtins.property
+    def set_held_ports(self) -> Global___SetHeldPorts: ...
     def __init__(
         self,
         *,
@@ -2150,12 +2208,13 @@ class Command(_message.Message):
         offer_node_key: Global___OfferNodeKey | None = ...,
         allow_key_switch: Global___AllowKeySwitch | None = ...,
         finish_key_rotation: Global___FinishKeyRotation | None = ...,
+        set_held_ports: Global___SetHeldPorts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "request_key_rotation", b"request_key_rotation", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "request_key_rotation", b"request_key_rotation", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "request_key_rotation", b"request_key_rotation", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "request_key_rotation", b"request_key_rotation", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -4184,6 +4243,7 @@ class WorkerMessage(_message.Message):
     CARRIED_FIELD_NUMBER: _builtins.int
     MESH_KEYS_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
+    HELD_PORTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """first"""
@@ -4202,6 +4262,8 @@ class WorkerMessage(_message.Message):
     def mesh_keys(self) -> Global___MeshKeys: ...
     @_builtins.property
     def measured(self) -> Global___MeshMeasured: ...
+    @_builtins.property
+    def held_ports(self) -> Global___HeldPorts: ...
     def __init__(
         self,
         *,
@@ -4213,12 +4275,13 @@ class WorkerMessage(_message.Message):
         carried: Global___Carried | None = ...,
         mesh_keys: Global___MeshKeys | None = ...,
         measured: Global___MeshMeasured | None = ...,
+        held_ports: Global___HeldPorts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried", "mesh_keys", "measured"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried", "mesh_keys", "measured", "held_ports"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -4238,6 +4301,28 @@ class Heartbeat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class HeldPorts(_message.Message):
+    """All published ports that the node leaves to processes of its host; sent when they change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPort]: ...
+    def __init__(
+        self,
+        *,
+        ports: _abc.Iterable[Global___HeldPort] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ports", b"ports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldPorts: _TypeAlias = HeldPorts  # noqa: Y015
 
 @_typing.final
 class Carried(_message.Message):

@@ -13,6 +13,7 @@ from typing import Protocol
 from warren.model.assignments import Peer, ServiceTraffic
 from warren.model.instances import Instance as Instance
 from warren.model.instances import InstanceState as InstanceState
+from warren.model.nodes import HeldPort as HeldPort
 from warren.model.services import HealthCheck, PullPolicy, RegistryAuth
 from warren.model.tasks import Task
 
@@ -84,9 +85,11 @@ class MeshConfig:
     """This node's mesh address."""
     mesh_network: str
     task_network: str
-    """Routed into the mesh, but for this node's own subnet."""
+    """Routed into the mesh, but for this node's own subnet; empty: there is none, and only what
+    peers have is routed."""
     subnet: str = ""
-    """This node's own part of the task network: what no task answers for there is unreachable."""
+    """This node's own part of the task network: what no task answers for there is unreachable.
+    Without a task network, a network behind this host."""
     listen_port: int
     peers: tuple[Peer, ...]
     mtu: int = 0
@@ -154,9 +157,15 @@ class BalancerConfig:
 class Balancer(Protocol):
     """Virtual addresses and published ports in the kernel of this host."""
 
-    async def apply(self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]) -> None:
+    async def apply(
+        self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]
+    ) -> tuple[HeldPort, ...]:
         """Make it so. Only the services that are not the same objects as at the last call are
-        looked at; what changes, changes in one transaction; open connections go on."""
+        looked at; what changes, changes in one transaction; open connections go on.
+
+        To be called every few seconds, too: rules that somebody removed come back. A published
+        port that a process of this host holds is left to it, and answered.
+        """
 
     async def close(self) -> None:
         """Let go; the rules stay."""

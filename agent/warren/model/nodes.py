@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Annotated
 
 from warren.model.constraints import DNS_LABEL, Range
-from warren.model.services import Bytes
+from warren.model.services import Bytes, Protocol
 
 
 class NodeRole(Enum):
@@ -105,6 +105,17 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldPort:
+    """A published port that a node leaves to a process of its own host."""
+
+    service: str
+    port: int
+    protocol: Protocol
+    holder: str
+    """Name of the process, and its number: `sshd (pid 812)`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A host in the cluster."""
 
@@ -116,3 +127,5 @@ class Node:
     mesh: NodeMesh
     status: NodeStatus
     joined_at: datetime
+    held_ports: tuple[HeldPort, ...] = ()
+    """By port, protocol and service. Written by its worker, when they change."""

@@ -8,7 +8,7 @@ command.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar, assert_never
 
 from warren.model.nodes import Node, NodeMesh, NodeState
@@ -19,6 +19,7 @@ from warren.state import maps
 from warren.state.cluster import ClusterState
 
 T = TypeVar("T")
+_DESIRED = {desired: place for place, desired in enumerate(DesiredState)}
 
 
 class _Refusal(Exception):
@@ -76,6 +77,9 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
         ):
             node = _existing(state.nodes, command.node_id, "node")
             return _with_node(state, replace(node, mesh=_new_mesh(state, node, command)))
+        case c.SetHeldPorts():
+            node = _existing(state.nodes, command.node_id, "node")
+            return _with_node(state, replace(node, held_ports=command.ports))
         case c.RemoveNode():
             return _remove_node(state, command)
         case c.CreateTask():
@@ -172,7 +176,9 @@ def _forget_service(state: ClusterState, command: c.ForgetService) -> ClusterSta
         raise _Refusal("FailedPrecondition", f"service {command.name} is not being removed")
     if any(not task.status.state.terminal for task in state.tasks_of(command.name)):
         raise _Refusal("FailedPrecondition", f"service {command.name} has tasks that live")
-    tasks = {task.id: task for task in state.tasks.values() if task.service != command.name}
+    tasks = state.tasks
+    for task in state.tasks_of(command.name):
+        tasks = maps.without(tasks, task.id)
     return replace(state, services=maps.without(state.services, command.name), tasks=tasks)
 
 
@@ -272,7 +278,7 @@ def _check_unused_key(state: ClusterState, node: Node, key: str) -> None:
 
 def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:
     node = _existing(state.nodes, command.node_id, "node")
-    tasks = dict(state.tasks)
+    tasks = state.tasks
     for task in state.tasks_on(node.id):
         if not task.status.state.terminal:
             status = replace(
@@ -282,7 +288,8 @@ def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:
                 message=f"node {node.spec.name} was removed",
                 address="",
             )
-            tasks[task.id] = replace(task, status=status, version=state.index)
+            lost = replace(task, status=status, version=state.index)
+            tasks = maps.put(tasks, task.id, lost)
     return replace(state, nodes=maps.without(state.nodes, node.id), tasks=tasks)
 
 
@@ -313,7 +320,12 @@ def _assign_task(state: ClusterState, command: c.AssignTask) -> ClusterState:
 
 
 def _set_task_desired(state: ClusterState, command: c.SetTaskDesired) -> ClusterState:
+    """Only ever later in the order: two leaders that overlap must not wake what one has stopped."""
     task = _existing(state.tasks, command.task_id, "task")
+    if _DESIRED[command.desired] < _DESIRED[task.desired]:
+        raise _Refusal("Conflict", f"task {task.id} shall be {task.desired.value} already")
+    if command.desired is DesiredState.DRAINING and command.now is None:
+        raise _Refusal("InvalidInput", f"since when task {task.id} drains is not said")
     if command.desired is DesiredState.DRAINING and task.desired is not DesiredState.DRAINING:
         task = replace(task, draining_since=command.now)
     return _with_task(state, replace(task, desired=command.desired, version=state.index))
@@ -324,12 +336,26 @@ def _with_task(state: ClusterState, task: Task) -> ClusterState:
 
 
 def _set_service_vip(state: ClusterState, command: c.SetServiceVip) -> ClusterState:
-    """A service keeps its address for life; two never have the same (invariants check it)."""
+    """A service keeps its address for life; two never have the same."""
     service = _existing(state.services, command.name, "service")
+    assert state.cluster is not None, "checked for every command"
     if service.vip:
         raise _Refusal("AlreadyExists", f"service {command.name} has address {service.vip}")
+    if not _is_in(command.vip, state.cluster.spec.vip_network):
+        pool = state.cluster.spec.vip_network
+        raise _Refusal("InvalidInput", f"{command.vip} is not in vip_network {pool}")
+    for other in state.services.values():
+        if other.vip == command.vip:
+            raise _Refusal("Conflict", f"service {other.spec.name} has address {command.vip}")
     changed = replace(service, vip=command.vip)
     return replace(state, services=maps.put(state.services, command.name, changed))
+
+
+def _is_in(address: str, network: str) -> bool:
+    try:
+        return IPv4Address(address) in IPv4Network(network)
+    except ValueError:
+        return False
 
 
 def _set_task_status(state: ClusterState, command: c.SetTaskStatus) -> ClusterState:

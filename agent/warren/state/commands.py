@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from warren.model.clusters import Cluster, ClusterSpec, JoinToken
-from warren.model.nodes import Node, NodeDescription, NodeSpec, NodeStatus
+from warren.model.nodes import HeldPort, Node, NodeDescription, NodeSpec, NodeStatus
 from warren.model.services import ServiceSpec
 from warren.model.tasks import DesiredState, Task, TaskStatus
 
@@ -137,6 +137,14 @@ class FinishKeyRotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetHeldPorts:
+    """Record which published ports a node leaves to its host. By the dispatcher, for its worker."""
+
+    node_id: str
+    ports: tuple[HeldPort, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveNode:
     """Forget a node; its tasks are lost. By the API."""
 
@@ -249,6 +257,7 @@ Command = (
     | OfferNodeKey
     | AllowKeySwitch
     | FinishKeyRotation
+    | SetHeldPorts
 )
 
 
