@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol
 
@@ -122,13 +123,18 @@ class WireGuard:
         return output.decode().strip()
 
     def _interface_config(self, config: MeshConfig, mtu: int) -> InterfaceConfig:
-        networks = (config.mesh_network, config.task_network)
+        networks = [config.mesh_network, *filter(None, [config.task_network])]
+        wide = [IPv4Network(network) for network in networks]
+        for peer in config.peers:
+            if peer.subnet and not any(IPv4Network(peer.subnet).subnet_of(each) for each in wide):
+                networks.append(peer.subnet)
+        is_for_tasks = bool(config.task_network and config.subnet)
         return InterfaceConfig(
             name=self._interface,
             mtu=mtu,
             address=f"{config.address}/32",
             routes=tuple(RouteConfig(network=text, source=config.address) for text in networks),
-            unreachable=(config.subnet,) if config.subnet else (),
+            unreachable=(config.subnet,) if is_for_tasks else (),
         )
 
 

@@ -103,9 +103,12 @@ class MeshUpkeep:
 
     def assign(self, assignment: Assignment) -> None:
         """This is how the mesh shall be."""
-        wish = (config_of(assignment), assignment.mesh)
-        if wish != self._keeper.wish:
-            self._keeper.want(wish)
+        self.want(config_of(assignment), assignment.mesh)
+
+    def want(self, config: MeshConfig, own: NodeMesh) -> None:
+        """The same, without a cluster."""
+        if (config, own) != self._keeper.wish:
+            self._keeper.want((config, own))
 
     async def keys(self) -> MeshKeys:
         """For the beginning of a session."""
