@@ -6,21 +6,23 @@ leaving (DRAIN, or no longer a worker); a wanted task that is not fresh is *old*
     nothing wanted                     -> create, at once
     nothing fresh, old is leaving      -> create, at once; old goes on until the new one is steady
     nothing fresh, old is outdated     -> replace: one slot at a time, in order, while all is steady
-    fresh is steady                    -> stop the old
+    fresh is steady (ready, trusted)   -> stop the old
     fresh is not steady                -> wait; this halts the rollout, and the old goes on
     old is outdated and fails          -> stop, at once: a fix must not wait for what is broken
     current revision FAILED for good   -> nothing until there is a new revision
     slot > replicas, service removing  -> stop
 
-Progress is nowhere but in the tasks, so a new leader continues where the last one stopped.
+A task that may be receiving traffic is stopped by making it DRAINING; `drain.py` does the rest.
+Progress is nowhere but in the tasks, so a new leader continues where the last one stopped. What it
+has not heard of yet since it leads (`unheard` nodes) is not taken for steady: it may have changed.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from warren.core import filters
+from warren.core import drain, filters
 from warren.core.decisions import Decision, earliest
 from warren.model.nodes import Availability, Node, NodeRole
 from warren.model.services import Service, template_of
@@ -35,13 +37,15 @@ trusted at once: start to end of a healthy rollout waits for nothing."""
 NewId = Callable[[], str]
 
 
-def decide(state: ClusterState, now: datetime, new_id: NewId) -> Decision:
+def decide(
+    state: ClusterState, now: datetime, new_id: NewId, unheard: Collection[str] = ()
+) -> Decision:
     """Tasks to create and to stop, for every service."""
     tasks: defaultdict[str, list[Task]] = defaultdict(list)
     for task in state.tasks.values():
         tasks[task.service].append(task)
     decisions = [
-        decide_service(state, service, tasks[name], now, new_id)
+        decide_service(state, service, tasks[name], now, new_id, unheard)
         for name, service in sorted(state.services.items())
     ]
     commands = tuple(command for decision in decisions for command in decision.commands)
@@ -49,25 +53,30 @@ def decide(state: ClusterState, now: datetime, new_id: NewId) -> Decision:
 
 
 def decide_service(
-    state: ClusterState, service: Service, tasks: Iterable[Task], now: datetime, new_id: NewId
+    state: ClusterState,
+    service: Service,
+    tasks: Iterable[Task],
+    now: datetime,
+    new_id: NewId,
+    unheard: Collection[str] = (),
 ) -> Decision:
     """The same for one service, whose `tasks` are given."""
-    slots, surplus = _slots(state, service, tasks)
-    commands = [command for task in surplus for command in _stop(task, now)]
+    slots, surplus = _slots(state, service, tasks, unheard)
+    commands = [command for task in surplus for command in _stop(service, task, now)]
     outdated: list[_Slot] = []
     halted = unplaced = False
     for slot in slots:
         if slot.old is not None and slot.old.revision == service.revision:
             halted |= _is_useless(slot.old)  # on a leaving node, but no less a bad sign
         if slot.completed or slot.is_steady(now):
-            commands += _stop_all(slot.old, now)
+            commands += _stop_all(service, slot.old, now)
         elif slot.fresh is not None or slot.failed:
             if _waits_for_room(state, slot):
                 unplaced = True
             else:
                 halted = True
             if _must_stop_first(state, service, slot):
-                commands += _stop_all(slot.old, now)
+                commands += _stop_all(service, slot.old, now)
         elif slot.old is None or _is_leaving(state, slot.old):
             unplaced = True
             commands.append(_create(state, service, slot.number, now, new_id))
@@ -75,7 +84,7 @@ def decide_service(
             outdated.append(slot)
     if outdated and not halted and not (unplaced and _has_room(state, service)):
         if _must_stop_first(state, service, outdated[0]):
-            commands += _stop_all(outdated[0].old, now)
+            commands += _stop_all(service, outdated[0].old, now)
         commands.append(_create(state, service, outdated[0].number, now, new_id))
     moving = outdated or any(slot.old for slot in slots)
     waits = [slot.trusted_at for slot in slots if moving and not slot.is_steady(now)]
@@ -92,6 +101,8 @@ class _Slot:
     failed: bool = False
     """A task of the current revision failed for good."""
     completed: bool = False
+    unheard: bool = False
+    """What is known of the fresh task may be long out of date."""
 
     @property
     def trusted_at(self) -> datetime | None:
@@ -101,8 +112,8 @@ class _Slot:
         return self.fresh.status.since + min(STEADY_AFTER, self.fresh.template.restart.window)
 
     def is_steady(self, now: datetime) -> bool:
-        """The fresh task runs and can be trusted with the slot."""
-        if self.fresh is None or self.fresh.status.state is not TaskState.RUNNING:
+        """The fresh task is ready and can be trusted with the slot."""
+        if self.fresh is None or not self.fresh.ready or self.unheard:
             return False
         if self.fresh.status.failures == 0:
             return True
@@ -110,7 +121,7 @@ class _Slot:
 
 
 def _slots(
-    state: ClusterState, service: Service, tasks: Iterable[Task]
+    state: ClusterState, service: Service, tasks: Iterable[Task], unheard: Collection[str]
 ) -> tuple[list[_Slot], list[Task]]:
     """The slots that there should be, and the tasks that have no place in any of them."""
     replicas = 0 if service.removing else service.spec.replicas
@@ -121,6 +132,8 @@ def _slots(
     surplus: list[Task] = []
     for number in range(1, replicas + 1):
         slot, extra = _slot(state, service, number, by_slot.pop(number, ()))
+        if slot.fresh is not None and slot.fresh.node_id in unheard:
+            slot = replace(slot, unheard=True)
         slots.append(slot)
         surplus += extra
     for number in sorted(by_slot, reverse=True):
@@ -162,10 +175,17 @@ def _slot(
     return slot, surplus
 
 
-def _worth(state: ClusterState, task: Task) -> tuple[bool, bool, int, datetime, str]:
-    """Sorts the task to keep to the front: one that runs, stays where it is, is newest."""
+def _worth(state: ClusterState, task: Task) -> tuple[bool, bool, bool, int, datetime, str]:
+    """Sorts the task to keep to the front: ready, running, staying where it is, newest."""
     running = task.status.state is TaskState.RUNNING
-    return (not running, _is_leaving(state, task), -task.revision, task.created_at, task.id)
+    return (
+        not task.ready,
+        not running,
+        _is_leaving(state, task),
+        -task.revision,
+        task.created_at,
+        task.id,
+    )
 
 
 def _is_final_word(task: Task) -> bool:
@@ -258,12 +278,14 @@ def _create(
     return CreateTask(task=task)
 
 
-def _stop_all(task: Task | None, now: datetime) -> list[Command]:
-    return _stop(task, now) if task is not None else []
+def _stop_all(service: Service, task: Task | None, now: datetime) -> list[Command]:
+    return _stop(service, task, now) if task is not None else []
 
 
-def _stop(task: Task, now: datetime) -> list[Command]:
+def _stop(service: Service, task: Task, now: datetime) -> list[Command]:
     """No worker knows a PENDING task, so its end is recorded here."""
+    if drain.must_drain(service, task):
+        return [SetTaskDesired(task_id=task.id, desired=DesiredState.DRAINING, now=now)]
     commands: list[Command] = [SetTaskDesired(task_id=task.id, desired=DesiredState.STOPPED)]
     if task.status.state is TaskState.PENDING:
         status = replace(task.status, state=TaskState.STOPPED, since=now)

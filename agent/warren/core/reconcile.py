@@ -5,10 +5,10 @@ Each decider sees the state as the commands before it leave it, so that losing a
 the replacement and placing it is one entry of the log. On a settled state there are no commands.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from warren.core import nodes, orchestrator, reaper, scheduler
+from warren.core import drain, nodes, orchestrator, reaper, scheduler, vips
 from warren.core.decisions import Decision, earliest
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
@@ -22,12 +22,17 @@ def reconcile(
     now: datetime,
     new_id: Callable[[], str],
     contacts: Mapping[str, datetime],
+    carried: Mapping[str, int] | None = None,
+    unheard: Collection[str] = (),
 ) -> Decision:
     """All commands that the state calls for at `now`.
 
     `contacts`: when the leader last heard each worker, by node id. A new leader starts with
     `nodes.first_contacts`, not with every node: to assume that a node which is DOWN was just
     heard would make it READY and give it tasks.
+
+    `carried`: up to which index each worker's rules are as it was told. `unheard`: nodes that this
+    leader knows only from the log, because their workers have not reported to it yet.
     """
     if state.cluster is None:
         return Decision()
@@ -35,7 +40,9 @@ def reconcile(
     wake_ups: list[datetime | None] = []
     deciders: tuple[Callable[[ClusterState], Decision], ...] = (
         lambda state: nodes.decide(state, now, contacts),
-        lambda state: orchestrator.decide(state, now, new_id),
+        lambda state: vips.decide(state),
+        lambda state: orchestrator.decide(state, now, new_id, unheard),
+        lambda state: drain.decide(state, now, carried or {}),
         lambda state: scheduler.decide(state, now),
         lambda state: reaper.decide(state, now),
     )

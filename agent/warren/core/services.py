@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from warren.core import filters, orchestrator, scheduler, specs
+from warren.core import filters, health_specs, orchestrator, scheduler, specs, vips
 from warren.model import manifest, units
 from warren.model.errors import FailedPrecondition, InvalidInput, NotFound
 from warren.model.services import (
@@ -22,7 +22,7 @@ from warren.model.services import (
     ServiceSpec,
     TaskTemplate,
 )
-from warren.model.tasks import DesiredState, Task, TaskState
+from warren.model.tasks import DesiredState, Health, Task, TaskState
 from warren.model.views import Change
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
@@ -73,9 +73,12 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     _check_resources(spec)
     _check_constraints(spec)
     _check_ports(spec)
+    health_specs.check(spec)
     before = state.services.get(spec.name)
     if before is not None and before.removing:
         raise FailedPrecondition(f"service {spec.name} is being removed")
+    if before is None:
+        vips.check_room(state)
     _check_ports_of_cluster(spec, state)
     for name, other in sorted(state.services.items()):
         if name != spec.name:
@@ -204,21 +207,22 @@ def _after(state: ClusterState, commands: Iterable[Command]) -> ClusterState:
 
 
 def _run_started(state: ClusterState, name: str, now: datetime) -> ClusterState:
-    """Tasks that have a node and never failed run; a task that fails now may well go on failing."""
-    starting = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING)
-    return _with_states(
-        state,
-        (t for t in state.tasks_of(name) if t.status.state in starting and not t.status.failures),
-        TaskState.RUNNING,
-        now,
+    """Tasks that have a node and never failed become ready; a task that fails now may well go on
+    failing."""
+    starting = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING, TaskState.RUNNING)
+    coming = (
+        task
+        for task in state.tasks_of(name)
+        if task.status.state in starting and not task.status.failures and not task.ready
     )
+    return _with_states(state, coming, TaskState.RUNNING, now)
 
 
 def _end_stopped(state: ClusterState, name: str, now: datetime) -> ClusterState:
     stopping = (
         task
         for task in state.tasks_of(name)
-        if task.desired is DesiredState.STOPPED and not task.status.state.terminal
+        if task.desired is not DesiredState.RUNNING and not task.status.state.terminal
     )
     return _with_states(state, stopping, TaskState.STOPPED, now)
 
@@ -227,7 +231,10 @@ def _with_states(
     state: ClusterState, tasks: Iterable[Task], target: TaskState, now: datetime
 ) -> ClusterState:
     commands = [
-        SetTaskStatus(task_id=task.id, status=replace(task.status, state=target, since=now))
+        SetTaskStatus(
+            task_id=task.id,
+            status=replace(task.status, state=target, since=now, health=Health.NONE),
+        )
         for task in tasks
     ]
     return _after(state, commands)

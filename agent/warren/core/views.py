@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from warren.core import services
+from warren.core import drain, services, vips
+from warren.model import units
 from warren.model.errors import NotFound
 from warren.model.nodes import Node, NodeState
 from warren.model.services import Bytes, Service
-from warren.model.tasks import Task, TaskState
+from warren.model.tasks import Health, Task, TaskState
 from warren.model.views import ClusterView, NodeView, ServiceStatus, ServiceView
 from warren.state.cluster import ClusterState
 
@@ -32,18 +33,27 @@ def service_view(state: ClusterState, name: str, now: datetime) -> ServiceView: 
     return ServiceView(
         service=replace(service, spec=services.hide(service.spec)),
         status=service_status(state, service, tasks),
-        tasks=tuple(replace(task, template=services.hide(task.template)) for task in tasks),
+        tasks=tuple(_shown(task) for task in tasks),
         node_names=tuple(_node_name(state, task) for task in tasks),
     )
+
+
+def _shown(task: Task) -> Task:
+    """A task as reads answer it: without secrets, and while it drains with what it waits for."""
+    task = replace(task, template=services.hide(task.template))
+    if not drain.is_draining(task) or task.status.state is not TaskState.RUNNING:
+        return task
+    return replace(task, status=replace(task.status, message=_draining(task)))
 
 
 def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...]) -> ServiceStatus:
     """How far a service is. `tasks` are all of its tasks."""
     desired = 0 if service.removing else service.spec.replicas
     live = [task for task in tasks if not task.status.state.terminal]
-    running = [task for task in live if task.status.state is TaskState.RUNNING]
+    running = [task for task in live if task.ready]
     up_to_date = [t for t in running if t.wanted and t.revision == service.revision]
-    converged = len(up_to_date) == len(live) == desired and not service.removing
+    settled = not service.removing and not vips.explain_none(state, service)
+    converged = len(up_to_date) == len(live) == desired and settled
     return ServiceStatus(
         desired=desired,
         running=len(running),
@@ -56,6 +66,7 @@ def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...
 
 
 def _converged_since(service: Service, up_to_date: Iterable[Task]) -> datetime:
+    """Start of the youngest run: how long checks took after it is not in the state."""
     return max((task.status.since for task in up_to_date), default=service.updated_at)
 
 
@@ -68,7 +79,7 @@ def _in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
 
 
 def _failing(service: Service, tasks: Iterable[Task]) -> list[Task]:
-    """Current tasks that do not run because they failed, or that failed for good."""
+    """Current tasks that are not ready because they failed, or that failed for good."""
     current = [
         task
         for task in tasks
@@ -79,15 +90,15 @@ def _failing(service: Service, tasks: Iterable[Task]) -> list[Task]:
         (
             task
             for task in current
-            if (
-                task.wanted
-                and task.status.failures > 0
-                and task.status.state is not TaskState.RUNNING
-            )
+            if (task.wanted and not task.ready and (task.status.failures > 0 or _is_sick(task)))
             or (task.status.state is TaskState.FAILED and task.slot not in replaced)
         ),
         key=lambda task: task.slot,
     )
+
+
+def _is_sick(task: Task) -> bool:
+    return task.status.health is Health.UNHEALTHY
 
 
 def _reason(state: ClusterState, service: Service, tasks: tuple[Task, ...], desired: int) -> str:
@@ -99,26 +110,31 @@ def _reason(state: ClusterState, service: Service, tasks: tuple[Task, ...], desi
     if failing:
         return _failure(state, failing[0])
     progress = _progress(service, live, desired)
-    obstacle = _obstacle(state, service, tasks)
+    obstacle = vips.explain_none(state, service) or _obstacle(state, service, tasks)
     return f"{progress}; {obstacle}" if obstacle else progress
 
 
 def _failure(state: ClusterState, task: Task) -> str:
     status = task.status
-    times = {0: "", 1: " once"}.get(status.failures, f" {status.failures} times")
     cause = status.message
+    if not cause and status.health_output:
+        cause = f"not healthy yet: {status.health_output}"
     if not cause and status.exit_code is not None:
         cause = f"exit code {status.exit_code}"
     line = status.last_log if status.last_log not in cause else ""
     details = "; last log line: ".join(part for part in (cause, line) if part)
-    where = f"{task.name} on {_node_name(state, task)} failed{times}"
-    return f"{where}: {details}" if details else where
+    where = f"{task.name} on {_node_name(state, task)}"
+    if not status.failures and _is_sick(task):
+        return f"{where} is {details}"
+    times = {0: "", 1: " once"}.get(status.failures, f" {status.failures} times")
+    return f"{where} failed{times}: {details}" if details else f"{where} failed{times}"
 
 
 def _progress(service: Service, live: Iterable[Task], desired: int) -> str:
-    """`2 of 3 tasks run`, or during a rollout `2 of 3 tasks are up to date`."""
+    """`2 of 3 tasks run`, or during a rollout `2 of 3 tasks are up to date`. One that is not
+    healthy does not count."""
     wanted = [task for task in live if task.wanted]
-    running = [task for task in wanted if task.status.state is TaskState.RUNNING]
+    running = [task for task in wanted if task.ready]
     current = [task for task in running if task.revision == service.revision]
     outdated = any(task.revision != service.revision for task in wanted)
     return f"{len(current)} of {desired} tasks {'are up to date' if outdated else 'run'}"
@@ -136,13 +152,34 @@ def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) ->
         if task.status.state is not TaskState.RUNNING:
             why = f": {task.status.message}" if task.status.message else ""
             return f"{task.name} on {_node_name(state, task)} is {task.status.state.value}{why}"
+    for task in current:
+        if not task.ready:
+            return f"{task.name} on {_node_name(state, task)} is {_unready(task)}"
     completed = _completed(service, tasks)
     if completed:
         return f"{completed[0].name} has completed and is not started again (restart.condition)"
     leaving = [t for t in tasks if not t.wanted and not t.status.state.terminal]
     if leaving:
-        return f"{leaving[0].name} on {_node_name(state, leaving[0])} has still to stop"
+        drains = drain.is_draining(leaving[0])
+        doing = f"is {_draining(leaving[0])}" if drains else "has still to stop"
+        return f"{leaving[0].name} on {_node_name(state, leaving[0])} {doing}"
     return ""
+
+
+def _draining(task: Task) -> str:
+    """`draining: …`, with what it waits for."""
+    if task.withdrawn_at is None:
+        return "draining: waiting for all nodes to send it no more connections"
+    delay = units.format_duration(task.template.drain_delay)
+    return f"draining: gets no new connections, the open ones have {delay}"
+
+
+def _unready(task: Task) -> str:
+    """Of a task that runs and may not receive traffic, with what its last check said."""
+    status = task.status
+    if status.health is Health.UNHEALTHY:
+        return status.message or f"unhealthy: {status.health_output}"
+    return f"not healthy yet: {status.health_output or 'its first check is still to come'}"
 
 
 def _completed(service: Service, tasks: Iterable[Task]) -> list[Task]:

@@ -7,7 +7,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 
 from warren.model.nodes import Availability, NodeRole, NodeState
@@ -19,7 +19,7 @@ _FOR_GOOD = (TaskState.FAILED, TaskState.COMPLETE)
 
 def check(state: ClusterState) -> tuple[str, ...]:
     """The laws that `state` violates; empty if all is well."""
-    return (*_keys(state), *_nodes(state), *_tasks(state))
+    return (*_keys(state), *_nodes(state), *_addresses(state), *_tasks(state))
 
 
 def check_decided(state: ClusterState) -> tuple[str, ...]:
@@ -50,6 +50,19 @@ def _nodes(state: ClusterState) -> Iterator[str]:
     for one, other in pairwise(subnets):
         if one.overlaps(other):
             yield f"task subnets {one} and {other} overlap"
+
+
+def _addresses(state: ClusterState) -> Iterator[str]:
+    """Virtual ones: each of one service, all of the pool."""
+    owners: dict[str, str] = {}
+    for name, service in sorted(state.services.items()):
+        if not service.vip or state.cluster is None:
+            continue
+        if (owner := owners.setdefault(service.vip, name)) != name:
+            yield f"services {owner} and {name} have address {service.vip}"
+        pool = state.cluster.spec.vip_network
+        if IPv4Address(service.vip) not in _network(pool):
+            yield f"service {name} has address {service.vip}, which is not in {pool}"
 
 
 @lru_cache(maxsize=1024)

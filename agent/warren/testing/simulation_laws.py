@@ -27,7 +27,7 @@ def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
         if service is None or service.removing or task.slot > service.spec.replicas:
             continue
         known = after.tasks.get(task.id)
-        stopped = known is not None and known.desired is DesiredState.STOPPED
+        stopped = known is not None and known.desired is not DesiredState.RUNNING
         ran = task.wanted and task.status.state is TaskState.RUNNING
         if not stopped or not ran or _runs(after, task.service, task.slot):
             continue

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from warren.core import orchestrator
@@ -18,7 +19,7 @@ from warren.model.services import (
     Service,
     template_of,
 )
-from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.model.tasks import DesiredState, Health, Task, TaskState, TaskStatus
 from warren.state.cluster import ClusterState
 from warren.state.commands import Command, CreateTask, SetTaskDesired, SetTaskStatus
 from warren.testing.builders import (
@@ -56,6 +57,10 @@ def create(service: Service, slot: int, number: int = 1) -> CreateTask:
 
 def stop(task: Task) -> SetTaskDesired:
     return SetTaskDesired(task_id=task.id, desired=DesiredState.STOPPED)
+
+
+def drain(task: Task) -> SetTaskDesired:
+    return SetTaskDesired(task_id=task.id, desired=DesiredState.DRAINING, now=at(100))
 
 
 def test_creates_a_task_for_each_empty_slot() -> None:
@@ -297,7 +302,7 @@ class TestExclusivePlaces:
 
         decision = decide(a_state(nodes=THREE, services=[web], tasks=old))
 
-        assert decision == Decision(commands=(stop(old[0]), create(web, 1)))
+        assert decision == Decision(commands=(drain(old[0]), create(web, 1)))
 
     def test_the_new_task_starts_first_where_a_node_is_free(self) -> None:
         web = a_service(replicas=2, revision=2, ports=(self.port,))
@@ -334,7 +339,7 @@ class TestExclusivePlaces:
             a_state(nodes=[a_node("w1")], services=[web], tasks=[old, a_task(1, revision=2)])
         )
 
-        assert decision == Decision(commands=(stop(old),))
+        assert decision == Decision(commands=(drain(old),))
 
     def test_the_old_task_stays_if_the_new_would_not_fit_in_its_place_either(self) -> None:
         web = a_service(replicas=1, revision=2, ports=(self.port,))
@@ -430,3 +435,61 @@ def test_two_wanted_tasks_of_a_slot_become_one() -> None:
     decision = decide(a_state(nodes=THREE, services=[a_service()], tasks=[younger, older]))
 
     assert decision == Decision(commands=(stop(younger),))
+
+
+class TestTraffic:
+    """Tasks of a service with ports: connections may be open, and more on their way."""
+
+    web = a_service(replicas=1, revision=2, ports=(Port(target=80),))
+    old, new = a_task(1, "w1"), a_task(1, "w2", revision=2)
+
+    def decided(self, *tasks: Task, **values: Any) -> Decision:
+        web = a_service(ports=(Port(target=80),), **values)
+        return decide(a_state(nodes=THREE, services=[web], tasks=tasks))
+
+    def test_a_task_that_may_receive_traffic_is_drained(self) -> None:
+        assert self.decided(self.old, replicas=0) == Decision(commands=(drain(self.old),))
+
+    @pytest.mark.parametrize(
+        "task",
+        [
+            a_task(1, "w1", state=TaskState.STARTING),
+            a_task(1, "w1", state=TaskState.RESTARTING),
+            a_task(1, "w1", health=Health.STARTING),
+        ],
+        ids=["not running", "between two runs", "not healthy yet"],
+    )
+    def test_one_that_never_could_is_stopped_at_once(self, task: Task) -> None:
+        assert self.decided(task, replicas=0) == Decision(commands=(stop(task),))
+
+    def test_one_that_drains_is_left_to_the_drainer(self) -> None:
+        draining = replace(self.old, desired=DesiredState.DRAINING)
+
+        assert self.decided(draining, replicas=0) == Decision()
+
+    def test_the_last_endpoint_stays_until_its_successor_is_ready(self) -> None:
+        unproven = a_task(1, "w2", revision=2, health=Health.STARTING)
+        healthy = a_task(1, "w2", revision=2, health=Health.HEALTHY)
+
+        assert self.decided(self.old, unproven, revision=2).commands == ()
+        assert self.decided(self.old, healthy, revision=2).commands == (drain(self.old),)
+
+    def test_so_it_is_when_its_node_is_drained(self) -> None:
+        nodes = [a_node("w1", availability=Availability.DRAIN), a_node("w2")]
+        state = a_state(nodes=nodes, services=[self.web], tasks=[])
+        old = a_task(1, "w1", revision=2)
+        unproven = a_task(1, "w2", revision=2, id="web-1-new", health=Health.STARTING)
+        healthy = a_task(1, "w2", revision=2, id="web-1-new", health=Health.HEALTHY)
+
+        before = decide(replace(state, tasks={old.id: old, unproven.id: unproven}))
+        after = decide(replace(state, tasks={old.id: old, healthy.id: healthy}))
+
+        assert (before.commands, after.commands) == ((), (drain(old),))
+
+    def test_a_successor_of_which_only_the_log_tells_is_waited_for(self) -> None:
+        state = a_state(nodes=THREE, services=[self.web], tasks=[self.old, self.new])
+
+        unheard = orchestrator.decide(state, at(100), counting_ids(), {"w2"})
+
+        assert unheard.commands == ()
+        assert decide(state).commands == (drain(self.old),)

@@ -1,5 +1,6 @@
 """The whole decision: one pass does all that can be done, and a second finds nothing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from warren.model.tasks import TaskState
 from warren.state import invariants
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
-from warren.state.commands import AssignTask, Batch, CreateTask, SetTaskStatus
+from warren.state.commands import AssignTask, Batch, CreateTask, SetServiceVip, SetTaskStatus
 from warren.testing.builders import a_node, a_service, a_state, a_task, at, counting_ids
 
 from tests.unit.strategies import states
@@ -23,12 +24,19 @@ def after(state: ClusterState, decision: Decision) -> ClusterState:
     return apply(state, Batch(commands=decision.commands))[0]
 
 
+def settled_after(state: ClusterState, new_id: Callable[[], str]) -> ClusterState:
+    """A place that another service took in one pass is found to be taken in the next."""
+    first = after(state, reconcile(state, at(0), new_id, CONTACTS))
+    return after(first, reconcile(first, at(0), new_id, CONTACTS))
+
+
 def test_creates_and_places_in_one_go() -> None:
     state = a_state(nodes=[a_node("w1")], services=[a_service()])
 
     decision = reconcile(state, at(1), counting_ids(), {"w1": at(0)})
 
-    created, assigned = decision.commands
+    address, created, assigned = decision.commands
+    assert address == SetServiceVip(name="web", vip="10.92.99.228")
     assert isinstance(created, CreateTask)
     assert assigned == AssignTask(task_id=created.task.id, node_id="w1", now=at(1))
     assert decision.wake_at == at(6)
@@ -54,7 +62,8 @@ def test_says_nothing_without_a_cluster() -> None:
 
 def test_a_reason_that_changed_is_the_only_command() -> None:
     task = a_task(1, message="there are no nodes")
-    state = a_state(nodes=[a_node(state=NodeState.DOWN)], services=[a_service()], tasks=[task])
+    web = replace(a_service(), vip="10.92.0.1")
+    state = a_state(nodes=[a_node(state=NodeState.DOWN)], services=[web], tasks=[task])
 
     decision = reconcile(state, at(0), counting_ids(), {})
 
@@ -64,11 +73,12 @@ def test_a_reason_that_changed_is_the_only_command() -> None:
 
 @settings(max_examples=300)
 @given(states(), st.dictionaries(st.sampled_from(["w1", "w2", "w3"]), st.integers(-9, 3)))
-def test_any_state_is_settled_after_one_pass(state: ClusterState, heard: dict[str, int]) -> None:
+def test_any_state_is_settled_soon(state: ClusterState, heard: dict[str, int]) -> None:
     contacts = {name: at(seconds) for name, seconds in heard.items()}
     new_id = counting_ids()
 
-    settled = after(state, reconcile(state, at(0), new_id, contacts))
+    first = after(state, reconcile(state, at(0), new_id, contacts))
+    settled = after(first, reconcile(first, at(0), new_id, contacts))
     again = reconcile(settled, at(0), new_id, contacts)
 
     assert again.commands == ()
@@ -87,7 +97,7 @@ def test_an_interrupted_pass_is_completed_by_the_next(
     done = data.draw(st.integers(0, len(decision.commands)))
 
     halfway = after(state, replace(decision, commands=decision.commands[:done]))
-    settled = after(halfway, reconcile(halfway, at(0), new_id, CONTACTS))
+    settled = settled_after(halfway, new_id)
 
     assert reconcile(settled, at(0), new_id, CONTACTS).commands == ()
     assert invariants.check_decided(settled) == ()
@@ -98,7 +108,7 @@ def test_an_interrupted_pass_is_completed_by_the_next(
 def test_a_wake_up_never_comes_early(state: ClusterState) -> None:
     """Just before `wake_at` there is still nothing to do."""
     new_id = counting_ids()
-    settled = after(state, reconcile(state, at(0), new_id, CONTACTS))
+    settled = settled_after(state, new_id)
     wake_at = reconcile(settled, at(0), new_id, CONTACTS).wake_at
     if wake_at is not None:
         early = reconcile(settled, wake_at - timedelta(microseconds=1), new_id, CONTACTS)

@@ -16,11 +16,12 @@ from warren.model.services import (
     Resources,
     Secret,
 )
-from warren.model.tasks import DesiredState, Task, TaskState
+from warren.model.tasks import DesiredState, Health, Task, TaskState
 from warren.model.views import ClusterView, NodeView, ServiceStatus
 from warren.testing.builders import GIB, a_cluster, a_node, a_service, a_state, a_task, at
 
 STOPPED = DesiredState.STOPPED
+BAD = "GET /healthz on 10.88.1.5:8080: 503"
 
 
 def status(*tasks: Task, **values: Any) -> ServiceStatus:
@@ -90,6 +91,52 @@ def test_a_service_without_replicas_has_converged_when_nothing_runs() -> None:
             "1 of 1 tasks run; web.2 on m2 has still to stop",
         ),
         (
+            [a_task(1, "m1"), a_task(2, "m2", desired=DesiredState.DRAINING)],
+            1,
+            "1 of 1 tasks run; web.2 on m2 is draining: waiting for all nodes to send it no more "
+            "connections",
+        ),
+        (
+            [a_task(1, "m1"), a_task(2, "m2", health=Health.STARTING)],
+            2,
+            "1 of 2 tasks run; web.2 on m2 is not healthy yet: its first check is still to come",
+        ),
+        (
+            [a_task(1, "m1", health=Health.STARTING, health_output=BAD)],
+            1,
+            "0 of 1 tasks run; web.1 on m1 is not healthy yet: "
+            "GET /healthz on 10.88.1.5:8080: 503",
+        ),
+        (
+            [
+                a_task(
+                    1,
+                    "m1",
+                    health=Health.UNHEALTHY,
+                    health_output=BAD,
+                    message=f"unhealthy: {BAD} (3 times)",
+                )
+            ],
+            1,
+            "web.1 on m1 is unhealthy: GET /healthz on 10.88.1.5:8080: 503 (3 times)",
+        ),
+        (
+            [
+                a_task(
+                    1,
+                    "m1",
+                    health=Health.STARTING,
+                    health_output=BAD,
+                    failures=2,
+                    exit_code=143,
+                    last_log="KeyError: DATABASE_URL",
+                )
+            ],
+            1,
+            "web.1 on m1 failed 2 times: not healthy yet: GET /healthz on 10.88.1.5:8080: 503; "
+            "last log line: KeyError: DATABASE_URL",
+        ),
+        (
             [a_task(1, "m1", state=TaskState.COMPLETE)],
             1,
             "0 of 1 tasks run; web.1 has completed and is not started again (restart.condition)",
@@ -113,6 +160,18 @@ def test_during_a_rollout_counts_what_is_up_to_date() -> None:
         converged=False,
         reason="0 of 2 tasks are up to date; web.1 is pending: why",
     )
+
+
+def test_tasks_that_are_not_healthy_do_not_count_as_running() -> None:
+    tasks = [
+        a_task(1, "m1", health=Health.HEALTHY),
+        a_task(2, "m1", health=Health.STARTING),
+        a_task(3, "m2", health=Health.UNHEALTHY, message="unhealthy: x (once)"),
+    ]
+
+    actual = status(*tasks, replicas=3)
+
+    assert (actual.running, actual.up_to_date, actual.failing) == (1, 1, 1)
 
 
 def test_counts_failing_tasks_of_the_current_revision_only() -> None:
@@ -228,4 +287,5 @@ def test_the_cluster_at_a_glance() -> None:
         ca_digest=hashlib.sha256(b"\0\0\0").hexdigest(),
         warren="1.0",
     )
-    assert "key" not in repr(view).replace("public_key", "").replace("key of m1", "")
+    shown = repr(view).replace("public_key", "").replace("key_since", "")
+    assert "key" not in shown.replace("key of m1", "")
