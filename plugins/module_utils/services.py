@@ -37,8 +37,11 @@ SPEC_OPTIONS = (
     "registry_auth",
     "stop_signal",
     "stop_grace_period",
+    "drain_delay",
+    "health",
     "replicas",
     "ports",
+    "affinity",
     "labels",
 )
 """Options of warren_service that are fields of a service's manifest, besides its name."""

@@ -82,6 +82,76 @@ options:
         description: Name of the port.
         type: str
         default: ""
+  affinity:
+    description:
+      - With V(source), connections of one client address go to the same task, as long as the set of
+        tasks stays the same. With V(none) each goes to any.
+    type: str
+    choices: [none, source]
+  health:
+    description:
+      - How a node finds out whether a task may receive traffic. Exactly one of O(health.http),
+        O(health.tcp) and O(health.exec). Replaced as a whole, and an empty mapping removes it.
+      - A task that becomes unhealthy receives no traffic from then on, and is restarted as
+        O(restart) says. A service with a health check runs when its tasks are healthy.
+    type: dict
+    suboptions:
+      http:
+        description: GET on the address of the task, without following redirects.
+        type: dict
+        suboptions:
+          path:
+            description: What is asked for.
+            type: str
+            default: /
+          port:
+            description: V(0) stands for the target of the first TCP port of the service.
+            type: int
+            default: 0
+          headers:
+            description: Sent with the request. C(Host) replaces the address.
+            type: dict
+          status:
+            description: Statuses that are expected, such as V(200-299,404).
+            type: str
+            default: 200-399
+      tcp:
+        description: A connection that is accepted.
+        type: dict
+        suboptions:
+          port:
+            description: V(0) stands for the target of the first TCP port of the service.
+            type: int
+            default: 0
+      exec:
+        description: A command in the container of the task that exits with 0.
+        type: dict
+        suboptions:
+          command:
+            description: The command and its arguments, without a shell.
+            type: list
+            elements: str
+            required: true
+      interval:
+        description: Time between two checks, such as V(500ms).
+        type: str
+        default: 5s
+      timeout:
+        description: Most that a check may take.
+        type: str
+        default: 2s
+      retries:
+        description: Bad checks in a row after which a task is unhealthy.
+        type: int
+        default: 3
+      start_period:
+        description: Bad checks of this time after the start do not count, until the first good one.
+        type: str
+        default: 0s
+      success_threshold:
+        description: Good checks in a row after which a task that has started is healthy.
+        type: int
+        default: 1
   resources:
     description: What tasks may use, and what is set aside for them. Replaced as a whole.
     type: dict
@@ -174,6 +244,11 @@ options:
   stop_grace_period:
     description: Time that the process has to end before it is killed, such as V(10s).
     type: str
+  drain_delay:
+    description:
+      - Time between the moment when no node sends new connections to a task and its stop signal.
+        Only for services with ports.
+    type: str
   labels:
     description: Labels of the service, for people and tools. Replaces all that were given before.
     type: dict
@@ -206,6 +281,9 @@ EXAMPLES = r"""
     replicas: 3
     ports:
       - {name: http, target: 8080, published: 80}
+    health:
+      http: {path: /healthz}
+      interval: 2s
     env:
       LOG_LEVEL: info
     resources:
@@ -271,6 +349,8 @@ tasks:
       failures: 0
       last_log: ""
       address: 10.88.1.2
+      health: healthy
+      health_output: ""
       image_digest: ""
 endpoints:
   description: Where the published ports of the service answer.
@@ -357,6 +437,9 @@ def main() -> None:
             },
             "stop_signal": {"type": "str"},
             "stop_grace_period": {"type": "str"},
+            "drain_delay": {"type": "str"},
+            "affinity": {"type": "str", "choices": ["none", "source"]},
+            "health": {"type": "dict"},
             "labels": {"type": "dict"},
             **WAIT_ARGUMENTS,
         }
@@ -420,6 +503,8 @@ def _manifest(params: dict[str, Any]) -> dict[str, Any]:
     if auth is not None:
         auth = {key: value for key, value in auth.items() if value is not None}
         given["registry_auth"] = auth or None
+    if given.get("health") == {}:
+        given["health"] = None
     return {"name": params["name"], **given}
 
 

@@ -436,7 +436,7 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
             state = task.status.state
             if state.terminal or not task.node_id:
                 continue
-            if task.desired is DesiredState.STOPPED:
+            if task.desired is not DesiredState.RUNNING:
                 self._set(task, state=TaskState.STOPPED, since=_now(), address="")
                 stepped = True
             elif state is TaskState.ASSIGNED:

@@ -64,6 +64,27 @@ def test_what_is_left_out_is_left_as_it_is(play: Play, manager: FakeManager) -> 
     )
 
 
+def test_a_health_check_is_set_as_a_whole_and_removed_by_an_empty_one(
+    play: Play, manager: FakeManager
+) -> None:
+    manager.put(ServiceSpec(name="web", image="web:1", ports=(Port(target=80),)))
+    health = {"http": {"path": "/healthz"}, "interval": "2s"}
+
+    given, removed = play(
+        task(
+            "warren_service",
+            {"name": "web", "health": health, "affinity": "source", "drain_delay": "500ms"},
+        ),
+        task("warren_service", {"name": "web", "health": {}}),
+    ).results
+
+    assert given["service"]["health"]["interval"] == "2s"
+    assert (given["service"]["affinity"], given["service"]["drain_delay"]) == ("source", "500ms")
+    assert [each["health"] for each in given["tasks"] if each["state"] == "running"] == ["none"]
+    assert removed["service"]["health"] is None
+    assert manager.state.services["web"].spec.health is None
+
+
 def test_a_failing_service_fails_with_its_last_line_and_its_tasks(
     play: Play, manager: FakeManager
 ) -> None:
@@ -99,6 +120,8 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"name": "My_Web"}, "service.name: 'My_Web' is not a DNS label", "service.name"),
     ({"command": "sleep 1"}, "web.command: 'sleep 1' is not a list", "web.command"),
     ({"image": None}, "web.image: is required", "web.image"),
+    ({"health": {"interval": "1s"}}, "web.health: needs one of http, tcp, exec", "web.health"),
+    ({"health": {"tcp": {}}}, "web.health.tcp.port: is needed: the", "web.health.tcp.port"),
     (
         {"resources": {"limits": {"memory": 1}, "reservations": {"memory": 2}}},
         "web.resources.limits.memory: 1B is below the reservation, 2B",

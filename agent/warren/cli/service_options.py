@@ -6,6 +6,7 @@ same words as in a file.
 
 import argparse
 import re
+import shlex
 import sys
 from typing import Any
 
@@ -28,6 +29,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     tasks.add_argument("-w", "--working-dir", metavar="DIRECTORY")
     tasks.add_argument("--stop-signal", metavar="SIGNAL")
     tasks.add_argument("--stop-grace-period", metavar="DURATION")
+    tasks.add_argument(
+        "--drain-delay",
+        metavar="DURATION",
+        help="after the last new connection, before the stop (2s)",
+    )
     tasks.add_argument("--pull", metavar="missing|always|never")
     tasks.add_argument("--registry-user", metavar="NAME", help="the password is read from stdin")
     ports = parser.add_argument_group("ports")
@@ -40,6 +46,19 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar=form,
         help="the same, on the nodes that run a task only",
     )
+    ports.add_argument("--affinity", metavar="none|source", help="connections of one client stay")
+    health = parser.add_argument_group("health: of the first three, one")
+    health.add_argument("--health-http", metavar="PATH", help="such as /healthz")
+    health.add_argument("--health-tcp", action="store_true", help="a connection is accepted")
+    health.add_argument("--health-command", metavar="COMMAND", help="exits with 0, in the task")
+    health.add_argument("--health-port", metavar="PORT", help="of the first TCP port, if not given")
+    health.add_argument("--health-header", action="append", default=[], metavar="NAME=VALUE")
+    health.add_argument("--health-status", metavar="STATUSES", help="expected (200-399)")
+    health.add_argument("--health-interval", metavar="DURATION", help="between checks (5s)")
+    health.add_argument("--health-timeout", metavar="DURATION", help="of one check (2s)")
+    health.add_argument("--health-retries", metavar="N", help="bad ones until unhealthy (3)")
+    health.add_argument("--health-start-period", metavar="DURATION", help="bad ones do not count")
+    health.add_argument("--health-threshold", metavar="N", help="good ones until healthy (1)")
     resources = parser.add_argument_group("resources")
     resources.add_argument("--limit-memory", metavar="SIZE", help="such as 256MiB")
     resources.add_argument("--limit-cpus", metavar="N", help="such as 0.5")
@@ -82,6 +101,9 @@ def _manifest(options: Options) -> dict[str, Any]:
             *(_port(text, "mesh") for text in options.publish),
             *(_port(text, "host") for text in options.publish_host),
         ],
+        "affinity": options.affinity,
+        "health": _health(options),
+        "drain_delay": options.drain_delay,
         "resources": {
             "limits": {
                 "memory": options.limit_memory,
@@ -112,6 +134,34 @@ def _port(text: str, mode: str) -> dict[str, Any]:
     if match is None:
         raise InvalidInput(f"{text!r} is not [PUBLISHED:]TARGET[/udp]", path="--publish")
     return {"published": match[1], "target": match[2], "protocol": match[3], "mode": mode}
+
+
+def _health(options: Options) -> dict[str, Any]:
+    """More than one kind is refused by the cluster, in the words that it has for manifests."""
+    http = {
+        "path": options.health_http,
+        "port": options.health_port,
+        "headers": common.pairs(options.health_header, "--health-header"),
+        "status": options.health_status,
+    }
+    return {
+        "http": http if options.health_http else None,
+        "tcp": {"port": options.health_port or "0"} if options.health_tcp else None,
+        "exec": {"command": _words(options.health_command)},
+        "interval": options.health_interval,
+        "timeout": options.health_timeout,
+        "retries": options.health_retries,
+        "start_period": options.health_start_period,
+        "success_threshold": options.health_threshold,
+    }
+
+
+def _words(command: str | None) -> list[str]:
+    """As a shell divides them; for a shell's own means, name it: `sh -c '…'`."""
+    try:
+        return shlex.split(command or "")
+    except ValueError as error:
+        raise InvalidInput(f"{command!r}: {error}", path="--health-command") from None
 
 
 def _registry_auth(options: Options) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ from warren.cli import common, deploying, service_options
 from warren.cli.common import Nouns, Options
 from warren.model.errors import AlreadyExists, InvalidInput, NotFound
 from warren.model.services import Port, PortMode, ServiceSpec
-from warren.model.tasks import Task, TaskState
+from warren.model.tasks import Health, Task, TaskState
 from warren.model.views import ServiceView
 
 if TYPE_CHECKING:
@@ -99,13 +99,14 @@ def ps(options: Options) -> int:
             str(task.revision),
             task.desired.value,
             f"{task.status.state.value} {common.age(task.status.since)}",
+            "-" if task.status.health is Health.NONE else task.status.health.value,
             _cut(_message(task)),
         )
         for view in views
         for task, node in zip(view.tasks, view.node_names, strict=True)
     ]
     data = [task for view in views for task in reports.tasks(view)]
-    headers = ("NAME", "ID", "NODE", "REVISION", "DESIRED", "STATE", "MESSAGE")
+    headers = ("NAME", "ID", "NODE", "REVISION", "DESIRED", "STATE", "HEALTH", "MESSAGE")
     return common.show(options, data, headers, rows)
 
 
@@ -225,7 +226,7 @@ def _task_name(task_id: str) -> str:
 def _message(task: Task) -> str:
     status = task.status
     if status.state is TaskState.RUNNING:
-        return status.message
+        return status.message or status.health_output
     text = status.message
     if not text and status.exit_code is not None:
         text = f"exit code {status.exit_code}"

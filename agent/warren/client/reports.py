@@ -10,7 +10,7 @@ from typing import Any
 from warren.model import manifest
 from warren.model.nodes import NodeState
 from warren.model.services import PortMode, ServiceSpec
-from warren.model.tasks import Task, TaskState
+from warren.model.tasks import Task
 from warren.model.views import (
     Change,
     ClusterView,
@@ -32,6 +32,7 @@ def service(view: ServiceView) -> dict[str, Any]:
         "created_at": _time(view.service.created_at),
         "updated_at": _time(view.service.updated_at),
         "removing": view.service.removing,
+        "vip": view.service.vip,
         "status": {
             "desired": status.desired,
             "running": status.running,
@@ -70,6 +71,8 @@ def task(value: Task, node: str) -> dict[str, Any]:
         "failures": status.failures,
         "last_log": status.last_log,
         "address": status.address,
+        "health": status.health.value,
+        "health_output": status.health_output,
         "image_digest": status.image_digest,
     }
 
@@ -222,7 +225,7 @@ def changes(values: tuple[Change, ...]) -> list[dict[str, str]]:
 
 def endpoints(view: ServiceView, nodes: tuple[NodeView, ...]) -> list[str]:
     """Where the service's published ports answer: `address:port`, one per node that has them."""
-    running = {t.node_id for t in view.tasks if t.status.state is TaskState.RUNNING}
+    running = {task.node_id for task in view.tasks if task.ready}
     found = []
     for port in view.service.spec.ports:
         for each in nodes:

@@ -1,8 +1,9 @@
 """Waiting for services, for the CLI and the modules: what counts as done, and when to give up.
 
 A service is done when it has been converged for `stable_for`, so that one which starts and dies is
-not taken for running. It is given up early when a task of its current revision keeps failing.
-The waiter looks through `watch_service`, again and again, so it outlives any one manager.
+not taken for running; where there is a health check, its tasks are healthy then. It is given up
+early when a task of its current revision keeps failing. The waiter looks through `watch_service`,
+again and again, so it outlives any one manager.
 """
 
 import time
@@ -111,7 +112,7 @@ def is_hopeless(view: ServiceView) -> bool:
 
 def _keeps_failing(task: Task) -> bool:
     failing = task.status.failures >= TOO_MANY_FAILURES
-    return task.wanted and failing and task.status.state is not TaskState.RUNNING
+    return task.wanted and failing and not task.ready
 
 
 def _has_ended(task: Task, replaced: set[int]) -> bool:

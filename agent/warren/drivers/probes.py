@@ -50,6 +50,8 @@ class Probes:
             trouble = os.strerror(error.errno).lower() if error.errno else str(error)
         except h11.RemoteProtocolError:
             trouble = "the answer is not HTTP"
+        except h11.LocalProtocolError as error:
+            trouble = f"the request cannot be sent: {error}"
         if not trouble:
             return ProbeResult(healthy=True)
         what = texts.subject(check, instance.address, port)

@@ -18,13 +18,14 @@ class ServiceStatus:
 
     desired: int
     running: int
-    """Running tasks of any revision."""
+    """Ready tasks of any revision: they run, and are healthy where there is a check."""
     up_to_date: int
-    """Running tasks of the current revision."""
+    """Ready tasks of the current revision."""
     failing: int
-    """Wanted tasks of the current revision whose last starts failed, or that failed for good."""
+    """Wanted tasks of the current revision that are not ready because they failed or are
+    unhealthy, or that failed for good."""
     converged: bool
-    """`desired` tasks of the current revision run, and nothing else does."""
+    """`desired` tasks of the current revision are ready, and there are no others."""
     converged_since: datetime | None = None
     """Start of the youngest task's run, while converged."""
     reason: str = ""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,11 @@ from warren.cli.main import main
 from warren.client import contexts
 from warren.client.contexts import Context
 from warren.model.services import (
+    Affinity,
     Bytes,
+    ExecCheck,
+    HealthCheck,
+    HttpCheck,
     Port,
     PortMode,
     RegistryAuth,
@@ -21,7 +26,9 @@ from warren.model.services import (
     Resources,
     Secret,
     ServiceSpec,
+    TcpCheck,
 )
+from warren.model.tasks import Health
 
 from tests.modules.fake_manager import FakeManager
 
@@ -83,10 +90,48 @@ def test_tasks_are_listed_with_their_last_line(warren: Run, manager: FakeManager
     ran = warren("service", "ps", "bad")
 
     assert ran.out == (
-        "NAME   ID           NODE  REVISION  DESIRED  STATE          MESSAGE\n"
-        "bad.1  bad-1-00001  m1    1         running  restarting 1s  "
+        "NAME   ID           NODE  REVISION  DESIRED  STATE          HEALTH  MESSAGE\n"
+        "bad.1  bad-1-00001  m1    1         running  restarting 1s  -       "
         "exit code 1; last log line: KeyError: DATABASE_URL\n"
     )
+
+
+def test_an_unhealthy_task_is_listed_with_what_its_check_said(
+    warren: Run, manager: FakeManager
+) -> None:
+    manager.put(ServiceSpec(name="web", image="web:1"))
+    said = "GET /healthz on 10.88.1.1:8080: 503"
+    manager.change_task("web.1", health=Health.UNHEALTHY, health_output=said)
+
+    listed = warren("service", "ps", "web").out.splitlines()[1]
+    shown = json.loads(warren("service", "inspect", "web", "-o", "json").out)
+
+    assert listed.endswith(f"  unhealthy  {said}")
+    assert (shown["tasks"][0]["health"], shown["tasks"][0]["health_output"]) == ("unhealthy", said)
+    assert shown["status"]["running"] == 0
+
+
+def test_a_health_check_is_given_by_options(warren: Run, manager: FakeManager) -> None:
+    options = ["--health-http", "/healthz", "--health-interval", "2s", "--health-header", "A=b"]
+    more = ["--drain-delay", "1s", "--affinity", "source"]
+
+    http = warren("service", "create", "web", "web:1", "-p", "8080", *options, *more)
+    tcp = warren("service", "create", "db", "db:1", "--health-tcp", "--health-port", "5432")
+    command = warren("service", "create", "job", "job:1", "--health-command", "sh -c 'exit 0'")
+    both = warren("service", "create", "no", "no:1", "--health-tcp", "--health-http", "/")
+
+    assert (http.code, tcp.code, command.code) == (0, 0, 0)
+    specs = {name: service.spec for name, service in manager.state.services.items()}
+    assert specs["web"].health == HealthCheck(
+        http=HttpCheck(path="/healthz", headers={"A": "b"}), interval=timedelta(seconds=2)
+    )
+    assert (specs["web"].drain_delay, specs["web"].affinity) == (
+        timedelta(seconds=1),
+        Affinity.SOURCE,
+    )
+    assert specs["db"].health == HealthCheck(tcp=TcpCheck(port=5432))
+    assert specs["job"].health == HealthCheck(exec=ExecCheck(command=("sh", "-c", "exit 0")))
+    assert both.err == "warren: no.health: takes one of http, tcp, exec, not http and tcp\n"
 
 
 def test_nodes_are_listed(warren: Run) -> None:
