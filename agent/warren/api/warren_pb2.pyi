@@ -246,6 +246,61 @@ NODE_STATE_READY: NodeState.ValueType  # 2
 NODE_STATE_DOWN: NodeState.ValueType  # 3
 Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
 
+class _EventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVENT_KIND_UNSPECIFIED: _EventKind.ValueType  # 0
+    EVENT_KIND_SERVICE_CREATED: _EventKind.ValueType  # 1
+    EVENT_KIND_SERVICE_CHANGED: _EventKind.ValueType  # 2
+    EVENT_KIND_SERVICE_REMOVING: _EventKind.ValueType  # 3
+    EVENT_KIND_SERVICE_REMOVED: _EventKind.ValueType  # 4
+    EVENT_KIND_TASK_PENDING: _EventKind.ValueType  # 5
+    EVENT_KIND_TASK_ASSIGNED: _EventKind.ValueType  # 6
+    EVENT_KIND_TASK_RUNNING: _EventKind.ValueType  # 7
+    EVENT_KIND_TASK_HEALTHY: _EventKind.ValueType  # 8
+    EVENT_KIND_TASK_UNHEALTHY: _EventKind.ValueType  # 9
+    EVENT_KIND_TASK_RESTARTING: _EventKind.ValueType  # 10
+    EVENT_KIND_TASK_DRAINING: _EventKind.ValueType  # 11
+    EVENT_KIND_TASK_STOPPED: _EventKind.ValueType  # 12
+    EVENT_KIND_TASK_COMPLETE: _EventKind.ValueType  # 13
+    EVENT_KIND_TASK_FAILED: _EventKind.ValueType  # 14
+    EVENT_KIND_TASK_LOST: _EventKind.ValueType  # 15
+    EVENT_KIND_NODE_JOINED: _EventKind.ValueType  # 16
+    EVENT_KIND_NODE_READY: _EventKind.ValueType  # 17
+    EVENT_KIND_NODE_DOWN: _EventKind.ValueType  # 18
+    EVENT_KIND_NODE_DRAINED: _EventKind.ValueType  # 19
+    EVENT_KIND_NODE_REMOVED: _EventKind.ValueType  # 20
+    EVENT_KIND_LEADER_CHANGED: _EventKind.ValueType  # 21
+
+class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper): ...
+
+EVENT_KIND_UNSPECIFIED: EventKind.ValueType  # 0
+EVENT_KIND_SERVICE_CREATED: EventKind.ValueType  # 1
+EVENT_KIND_SERVICE_CHANGED: EventKind.ValueType  # 2
+EVENT_KIND_SERVICE_REMOVING: EventKind.ValueType  # 3
+EVENT_KIND_SERVICE_REMOVED: EventKind.ValueType  # 4
+EVENT_KIND_TASK_PENDING: EventKind.ValueType  # 5
+EVENT_KIND_TASK_ASSIGNED: EventKind.ValueType  # 6
+EVENT_KIND_TASK_RUNNING: EventKind.ValueType  # 7
+EVENT_KIND_TASK_HEALTHY: EventKind.ValueType  # 8
+EVENT_KIND_TASK_UNHEALTHY: EventKind.ValueType  # 9
+EVENT_KIND_TASK_RESTARTING: EventKind.ValueType  # 10
+EVENT_KIND_TASK_DRAINING: EventKind.ValueType  # 11
+EVENT_KIND_TASK_STOPPED: EventKind.ValueType  # 12
+EVENT_KIND_TASK_COMPLETE: EventKind.ValueType  # 13
+EVENT_KIND_TASK_FAILED: EventKind.ValueType  # 14
+EVENT_KIND_TASK_LOST: EventKind.ValueType  # 15
+EVENT_KIND_NODE_JOINED: EventKind.ValueType  # 16
+EVENT_KIND_NODE_READY: EventKind.ValueType  # 17
+EVENT_KIND_NODE_DOWN: EventKind.ValueType  # 18
+EVENT_KIND_NODE_DRAINED: EventKind.ValueType  # 19
+EVENT_KIND_NODE_REMOVED: EventKind.ValueType  # 20
+EVENT_KIND_LEADER_CHANGED: EventKind.ValueType  # 21
+Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
+
 @_typing.final
 class Port(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -3557,6 +3612,78 @@ class BackupPart(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___BackupPart: _TypeAlias = BackupPart  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    kind: Global___EventKind.ValueType
+    message: _builtins.str
+    service: _builtins.str
+    task: _builtins.str
+    node: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___EventKind.ValueType = ...,
+        message: _builtins.str = ...,
+        service: _builtins.str = ...,
+        task: _builtins.str = ...,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "index", b"index", "kind", b"kind", "message", b"message", "node", b"node", "service", b"service", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class EventsRequest(_message.Message):
+    """Those of the last while, oldest first, as far as the answering manager remembers them; with
+    `follow` also those to come. Empty fields ask for all.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    follow: _builtins.bool
+    after: _builtins.int
+    """only those whose index is higher"""
+    @_builtins.property
+    def since(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        since: _duration_pb2.Duration | None = ...,
+        follow: _builtins.bool = ...,
+        after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "follow", b"follow", "service", b"service", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventsRequest: _TypeAlias = EventsRequest  # noqa: Y015
 
 @_typing.final
 class JoinRequest(_message.Message):

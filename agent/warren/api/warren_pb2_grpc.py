@@ -134,6 +134,11 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.BackupRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.BackupPart.FromString,
                 _registered_method=True)
+        self.Events = channel.unary_stream(
+                '/warren.v1.Control/Events',
+                request_serializer=warren_dot_api_dot_warren__pb2.EventsRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.Event.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -262,6 +267,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Events(self, request, context):
+        """Answered by any manager from what it has seen itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -364,6 +376,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Backup,
                     request_deserializer=warren_dot_api_dot_warren__pb2.BackupRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.BackupPart.SerializeToString,
+            ),
+            'Events': grpc.unary_stream_rpc_method_handler(
+                    servicer.Events,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.EventsRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.Event.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -906,6 +923,33 @@ class Control:
             '/warren.v1.Control/Backup',
             warren_dot_api_dot_warren__pb2.BackupRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.BackupPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Events(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/warren.v1.Control/Events',
+            warren_dot_api_dot_warren__pb2.EventsRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.Event.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,8 @@ class ControlStub:
     Exec: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ExecRequest, _warren_pb2.ExecResponse]
     Backup: _grpc.UnaryStreamMultiCallable[_warren_pb2.BackupRequest, _warren_pb2.BackupPart]
     """Everything that a new cluster of the same identity needs, its keys too: for operators alone."""
+    Events: _grpc.UnaryStreamMultiCallable[_warren_pb2.EventsRequest, _warren_pb2.Event]
+    """Answered by any manager from what it has seen itself."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -84,6 +86,8 @@ class ControlAsyncStub(ControlStub):
     Exec: _aio.UnaryUnaryMultiCallable[_warren_pb2.ExecRequest, _warren_pb2.ExecResponse]  # type: ignore[assignment]
     Backup: _aio.UnaryStreamMultiCallable[_warren_pb2.BackupRequest, _warren_pb2.BackupPart]  # type: ignore[assignment]
     """Everything that a new cluster of the same identity needs, its keys too: for operators alone."""
+    Events: _aio.UnaryStreamMultiCallable[_warren_pb2.EventsRequest, _warren_pb2.Event]  # type: ignore[assignment]
+    """Answered by any manager from what it has seen itself."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -228,6 +232,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_warren_pb2.BackupPart], _abc.AsyncIterator[_warren_pb2.BackupPart]]:
         """Everything that a new cluster of the same identity needs, its keys too: for operators alone."""
+
+    @_abc_1.abstractmethod
+    def Events(
+        self,
+        request: _warren_pb2.EventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_warren_pb2.Event], _abc.AsyncIterator[_warren_pb2.Event]]:
+        """Answered by any manager from what it has seen itself."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
