@@ -38,6 +38,8 @@ class Config:
     runtime_endpoint: str = "unix:///run/containerd/containerd.sock"
     cni_config_dir: Path = Path("/etc/cni/net.d")
     cgroup_parent: str = "/warren"
+    dns: bool = True
+    """The host has a name server for services, in the unit warren-dns.service."""
     metrics_address: str = "unix"
     """Where a manager serves /metrics: `unix` (metrics.sock, root's), `mesh:PORT` (on its address
     inside the mesh, which only nodes reach), or `off`."""
@@ -81,6 +83,10 @@ def _convert(path: Path, key: str, value: object) -> Any:
     known = {f.name: f.type for f in fields(Config)}
     if key not in known:
         raise InvalidInput(f"unknown key, known are {', '.join(known)}", path=f"{path}: {key}")
+    if known[key] is bool:
+        if not isinstance(value, bool):
+            raise InvalidInput("must be true or false", path=f"{path}: {key}")
+        return value
     if not isinstance(value, str):
         raise InvalidInput("must be text", path=f"{path}: {key}")
     if key == "mesh_driver" and value not in ("kernel", "userspace"):

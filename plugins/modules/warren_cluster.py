@@ -55,6 +55,28 @@ options:
   task_subnet_prefix:
     description: Prefix length of those subnets. By default V(24).
     type: int
+  vip_network:
+    description: Network of the services' virtual addresses. By default V(10.92.0.0/16).
+    type: str
+  dns_domain:
+    description: Services are found as <service>.<domain>. By default V(warren.internal).
+    type: str
+  dns_forwarders:
+    description:
+      - Addresses of the name servers that are asked for all other names. By default, each host
+        asks those of its own resolver.
+    type: list
+    elements: str
+  drain_timeout:
+    description:
+      - How long a stop waits for nodes to say that they send the task no more connections. By
+        default V(3s).
+    type: str
+  mesh_mtu:
+    description:
+      - Largest packet of the mesh, 1280 to 1420. By default V(0), the smallest that any node's
+        underlay leaves.
+    type: int
   heartbeat_interval:
     description: Time between two heartbeats of a node, such as V(1s), which is the default.
     type: str
@@ -231,6 +253,11 @@ SETTINGS = (
     "mesh_network",
     "task_network",
     "task_subnet_prefix",
+    "vip_network",
+    "dns_domain",
+    "dns_forwarders",
+    "drain_timeout",
+    "mesh_mtu",
     "heartbeat_interval",
     "node_down_after",
     "api_port",
@@ -254,6 +281,11 @@ def main() -> None:
             "mesh_network": {"type": "str"},
             "task_network": {"type": "str"},
             "task_subnet_prefix": {"type": "int"},
+            "vip_network": {"type": "str"},
+            "dns_domain": {"type": "str"},
+            "dns_forwarders": {"type": "list", "elements": "str"},
+            "drain_timeout": {"type": "str"},
+            "mesh_mtu": {"type": "int"},
             "heartbeat_interval": {"type": "str"},
             "node_down_after": {"type": "str"},
             "api_port": {"type": "int"},

@@ -11,12 +11,31 @@ which resolvers remember and take for an answer to all types.
 """
 
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network
 
-from warren.model.assignments import ServiceTraffic
+from warren.model.assignments import Assignment, ServiceTraffic
 
+HOST_ADDRESS = "169.254.86.53"
+"""Where the name server answers its own host: the same everywhere, so that a role can write it down
+before the host is a node."""
 TTL = 5
+SERVERS_MAX = 3
+"""A resolver asks no more."""
 _FOREVER = 2**31 - 1
 """Seconds until a copy of the zone would have to be renewed; there are no copies."""
+
+
+def gateway(subnet: str) -> str:
+    """A host's address on the task network: the first of its subnet, as host-local gives it."""
+    return str(IPv4Network(subnet)[1])
+
+
+def servers(assignment: Assignment, node_id: str) -> tuple[str, ...]:
+    """Whom the tasks of a node ask: its own name server, and when it dies those of the nodes that
+    follow it in a ring, so that no node answers for all others."""
+    ring = sorted(assignment.peers, key=lambda peer: (peer.node_id < node_id, peer.node_id))
+    subnets = (assignment.mesh.subnet, *(peer.subnet for peer in ring))
+    return tuple(gateway(subnet) for subnet in subnets[:SERVERS_MAX])
 
 
 class Zone:

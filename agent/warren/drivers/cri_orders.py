@@ -108,6 +108,9 @@ def sandbox(order: StartOrder, host: HostFacts, *, attempt: int) -> cri.PodSandb
     )
     if order.dns_servers:
         config.dns_config.servers.extend(order.dns_servers)
+        config.dns_config.searches.append(order.dns_domain)
+        # A name server that died is passed over in a second, not in five.
+        config.dns_config.options.extend(("ndots:1", "timeout:1", "attempts:3"))
     return config
 
 

@@ -30,6 +30,9 @@ class StartOrder:
     sandbox_id: str = ""
     """Of the attempt before: used again if it is alive, so that the task keeps its address."""
     dns_servers: tuple[str, ...] = ()
+    """Empty: those of the host."""
+    dns_domain: str = ""
+    """Names without a dot are looked up in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,15 @@ from warren.state.commands import PutClusterSpec
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-CHANGEABLE = ("heartbeat_interval", "node_down_after", "task_history", "mesh_mtu")
+CHANGEABLE = (
+    "heartbeat_interval",
+    "node_down_after",
+    "task_history",
+    "mesh_mtu",
+    "dns_domain",
+    "dns_forwarders",
+    "drain_timeout",
+)
 """All else is in every node's files and network, and fixed when the cluster is created."""
 MESH_MTU_MIN, MESH_MTU_MAX = 1280, 9000
 HEARTBEAT_MIN = timedelta(milliseconds=100)

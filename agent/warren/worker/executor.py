@@ -23,7 +23,7 @@ from warren.worker.images import Images
 from warren.worker.local_store import ProgressFile
 from warren.worker.observer import Observer
 from warren.worker.reporter import Reporter
-from warren.worker.runner import Host, Runner
+from warren.worker.runner import Host, NameServers, Runner
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class Surroundings:
     progress_file: ProgressFile
     network_ready: asyncio.Event
     now: Callable[[], datetime]
+    name_servers: Callable[[], NameServers] = NameServers
 
 
 class Executor:
@@ -61,6 +62,7 @@ class Executor:
             starts=asyncio.Semaphore(STARTS_AT_ONCE),
             network_ready=surroundings.network_ready,
             now=surroundings.now,
+            name_servers=surroundings.name_servers,
         )
         self._tasks: dict[str, Task] = {}
         self._services: Mapping[str, ServiceTraffic] = {}

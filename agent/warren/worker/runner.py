@@ -29,6 +29,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NameServers:
+    """Whom tasks ask for names. Without addresses: whom their host asks."""
+
+    addresses: tuple[str, ...] = ()
+    domain: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """What the runners of one host share."""
 
@@ -45,6 +53,7 @@ class Host:
     network_ready: asyncio.Event
     """Set once tasks can have addresses."""
     now: Callable[[], datetime]
+    name_servers: Callable[[], NameServers]
 
 
 class Runner:
@@ -281,9 +290,12 @@ class Runner:
             return
         finally:
             self._patience = None
+        names = self._host.name_servers()
         try:
             instance = await self._host.runtime.start(
                 StartOrder(
+                    dns_servers=names.addresses,
+                    dns_domain=names.domain,
                     task=action.task,
                     attempt=action.attempt,
                     sandbox_id=action.sandbox_id,

@@ -9,9 +9,8 @@ its start until it knows of its own tasks again.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 
-from warren.core import endpoints
+from warren.core import dns, endpoints
 from warren.drivers.ports import Balancer, BalancerConfig, Resolver, ResolverConfig
 from warren.model.assignments import Assignment, ServiceTraffic
 from warren.worker.keeper import Keeper
@@ -100,7 +99,7 @@ class Traffic:
             vip_network=spec.vip_network,
             task_network=spec.task_network,
             mesh_interface=self._mesh_interface,
-            gateway=gateway(wish.assignment),
+            gateway=dns.gateway(wish.assignment.mesh.subnet),
         )
         await self._drivers.balancer.apply(config, wish.services)
 
@@ -109,13 +108,8 @@ class Traffic:
         spec = wish.assignment.spec
         config = ResolverConfig(
             domain=spec.dns_domain,
-            listen=(gateway(wish.assignment),),
+            listen=(dns.gateway(wish.assignment.mesh.subnet), dns.HOST_ADDRESS),
             allow=(spec.task_network, spec.mesh_network),
             forwarders=spec.dns_forwarders,
         )
         await self._drivers.resolver.apply(config, wish.services)
-
-
-def gateway(assignment: Assignment) -> str:
-    """This host's address on the task network: the first of its subnet, as host-local gives it."""
-    return str(IPv4Network(assignment.mesh.subnet)[1])

@@ -16,6 +16,7 @@ import warren
 from warren.api import convert, exposition, warren_pb2
 from warren.api.metrics_server import MetricsServer
 from warren.config import Config
+from warren.core import dns
 from warren.drivers.ports import Prober, Runtime
 from warren.model.assignments import Assignment
 from warren.model.errors import WarrenError
@@ -37,6 +38,7 @@ from warren.worker.log_rotation import LogRotation
 from warren.worker.logs import LogReader
 from warren.worker.reporter import Reporter
 from warren.worker.requests import Requests
+from warren.worker.runner import NameServers
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,7 @@ class Worker:
                 progress_file=ProgressFile(config.state_dir / "worker" / "tasks.json"),
                 network_ready=self._network.ready,
                 now=_now,
+                name_servers=self._name_servers,
             )
         )
         self._metrics = MetricsServer(self._metrics_text)
@@ -174,6 +177,15 @@ class Worker:
         self._traffic.assign(assignment)
         self._network.assign(assignment)
         self._sessions.learn(assignment)
+
+    def _name_servers(self) -> NameServers:
+        """For tasks that start now."""
+        if self._assignment is None or self._drivers.traffic.resolver is None:
+            return NameServers()
+        return NameServers(
+            addresses=dns.servers(self._assignment, self._member.node_id),
+            domain=self._assignment.spec.dns_domain,
+        )
 
     async def _save_assignments(self) -> None:
         """After everything else has begun with it: waiting for the disk delays no task."""

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
-from warren.core.dns import Zone
-from warren.model.assignments import Endpoint, ServiceTraffic
+from warren.core.dns import Zone, servers
+from warren.model.assignments import Assignment, Endpoint, Peer, ServiceTraffic
+from warren.model.clusters import ClusterSpec
+from warren.model.nodes import NodeMesh
 from warren.model.services import Port, Protocol
 
 WEB = ServiceTraffic(
@@ -55,6 +57,28 @@ def test_names_exist_without_endpoints_and_before_there_is_an_address() -> None:
     bare = ServiceTraffic(name="web")
 
     assert text(bare) == HEAD + 'web TXT "no virtual address yet"\ntasks.web TXT "no endpoint"\n'
+
+
+def test_tasks_ask_their_own_node_first_and_then_the_two_that_follow_it() -> None:
+    def peer(number: int) -> Peer:
+        return Peer(
+            node_id=f"n{number}",
+            name=f"w{number}",
+            public_key="",
+            endpoint="",
+            address="",
+            subnet=f"10.88.{number}.0/24",
+        )
+
+    def asked(number: int, others: tuple[int, ...]) -> tuple[str, ...]:
+        mesh = NodeMesh(public_key="", endpoint="", address="", subnet=f"10.88.{number}.0/24")
+        peers = tuple(peer(other) for other in others)
+        assignment = Assignment(index=1, spec=ClusterSpec(), mesh=mesh, peers=peers)
+        return servers(assignment, f"n{number}")
+
+    assert asked(1, (2, 3, 4)) == ("10.88.1.1", "10.88.2.1", "10.88.3.1")
+    assert asked(3, (1, 2, 4)) == ("10.88.3.1", "10.88.4.1", "10.88.1.1")
+    assert asked(1, ()) == ("10.88.1.1",)
 
 
 def test_the_order_of_services_does_not_matter() -> None:
