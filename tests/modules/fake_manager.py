@@ -51,6 +51,8 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
     def __init__(self, state: ClusterState | None = None) -> None:
         self.state = state or three_nodes()
         self.calls: list[str] = []
+        self.events: list[Any] = []
+        """Messages that Events answers."""
         self.log_lines: list[warren_pb2.LogLine] = []
         self.exec_response = warren_pb2.ExecResponse(stdout=b"hello\n", exit_code=0)
         self.cut_links: set[tuple[str, str]] = set()
@@ -261,6 +263,10 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
         if request.service and request.service not in self.state.services:
             _abort(context, NotFound(f"there is no service {request.service}"))
         yield from self.log_lines[-request.tail :]
+
+    def Events(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        self.calls.append("Events")
+        yield from (e for e in self.events if request.service in ("", e.service))
 
     def Exec(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._answer("Exec", context, lambda: self.exec_response)

@@ -20,6 +20,7 @@ from warren.client.attempts import Attempts, never_sent
 from warren.client.connection import Connection, Wanted, resolve
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import DeadlineExceeded, Unavailable, WarrenError
+from warren.model.events import Event
 from warren.model.nodes import NodeRole, NodeSpec
 from warren.model.services import ServiceSpec
 from warren.model.views import (
@@ -268,6 +269,35 @@ class Client:
         request = warren_pb2.LogsRequest(service=service, task=task, follow=follow, tail=tail)
         for message in self._stream("Logs", request, timeout):
             yield convert.from_message(message, answers.LogLine)
+
+    def events(
+        self,
+        *,
+        service: str = "",
+        since: timedelta = timedelta(),
+        follow: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[Event]:
+        """What has happened, oldest first; with `follow` for ever, from manager to manager.
+
+        Each manager tells what it has seen itself, so after a change of manager some of it may be
+        told again, or not at all.
+        """
+        request = warren_pb2.EventsRequest(service=service, follow=follow)
+        request.since.FromTimedelta(since)
+        while True:
+            try:
+                for message in self._stream("Events", request, timeout):
+                    event = convert.from_message(message, Event)
+                    request.after = event.index
+                    yield event
+            except Unavailable:
+                if not follow or timeout is not None:
+                    raise
+                time.sleep(_PAUSE)
+                continue
+            if not follow:
+                return
 
     def execute(self, task: str, command: Sequence[str], *, timeout: timedelta) -> answers.Executed:
         """Run a command in a running task and wait for it. Never repeated."""

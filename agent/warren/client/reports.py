@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from warren.model import manifest
+from warren.model.events import Event
 from warren.model.nodes import NodeState
 from warren.model.services import PortMode, ServiceSpec
 from warren.model.tasks import Task
@@ -74,6 +75,17 @@ def task(value: Task, node: str) -> dict[str, Any]:
         "health": status.health.value,
         "health_output": status.health_output,
         "image_digest": status.image_digest,
+    }
+
+
+def event(value: Event) -> dict[str, Any]:
+    """One event; what it is not about is left out."""
+    told = {"service": value.service, "task": value.task, "node": value.node}
+    return {
+        "at": _time(value.at),
+        "kind": value.kind.value,
+        "message": value.message,
+        **{key: name for key, name in told.items() if name},
     }
 
 

@@ -133,7 +133,7 @@ def _of_tasks(before: ClusterState, after: ClusterState, now: datetime) -> Itera
                 index=after.index,
                 at=at,
                 kind=kind,
-                message=f"{subject} {message}",
+                message=" ".join(f"{subject} {message}".split()),
                 service=new.service,
                 task=new.name,
                 node=where,

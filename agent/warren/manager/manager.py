@@ -14,6 +14,7 @@ from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.manager.credentials import CredentialFiles
 from warren.manager.dispatcher import Dispatcher
+from warren.manager.event_log import EventLog
 from warren.manager.forwarding import Forwarder
 from warren.manager.founding import found_cluster
 from warren.manager.joining import join_members, refresh_managers, wait_demoted
@@ -40,9 +41,9 @@ class Manager:
         self._credentials = CredentialFiles(context.config)
         self._forwarder = Forwarder(context, self._credentials.newest)
         sessions, contacts, reports = Sessions(), Contacts(), Reports(context)
-        router = Router(
-            context, self._forwarder, all_routes(context, sessions, self._forwarder.member)
-        )
+        self._event_log = EventLog(context)
+        routes = all_routes(context, sessions, self._forwarder.member, self._event_log)
+        router = Router(context, self._forwarder, routes)
         self.dispatcher = Dispatcher(context, sessions, contacts, reports)
         self._server = Server(context, router, self.dispatcher)
         reconciler = Reconciler(context, contacts)
@@ -75,6 +76,7 @@ class Manager:
                 group.create_task(join_members(self._context, self._credentials.newest)),
                 group.create_task(refresh_managers(self._context)),
                 group.create_task(self._stop_when_demoted(stop)),
+                group.create_task(self._event_log.run()),
             ]
             await self._wait_first_leader(stop)
             ready()

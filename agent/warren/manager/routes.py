@@ -12,6 +12,8 @@ from warren.manager.backup_api import BackupApi
 from warren.manager.certificates_api import CertificatesApi
 from warren.manager.cluster import ManagerContext
 from warren.manager.cluster_api import ClusterApi
+from warren.manager.event_log import EventLog
+from warren.manager.events_api import EventsApi
 from warren.manager.members_api import AskMember, MembersApi, ask_nobody
 from warren.manager.membership_api import MembershipApi
 from warren.manager.mesh_api import MeshApi
@@ -30,7 +32,10 @@ UNREPEATABLE = ("Exec",)
 
 
 def all_routes(
-    context: ManagerContext, sessions: Sessions, ask_member: AskMember = ask_nobody
+    context: ManagerContext,
+    sessions: Sessions,
+    ask_member: AskMember = ask_nobody,
+    event_log: EventLog | None = None,
 ) -> dict[str, Route]:
     """By full method name."""
     services, nodes = ServicesApi(context), NodesApi(context)
@@ -38,6 +43,7 @@ def all_routes(
     tasks = TasksApi(context, sessions)
     certificates, membership = CertificatesApi(context), MembershipApi(context)
     members, mesh = MembersApi(context), MeshApi(context, sessions)
+    events = EventsApi(context, event_log or EventLog(context))
     return {
         **_routes(
             "Control",
@@ -64,6 +70,7 @@ def all_routes(
                 "Exec": tasks.exec,
             },
         ),
+        **_routes("Control", USERS, {"Events": events.events}, leader_only=False),
         **_routes("Control", frozenset({OPERATOR}), {"Backup": BackupApi(context).backup}),
         **_routes(
             "Managers",

@@ -3,16 +3,17 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
-from warren.api import warren_pb2
+from warren.api import convert, warren_pb2
 from warren.cli import common
 from warren.cli.main import main
 from warren.client import contexts
 from warren.client.contexts import Context
+from warren.model.events import Event, EventKind
 from warren.model.services import (
     Affinity,
     Bytes,
@@ -132,6 +133,38 @@ def test_a_health_check_is_given_by_options(warren: Run, manager: FakeManager) -
     assert specs["db"].health == HealthCheck(tcp=TcpCheck(port=5432))
     assert specs["job"].health == HealthCheck(exec=ExecCheck(command=("sh", "-c", "exit 0")))
     assert both.err == "warren: no.health: takes one of http, tcp, exec, not http and tcp\n"
+
+
+def test_events_are_one_line_each(warren: Run, manager: FakeManager) -> None:
+    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    unhealthy = Event(
+        index=7,
+        at=at,
+        kind=EventKind.TASK_UNHEALTHY,
+        message="web.1 on m1 is unhealthy: TCP connection to 10.88.1.2:80: refused (3 times)",
+        service="web",
+        task="web.1",
+        node="m1",
+    )
+    down = Event(index=8, at=at, kind=EventKind.NODE_DOWN, message="m1 is down", node="m1")
+    manager.events = [convert.to_message(unhealthy), convert.to_message(down)]
+
+    told = warren("events", "--since", "10m")
+    data = warren("events", "--service", "web", "-o", "json")
+
+    assert told.out == (
+        "2026-01-01T12:00:00.000Z  web.1 on m1 is unhealthy: TCP connection to 10.88.1.2:80: "
+        "refused (3 times)\n"
+        "2026-01-01T12:00:00.000Z  m1 is down\n"
+    )
+    assert json.loads(data.out) == {
+        "at": "2026-01-01T12:00:00.000Z",
+        "kind": "task_unhealthy",
+        "message": unhealthy.message,
+        "service": "web",
+        "task": "web.1",
+        "node": "m1",
+    }
 
 
 def test_nodes_are_listed(warren: Run) -> None:
