@@ -1,6 +1,8 @@
 """What the contract suites share: private namespaces, a private containerd, and both runtimes."""
 
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from warren.model.errors import DeadlineExceeded
 from warren.testing.fake_runtime import FakeRuntime, Program
 
 from tests.contract import images, namespaces, orders, private_containerd
+from tests.contract.balanced_network import Network
 from tests.contract.private_containerd import PrivateContainerd
 
 CLUSTER = "contract"
@@ -22,6 +25,24 @@ def private_network() -> Iterator[None]:
     namespaces.require("ip")
     with namespaces.own_network():
         yield
+
+
+@pytest.fixture(scope="module")
+def balanced_network(private_network: None) -> Iterator[Network]:
+    """A node and its neighbours."""
+    namespaces.require("nft", "conntrack", "ip")
+    with namespaces.own_network(), ExitStack() as stack:
+        built = Network(stack)
+        built.build()
+        yield built
+
+
+@pytest.fixture
+def no_rules(balanced_network: Network) -> Iterator[None]:
+    """The node has no rules of ours, and will have none after the test."""
+    yield
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    subprocess.run(["conntrack", "-F"], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="package")

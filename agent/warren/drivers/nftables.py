@@ -1,201 +1,230 @@
-"""Published ports of this host and the way out of the task network, as one nftables table.
+"""Virtual addresses and published ports of this host, as one nftables table.
 
-Implements `ports.Publisher`. A single interval map holds every endpoint of every port, keyed by
-`protocol . port . random`: balancing needs one rule, whatever the number of ports, and a change is
-one transaction that replaces the elements of our sets. Rules and chains stay: were the table
-replaced, a packet between its old and its new hook would meet neither, and a client would be
-refused (about one in a thousand changes under load). Connections that are open go on: address
-translation sees only the first packet of each.
+Implements `ports.Balancer`. What should be there is worked out by `balancer_plan.py` and written
+down by one of two layouts (`nftables_ranges.py`, `nftables_chains.py`), chosen by a trial at the
+first call. A change is one transaction of `nft -f -` that names what differs from what is there.
+Rules and chains stay: were the table replaced, a packet between its old and its new hook would meet
+neither, and a client would be refused. Connections that are open go on: address translation sees
+only the first packet of each.
 
-A port without endpoints is refused at once. 127.0.0.1 is not published: the kernel does not
-translate loopback addresses unless `route_localnet` is on, which would let neighbours in.
-Another table's `drop` still wins over all of this; finding those is preflight's business.
+The table carries a mark, the digest of rules and contents. So a new process finds out by one
+question whether all is as it should be, and then touches nothing; and rules that somebody removed
+or another program flushed are found missing.
 
-Flows of UDP stay with an endpoint that has gone, until conntrack forgets them (30 s of silence):
-reconciling conntrack comes with virtual addresses.
+127.0.0.1 is not published: the kernel does not translate loopback addresses unless `route_localnet`
+is on, which would let neighbours in. Another table's `drop` still wins over all of this; finding
+those is preflight's business.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv6Address
 
-from warren.model.assignments import Endpoint, PublishedPort
+from warren.drivers import balancer_plan, balancer_trial, nftables_text
+from warren.drivers.balancer_plan import Changes, Frontend, Plan
+from warren.drivers.balancer_route import ensure_route
+from warren.drivers.balancer_trial import LAYOUTS
+from warren.drivers.commands import run
+from warren.drivers.conntrack import Conntrack
+from warren.drivers.listeners import Listeners
+from warren.drivers.nftables_text import TABLE, Layout
+from warren.drivers.ports import BalancerConfig, HeldPort
+from warren.model.assignments import ServiceTraffic
 from warren.model.errors import DriverError
-from warren.model.services import PortMode
+from warren.model.services import Protocol
 
-_SHARES = 10_000
-"""Into how many parts a port's traffic is cut: weights are exact to 1/10000."""
-_KEY = f"ip protocol . th dport . numgen random mod {_SHARES}"
-_TIMEOUT = 30.0
+log = logging.getLogger(__name__)
 
 
 class Nftables:
     """Writes what changed, and everything when somebody else removed it."""
 
-    def __init__(self, command: Sequence[str] = ("nft",)) -> None:
+    def __init__(
+        self,
+        command: Sequence[str] = ("nft",),
+        *,
+        conntrack: Conntrack | None = None,
+        layout: str = "",
+    ) -> None:
+        """Without a `layout`, the first that passes its trial on this host is taken."""
         self._command = tuple(command)
-        self._applied = ""
+        self._conntrack = conntrack or Conntrack()
+        self._listeners = Listeners()
+        self._layout = LAYOUTS[layout]() if layout else None
+        self._config: BalancerConfig | None = None
+        self._rules = ""
+        self._plan = Plan("")
+        self._digest = 0
+        """Of the plan, and of the rules."""
+        self._is_in_kernel = False
+        """What the kernel has is the plan, as far as we know."""
+        self._installed: frozenset[Frontend] = frozenset()
+        """Published ports that the kernel has: a process that comes later does not get them."""
+        self._held: dict[Frontend, str] = {}
+        self._had_udp = True
+        """Flows of UDP may be there: at first, those of an earlier process."""
+        self._trouble_with_flows = ""
         self._lock = asyncio.Lock()
 
+    @property
+    def layout(self) -> str:
+        """Name of the layout in use; empty before the first call of `apply`."""
+        return self._layout.name if self._layout is not None else ""
+
     async def apply(
-        self,
-        ports: tuple[PublishedPort, ...],
-        *,
-        task_network: str,
-        mesh_interface: str,
-        node_id: str,
-    ) -> None:
-        rules = table(task_network=task_network, mesh_interface=mesh_interface)
-        wanted = elements(ports, node_id=node_id)
+        self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]
+    ) -> tuple[HeldPort, ...]:
         async with self._lock:
-            present = await self._is_present(rules)
-            if present and self._applied == wanted:
-                return
-            self._applied = ""  # unknown, should this be interrupted
-            failure = await self._run("-f", "-", text=wanted) if present else "absent"
-            if failure:
-                failure = await self._run("-f", "-", text=rules + wanted)
-            if failure:
-                raise DriverError(f"nftables refused the published ports: {failure}")
-            self._applied = wanted
+            layout = self._layout or await self._choose_layout(config)
+            if config != self._config:
+                await self._begin(config, layout)
+            await self._find_held(config, services)
+            changes = self._plan.change(services, frozenset(self._held))
+            mark, self._digest = self._mark, self._digest + balancer_plan.digest(changes)
+            try:
+                if not self._is_in_kernel or not changes:
+                    await self._look_after(layout)
+                else:
+                    await self._change(layout, changes, mark)
+            except BaseException:
+                self._is_in_kernel = False
+                raise
+            self._installed = self._plan.published(services) - self._held.keys()
+            await self._reconcile_flows(config, changes)
+            return self._report()
 
     async def close(self) -> None:
         """Nothing is open; the rules stay."""
 
-    async def _is_present(self, rules: str) -> bool:
-        """Our table is there, made from these very rules, maybe by an earlier process.
+    async def _choose_layout(self, config: BalancerConfig) -> Layout:
+        """The one that is in use, or the first that works."""
+        complaints = []
+        for name, layout in LAYOUTS.items():
+            if await self._has_rules(nftables_text.table(config, layout())):
+                self._layout = layout()
+                return self._layout
+            complaint = await balancer_trial.attempt(name, self._command)
+            if not complaint:
+                log.info("balancer: layout %s", name)
+                self._layout = layout()
+                return self._layout
+            log.warning("balancer: layout %s does not work on this host: %s", name, complaint)
+            complaints.append(f"layout {name}: {complaint}")
+        raise DriverError(f"nftables of this host cannot balance: {'; '.join(complaints)}")
 
-        `nft flush ruleset`, or a restart of nftables.service, takes it along.
-        """
-        return not await self._run("list", "chain", "ip", "warren", _layout(rules))
+    async def _begin(self, config: BalancerConfig, layout: Layout) -> None:
+        """With other rules than before, or at the start."""
+        await ensure_route(config)
+        self._config, self._is_in_kernel = config, False
+        self._rules = nftables_text.table(config, layout)
+        self._plan, self._held = Plan(config.node_id), {}
+        self._digest = int.from_bytes(hashlib.blake2b(self._rules.encode()).digest()[:16])
+        self._installed = await self._published_in_kernel()
 
-    async def _run(self, *arguments: str, text: str = "") -> str:
-        """First line of what nft complained of; empty when it succeeded."""
+    async def _find_held(
+        self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]
+    ) -> None:
+        """Ports that processes of this host hold are left to them, but for those that we have:
+        who comes later does not get what is in use."""
+        wanted = {(f.protocol, f.port) for f in self._plan.published(services)}
+        found = await self._listeners.held(wanted, besides=config.gateway)
+        known = self._held
+        self._held = {
+            frontend: holder
+            for frontend, holder in ((Frontend("", *port), name) for port, name in found.items())
+            if frontend not in self._installed
+        }
+        for frontend in self._held.keys() - known.keys():
+            port = f"{frontend.port}/{frontend.protocol.value}"
+            log.warning("published port %s is left to %s", port, self._held[frontend])
+
+    async def _look_after(self, layout: Layout) -> None:
+        """Nothing changed, or what the kernel has is not known: look, and load all if need be."""
+        if not await self._has_mark(self._mark):
+            await self._load(layout)
+        self._is_in_kernel = True
+
+    async def _change(self, layout: Layout, changes: Changes, before: str) -> None:
+        text = nftables_text.change(layout, changes, contents=(before, self._mark))
+        code, _, complaint = await self._nft("-f", "-", text=text)
+        if code:
+            log.warning("balancer: a change was refused, all is loaded anew: %s", complaint)
+            await self._load(layout)
+
+    async def _load(self, layout: Layout) -> None:
+        """Everything as one transaction; rules and chains stay, if they are what they should be."""
+        rules = nftables_text.flush(layout) if await self._has_rules(self._rules) else ""
+        contents = nftables_text.change(layout, self._plan.everything(), contents=("", self._mark))
+        whole = f"{self._rules}add chain {TABLE} {_chain(self._rules)}\n"
+        text = (rules or whole) + contents
+        code, _, complaint = await self._nft("-f", "-", text=text)
+        if code:
+            raise DriverError(f"nftables refused the rules: {complaint}")
+
+    @property
+    def _mark(self) -> str:
+        """Stands in the table for all that is in it."""
+        return str(IPv6Address(self._digest % 2**128))
+
+    async def _has_mark(self, mark: str) -> bool:
+        element = f"{{ {mark} }}"
+        code, _, _ = await self._nft("get", "element", *TABLE.split(), "contents", element)
+        return code == 0
+
+    async def _has_rules(self, rules: str) -> bool:
+        """The table is made from these very rules, maybe by an earlier process."""
+        code, _, _ = await self._nft("list", "chain", *TABLE.split(), _chain(rules))
+        return code == 0
+
+    async def _published_in_kernel(self) -> frozenset[Frontend]:
+        """By an earlier process, or under other rules."""
+        code, printed, _ = await self._nft("-j", "list", "map", *TABLE.split(), "unmatched")
+        if code:
+            return frozenset()
+        found = next(item["map"] for item in json.loads(printed)["nftables"] if "map" in item)
+        keys = (key["concat"] for key, _ in found.get("elem", ()))
+        return frozenset(Frontend("", Protocol(protocol), port) for protocol, port in keys)
+
+    async def _reconcile_flows(self, config: BalancerConfig, changes: Changes) -> None:
+        """After changes to UDP, and now and then: a flow may have begun just before a change. What
+        goes wrong holds up nothing else: the rules are in place."""
+        changed = any(f.protocol is Protocol.UDP for f in (*changes.before, *changes.after))
+        endpoints = self._plan.udp()
+        if not (changed or (not changes and (endpoints or self._had_udp))):
+            return
+        trouble = ""
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                *arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+            await self._conntrack.reconcile(config, endpoints)
+            self._had_udp = bool(endpoints)
+        except DriverError as error:
+            trouble = str(error)
+        if trouble and trouble != self._trouble_with_flows:
+            log.warning("balancer: flows of UDP may go to endpoints that have gone: %s", trouble)
+        self._trouble_with_flows = trouble
+
+    def _report(self) -> tuple[HeldPort, ...]:
+        return tuple(
+            HeldPort(
+                service=self._plan.holder(frontend),
+                port=frontend.port,
+                protocol=frontend.protocol,
+                holder=holder,
             )
-        except FileNotFoundError as error:
-            raise DriverError("nft is not installed on this node") from error
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                _, errors = await process.communicate(text.encode())
-        except BaseException as error:
-            process.kill()
-            await process.wait()
-            if isinstance(error, TimeoutError):
-                raise DriverError(f"nft did not end within {_TIMEOUT:.0f} s") from error
-            raise
-        if process.returncode == 0:
-            return ""
-        return next(iter(errors.decode(errors="replace").splitlines()), "no reason given")
+            for frontend, holder in sorted(self._held.items(), key=_place)
+            if self._plan.holder(frontend)
+        )
+
+    async def _nft(self, *arguments: str, text: str = "") -> tuple[int, str, str]:
+        return await run((*self._command, *arguments), text)
 
 
-def table(*, task_network: str, mesh_interface: str) -> str:
-    """The table with all rules and empty sets, replacing any other. Names its own layout."""
-    rules = _TABLE.format(key=_KEY, tasks=task_network, mesh=mesh_interface)
-    return f"{rules}add chain ip warren {_layout(rules)}\n"
-
-
-def elements(ports: tuple[PublishedPort, ...], *, node_id: str) -> str:
-    """All that is in our sets, as one transaction. The same input gives the same text."""
-    answering = {port: _endpoints(port, node_id) for port in sorted(ports, key=_port_key)}
-    local = {
-        endpoint.address
-        for endpoints in answering.values()
-        for endpoint in endpoints
-        if endpoint.node_id == node_id
-    }
-    parts = (line for port, found in answering.items() for line in _parts(port, found))
-    refused = (_port_key(port) for port, found in answering.items() if not found)
-    hairpin = (f"{address} . {address}" for address in sorted(local))
-    return (
-        "flush map ip warren endpoints\n"
-        "flush set ip warren refused\n"
-        "flush set ip warren hairpin\n"
-        f"{_addition('endpoints', parts)}{_addition('refused', refused)}"
-        f"{_addition('hairpin', hairpin)}"
-    )
-
-
-def _endpoints(port: PublishedPort, node_id: str) -> tuple[Endpoint, ...]:
-    """Those that this node sends connections to, in a fixed order."""
-    here = (e for e in port.endpoints if port.mode is PortMode.MESH or e.node_id == node_id)
-    return tuple(sorted(here, key=lambda e: (e.address, e.port)))
-
-
-def _parts(port: PublishedPort, endpoints: tuple[Endpoint, ...]) -> Iterator[str]:
-    """Equal, adjoining parts of the range of random numbers, one per endpoint."""
-    bounds = [index * _SHARES // len(endpoints) for index in range(len(endpoints))] + [_SHARES]
-    for endpoint, first, end in zip(endpoints, bounds, bounds[1:], strict=False):
-        yield f"{_port_key(port)} . {first}-{end - 1} : {endpoint.address} . {endpoint.port}"
-
-
-def _port_key(port: PublishedPort) -> str:
-    return f"{port.protocol.value} . {port.published}"
-
-
-def _addition(name: str, lines: Iterable[str]) -> str:
-    """nft refuses an empty list of elements."""
-    text = ",\n  ".join(lines)
-    return f"add element ip warren {name} {{\n  {text}\n}}\n" if text else ""
-
-
-def _layout(rules: str) -> str:
+def _chain(rules: str) -> str:
     """Name of an empty chain that tells which rules the table was made from."""
-    own = rules.partition("add chain ")[0]
-    return f"layout_{hashlib.sha256(own.encode()).hexdigest()[:16]}"
+    return f"rules_{hashlib.sha256(rules.encode()).hexdigest()[:16]}"
 
 
-# A refusal looks at new connections only: the host's own may use any port as their source.
-_TABLE = """\
-add table ip warren
-delete table ip warren
-table ip warren {{
-  map endpoints {{
-    typeof {key} : ip daddr . th dport
-    flags interval
-  }}
-  set refused {{
-    type inet_proto . inet_service
-  }}
-  set hairpin {{
-    type ipv4_addr . ipv4_addr
-  }}
-  chain balance {{
-    ip daddr 127.0.0.0/8 return
-    meta l4proto {{ tcp, udp }} dnat ip to {key} map @endpoints
-  }}
-  chain prerouting {{
-    type nat hook prerouting priority dstnat; policy accept;
-    fib daddr type local jump balance
-  }}
-  chain output {{
-    type nat hook output priority -100; policy accept;
-    fib daddr type local jump balance
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
-    ct status dnat oifname "{mesh}" masquerade fully-random
-    ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random
-    ip saddr {tasks} ip daddr != {tasks} oifname != "{mesh}" masquerade fully-random
-  }}
-  chain input {{
-    type filter hook input priority filter; policy accept;
-    ct state new ip protocol . th dport @refused jump refuse
-  }}
-  chain refuse {{
-    meta l4proto tcp reject with tcp reset
-    reject with icmp type port-unreachable
-  }}
-  chain forward {{
-    type filter hook forward priority mangle; policy accept;
-    oifname "{mesh}" tcp flags syn tcp option maxseg size set rt mtu
-    ip daddr {tasks} tcp flags syn tcp option maxseg size set rt mtu
-  }}
-}}
-"""
+def _place(item: tuple[Frontend, str]) -> tuple[int, str]:
+    return item[0].port, item[0].protocol.value

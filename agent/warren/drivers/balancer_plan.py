@@ -1,0 +1,239 @@
+"""What a balancer should do with the services: who answers where, and with which share.
+
+Data in, data out; `nftables.py` carries it out. A frontend is what clients connect to: a port of a
+virtual address, or a published port of this host. Behind it the range of numbers below `SHARES` is
+cut into one part per endpoint, by weight; each new connection draws a number. The laws:
+ - the parts of a frontend adjoin, do not overlap, and cover the whole range;
+ - a frontend belongs to one service; should two claim it, the first by name has it;
+ - between two plans only services that are other objects are looked at, however many there are.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from warren.model.assignments import Endpoint, ServiceTraffic
+from warren.model.services import Affinity, Port, PortMode, Protocol
+from warren.state import maps
+
+SHARES = 10_000
+"""Weights are exact to one part in so many."""
+
+
+class Frontend(NamedTuple):
+    """What clients connect to. Without an address: a published port, on every address of this
+    host but loopback and the gateway of the tasks."""
+
+    address: str
+    protocol: Protocol
+    port: int
+
+
+class Share(NamedTuple):
+    """The endpoint that gets the connections which draw a number from `first` to `last`."""
+
+    first: int
+    last: int
+    address: str
+    port: int
+
+
+class Balance(NamedTuple):
+    """What is behind a frontend. With no share, connections are refused."""
+
+    shares: tuple[Share, ...]
+    by_source: bool = False
+    """The number comes from the client's address instead of chance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What turns one plan into the next. A frontend that changes is in both mappings."""
+
+    before: Mapping[Frontend, Balance] = field(default_factory=dict)
+    after: Mapping[Frontend, Balance] = field(default_factory=dict)
+    local_before: Set[str] = frozenset()
+    """Addresses of tasks of this host that are not behind any frontend any more."""
+    local_after: Set[str] = frozenset()
+    """And of those that are now."""
+
+    def __bool__(self) -> bool:
+        return bool(self.before or self.after or self.local_before or self.local_after)
+
+
+class Plan:
+    """The newest plan of one host."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._services: Mapping[str, ServiceTraffic] = {}
+        self._claims: dict[Frontend, tuple[str, ...]] = {}
+        """Names of the services that want the frontend, in order."""
+        self._local: Counter[str] = Counter()
+        """How many services have an endpoint at this address of this host: one, but for moments."""
+        self._blocked: frozenset[Frontend] = frozenset()
+        self._udp: set[Frontend] = set()
+        self._published: set[Frontend] = set()
+
+    def change(
+        self, services: Mapping[str, ServiceTraffic], blocked: frozenset[Frontend]
+    ) -> Changes:
+        """Go on to these services, but for the frontends that are not to be had."""
+        names = tuple(maps.changed_keys(self._services, services))
+        touched = set(blocked ^ self._blocked)
+        for name in names:
+            touched |= self._frontends_of(self._services.get(name))
+            touched |= self._frontends_of(services.get(name))
+        before = self._balances(touched)
+        local: Counter[str] = Counter()
+        for name in names:
+            self._claim(name, self._services.get(name), services.get(name))
+            local.subtract(self._local_addresses(self._services.get(name)))
+            local.update(self._local_addresses(services.get(name)))
+        # A mapping of the state is never changed in place; another one may be.
+        self._services = services if isinstance(services, maps.BucketMap) else dict(services)
+        self._blocked = blocked
+        after = self._balances(touched)
+        self._note_kinds(touched)
+        gone, come = self._count_local(local)
+        return Changes(
+            before={f: b for f, b in before.items() if after.get(f) != b},
+            after={f: b for f, b in after.items() if before.get(f) != b},
+            local_before=gone,
+            local_after=come,
+        )
+
+    def everything(self) -> Changes:
+        """What turns nothing into this plan."""
+        return Changes(after=self._balances(self._claims), local_after=frozenset(self._local))
+
+    def udp(self) -> Mapping[Frontend, frozenset[tuple[str, int]]]:
+        """The endpoints behind every frontend of UDP, those without weight, too."""
+        found = {}
+        for frontend in self._udp:
+            service = self._services[self._claims[frontend][0]]
+            port, endpoints = _behind(service, frontend, self._node_id)
+            found[frontend] = frozenset((e.address, port.target) for e in endpoints)
+        return found
+
+    def published(self, services: Mapping[str, ServiceTraffic]) -> frozenset[Frontend]:
+        """Every published port that this host is to answer on for these services, blocked or not;
+        and a few more, perhaps, that it answers on now."""
+        after: set[Frontend] = set(self._published)
+        for name in maps.changed_keys(self._services, services):
+            after |= self._frontends_of(services.get(name))
+        return frozenset(frontend for frontend in after if not frontend.address)
+
+    def holder(self, frontend: Frontend) -> str:
+        """Name of the service that a frontend belongs to; empty: of none."""
+        return self._claims.get(frontend, ("",))[0]
+
+    def _frontends_of(self, service: ServiceTraffic | None) -> set[Frontend]:
+        return {frontend for frontend, _ in _ports(service, self._node_id)}
+
+    def _claim(
+        self, name: str, before: ServiceTraffic | None, after: ServiceTraffic | None
+    ) -> None:
+        for frontend in self._frontends_of(before):
+            left = tuple(other for other in self._claims[frontend] if other != name)
+            if left:
+                self._claims[frontend] = left
+            else:
+                del self._claims[frontend]
+        for frontend in self._frontends_of(after):
+            self._claims[frontend] = tuple(sorted((*self._claims.get(frontend, ()), name)))
+
+    def _balances(self, frontends: Iterable[Frontend]) -> dict[Frontend, Balance]:
+        found = {}
+        for frontend in frontends:
+            names = self._claims.get(frontend)
+            if names and frontend not in self._blocked:
+                found[frontend] = _balance(self._services[names[0]], frontend, self._node_id)
+        return found
+
+    def _local_addresses(self, service: ServiceTraffic | None) -> set[str]:
+        if service is None:
+            return set()
+        return {e.address for e in service.endpoints if e.node_id == self._node_id}
+
+    def _count_local(self, difference: Counter[str]) -> tuple[frozenset[str], frozenset[str]]:
+        """Addresses that have gone and come when the counts change by `difference`."""
+        gone, come = set(), set()
+        for address, change in difference.items():
+            count = self._local[address]
+            if count and not count + change:
+                gone.add(address)
+            if not count and change:
+                come.add(address)
+            self._local[address] = count + change
+            if not self._local[address]:
+                del self._local[address]
+        return frozenset(gone), frozenset(come)
+
+    def _note_kinds(self, touched: Set[Frontend]) -> None:
+        claimed = touched & self._claims.keys()
+        self._udp -= touched
+        self._udp |= {f for f in claimed - self._blocked if f.protocol is Protocol.UDP}
+        self._published -= touched
+        self._published |= {f for f in claimed if not f.address}
+
+
+def shares(endpoints: Iterable[Endpoint], port: int) -> tuple[Share, ...]:
+    """By weight, in the given order. If nobody has weight, all have the same."""
+    candidates = tuple(endpoints)
+    weights = [endpoint.weight for endpoint in candidates]
+    if not any(weights):
+        weights = [1] * len(candidates)
+    total = sum(weights)
+    bounds = pairwise(accumulate(weights, initial=0))
+    parts = ((SHARES * first // total, SHARES * end // total) for first, end in bounds)
+    return tuple(
+        Share(first, end - 1, endpoint.address, port)
+        for endpoint, (first, end) in zip(candidates, parts, strict=True)
+        if first < end
+    )
+
+
+def digest(changes: Changes) -> int:
+    """A number for what changes that can be added up: that of a plan is the sum of the changes
+    that led to it, whichever these were."""
+    came = _sum(changes.after, changes.local_after)
+    return came - _sum(changes.before, changes.local_before)
+
+
+def _sum(balances: Mapping[Frontend, Balance], local: Set[str]) -> int:
+    texts = [f"{f.address} {f.protocol.value} {f.port} {b!r}" for f, b in balances.items()]
+    digests = (hashlib.blake2b(t.encode(), digest_size=16).digest() for t in (*texts, *local))
+    return sum(map(int.from_bytes, digests))
+
+
+def _ports(service: ServiceTraffic | None, node_id: str) -> Iterator[tuple[Frontend, Port]]:
+    """The frontends that a service wants on this host. In mode HOST, a host without a task of it
+    has nothing to do with the port, which may serve something else there."""
+    if service is None:
+        return
+    for port in service.ports:
+        if service.vip:
+            yield Frontend(service.vip, port.protocol, port.target), port
+        if port.published and (
+            port.mode is PortMode.MESH or any(e.node_id == node_id for e in service.endpoints)
+        ):
+            yield Frontend("", port.protocol, port.published), port
+
+
+def _balance(service: ServiceTraffic, wanted: Frontend, node_id: str) -> Balance:
+    port, endpoints = _behind(service, wanted, node_id)
+    return Balance(shares(endpoints, port.target), service.affinity is Affinity.SOURCE)
+
+
+def _behind(
+    service: ServiceTraffic, wanted: Frontend, node_id: str
+) -> tuple[Port, tuple[Endpoint, ...]]:
+    port = next(port for frontend, port in _ports(service, node_id) if frontend == wanted)
+    endpoints = service.endpoints
+    if not wanted.address and port.mode is PortMode.HOST:
+        endpoints = tuple(e for e in endpoints if e.node_id == node_id)
+    return port, endpoints
