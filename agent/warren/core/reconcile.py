@@ -8,7 +8,7 @@ the replacement and placing it is one entry of the log. On a settled state there
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from warren.core import drain, nodes, orchestrator, reaper, scheduler, vips
+from warren.core import drain, mesh, nodes, orchestrator, reaper, scheduler, vips
 from warren.core.decisions import Decision, earliest
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
@@ -43,6 +43,7 @@ def reconcile(
         lambda state: vips.decide(state),
         lambda state: orchestrator.decide(state, now, new_id, unheard),
         lambda state: drain.decide(state, now, carried or {}),
+        lambda state: mesh.decide(state, carried or {}),
         lambda state: scheduler.decide(state, now),
         lambda state: reaper.decide(state, now),
     )
@@ -53,3 +54,10 @@ def reconcile(
         commands.extend(decision.commands)
         wake_ups.append(decision.wake_at)
     return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))
+
+
+def awaited(state: ClusterState) -> frozenset[int]:
+    """Indexes that must be carried by all for the next step of something."""
+    drains = (t.version for t in state.tasks.values() if drain.is_draining(t))
+    keys = (n.mesh.offered_index for n in state.nodes.values() if n.mesh.next_public_key)
+    return frozenset((*drains, *keys))

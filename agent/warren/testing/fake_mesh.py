@@ -4,6 +4,7 @@ import base64
 from collections import deque
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 
 from warren.drivers import mesh_plan
 from warren.drivers.ports import MeshConfig, PeerStatus
@@ -35,7 +36,8 @@ class FakeMesh:
     async def next_public_key(self) -> str:
         if not self.next_key:
             self._keys_made += 1
-            self.next_key = base64.b64encode(f"next key {self._keys_made:023}".encode()).decode()
+            seed = f"{self.key} {self._keys_made}".encode()
+            self.next_key = base64.b64encode(sha256(seed).digest()).decode()
         return self.next_key
 
     async def switch_key(self) -> None:

@@ -112,11 +112,11 @@ class MeshUpkeep:
 
     async def keys(self) -> MeshKeys:
         """For the beginning of a session."""
-        rotating = self._keeper.wish is not None and self._keeper.wish[1].rotating
-        return MeshKeys(
-            public_key=await self._mesh.public_key(),
-            next_public_key=await self._mesh.next_public_key() if rotating else "",
-        )
+        current = await self._mesh.public_key()
+        own = self._keeper.wish[1] if self._keeper.wish is not None else None
+        if own is None or not own.rotating or current != own.public_key:
+            return MeshKeys(public_key=current)
+        return MeshKeys(public_key=current, next_public_key=await self._mesh.next_public_key())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -138,6 +138,11 @@ class MeshUpkeep:
             if (is_new and hurry) or any(peer.switching for peer in wish[0].peers):
                 hurry = max(0, hurry - 1)
                 self._keeper.want(wish)
+
+    async def bring(self) -> None:
+        """Once, at once; raises what the driver raises. For who has no loop."""
+        assert self._keeper.wish is not None, "something must be wanted"
+        await self._apply(self._keeper.wish)
 
     async def _apply(self, wish: Wish) -> None:
         config, own = wish
