@@ -48,6 +48,11 @@ options:
         them up.
     type: str
     choices: [active, pause, drain]
+  weight:
+    description:
+      - Weight of the tasks of this node in traffic, 0 to 1000, relative to those of other nodes.
+        With V(0) they receive new connections only while there are no others. By default 100.
+    type: int
   force:
     description: With O(state=absent), remove also a node that is still there.
     type: bool
@@ -195,6 +200,7 @@ def main() -> None:
             "roles": {"type": "list", "elements": "str", "choices": ["manager", "worker"]},
             "labels": {"type": "dict"},
             "availability": {"type": "str", "choices": ["active", "pause", "drain"]},
+            "weight": {"type": "int"},
             "force": {"type": "bool", "default": False},
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "float", "default": 60.0},
@@ -332,7 +338,7 @@ def _wait_ready(client: Any, name: str, timeout: float) -> Any:
 
 
 def _manifest(params: dict[str, Any]) -> dict[str, Any]:
-    options = ("name", "roles", "labels", "availability")
+    options = ("name", "roles", "labels", "availability", "weight")
     return {name: params[name] for name in options if params[name] is not None}
 
 

@@ -31,6 +31,7 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     verb.add_argument("--label-add", action="append", default=[], metavar="KEY=VALUE")
     verb.add_argument("--label-rm", action="append", default=[], metavar="KEY")
     verb.add_argument("--availability", choices=[each.value for each in Availability])
+    verb.add_argument("--weight", metavar="N", help="of its tasks in traffic, 0 to 1000 (100)")
     verb.add_argument(
         "--mesh-keepalive",
         metavar="DURATION",
@@ -121,6 +122,8 @@ def update(options: Options) -> int:
             manifest["labels"] = {k: v for k, v in labels.items() if k not in options.label_rm}
         if options.availability:
             manifest["availability"] = options.availability
+        if options.weight:
+            manifest["weight"] = options.weight
         if options.mesh_keepalive:
             manifest["mesh_keepalive"] = options.mesh_keepalive
         spec, fields = parse_node(manifest)
