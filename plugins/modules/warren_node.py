@@ -53,6 +53,11 @@ options:
       - Weight of the tasks of this node in traffic, 0 to 1000, relative to those of other nodes.
         With V(0) they receive new connections only while there are no others. By default 100.
     type: int
+  mesh_keepalive:
+    description:
+      - How often the node sends to each silent peer of the mesh, so that paths through NAT stay
+        open, such as V(25s). With V(0s) it does not.
+    type: str
   force:
     description: With O(state=absent), remove also a node that is still there.
     type: bool
@@ -200,6 +205,7 @@ def main() -> None:
             "roles": {"type": "list", "elements": "str", "choices": ["manager", "worker"]},
             "labels": {"type": "dict"},
             "availability": {"type": "str", "choices": ["active", "pause", "drain"]},
+            "mesh_keepalive": {"type": "str", "no_log": False},
             "weight": {"type": "int"},
             "force": {"type": "bool", "default": False},
             "wait": {"type": "bool", "default": False},
@@ -338,7 +344,7 @@ def _wait_ready(client: Any, name: str, timeout: float) -> Any:
 
 
 def _manifest(params: dict[str, Any]) -> dict[str, Any]:
-    options = ("name", "roles", "labels", "availability", "weight")
+    options = ("name", "roles", "labels", "availability", "mesh_keepalive", "weight")
     return {name: params[name] for name in options if params[name] is not None}
 
 
