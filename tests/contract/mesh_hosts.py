@@ -63,6 +63,13 @@ class Host:
         self._process.wait()
         (_SOCKETS / f"{self.interface}.sock").unlink(missing_ok=True)
 
+    def kill_device(self) -> None:
+        """Without a chance to clean up."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        (_SOCKETS / f"{self.interface}.sock").unlink(missing_ok=True)
+
     def ip(self, command: str) -> list[str]:
         """Lines that `ip` prints on this host."""
         return [line.strip() for line in run(f"ip -n {self.netns} {command}").splitlines()]

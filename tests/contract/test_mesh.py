@@ -5,6 +5,7 @@ WireGuard is in test_wireguard_kernel.py: most machines that run tests lack it.
 """
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +17,9 @@ from warren.drivers.ports import Mesh, PeerStatus
 from warren.drivers.wireguard import WireGuard
 from warren.drivers.wireguard_userspace import UserspaceDevice
 from warren.model.errors import DriverError
+from warren.model.nodes import NodeMesh
 from warren.testing.fake_mesh import FakeMesh
+from warren.worker.mesh import MeshUpkeep
 
 from tests.contract import mesh_hosts, namespaces
 from tests.contract.mesh_hosts import Host, connect, peer_of, start
@@ -211,6 +214,27 @@ async def test_all_comes_back_when_wireguard_go_was_restarted(hosts: tuple[Host,
     run("ping -c 1 -W 5 10.86.0.2", netns=first.netns)
 
 
+async def test_whoever_keeps_the_mesh_sets_it_up_when_wireguard_go_was_killed(
+    hosts: tuple[Host, Host],
+) -> None:
+    first, second = hosts
+    await connect(first, second)
+    config = a_config(await peer_of(second))
+    own = NodeMesh(public_key="", endpoint="", address=config.address, subnet=config.subnet)
+    with namespaces.entered(first.netns):
+        upkeep = MeshUpkeep(first.mesh, interface=first.interface, index_of=index_here)
+        upkeep.want(config, own)
+        async with asyncio.TaskGroup() as group:
+            loop = group.create_task(upkeep.run())
+            await asyncio.sleep(0.5)
+
+            first.kill_device()
+            first.start_device()
+            await until_answered("10.86.0.2", timedelta(seconds=5))
+
+            loop.cancel()
+
+
 async def test_an_endpoint_that_works_is_left_alone(hosts: tuple[Host, Host]) -> None:
     first, second = hosts
     await connect(first, second)
@@ -385,6 +409,25 @@ class RecordingDevice(UserspaceDevice):
         if text.startswith("set"):
             self.sets.append(text)
         return await super()._exchange(text)
+
+
+def index_here(name: str) -> int | None:
+    """As the worker's, for the network namespace of this thread: /sys shows another."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return None
+
+
+async def until_answered(address: str, patience: timedelta) -> None:
+    """Ping until there is an answer."""
+    async with asyncio.timeout(patience.total_seconds()):
+        while True:
+            ping = await asyncio.create_subprocess_exec(
+                "ping", "-c", "1", "-W", "1", address, stdout=asyncio.subprocess.DEVNULL
+            )
+            if await ping.wait() == 0:
+                return
 
 
 def a_status(number: int) -> PeerStatus:
