@@ -1,8 +1,10 @@
 """What the worker remembers of its tasks, so that a restart of the agent changes nothing of them.
 
-`worker/tasks.json` is the progress of tasks that ended, wait for their next start or have a verdict
-of their health checks: so a new agent resets no backoff, repeats no finished task and takes no
-healthy one out of traffic. The rest of running tasks is not kept: their containers tell it.
+`worker/tasks.json` is the progress of tasks that ended or wait for their next start: so a new agent
+resets no backoff and repeats no finished task, also after a reboot. `worker/verdicts.json` is what
+health checks said of running tasks: so a new agent takes no healthy one out of traffic. A reboot
+ends these tasks, so it is not forced to the disk, which would hold up the checks of others. The
+rest of running tasks is not kept: their containers tell it.
 """
 
 import json
@@ -25,27 +27,53 @@ class ProgressFile:
     """Progress by task id; loaded once, written at each change that must not be lost."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._kept = self._load()
+        self._ends = _Entries(path, durable=True)
+        self._verdicts = _Entries(path.with_name("verdicts.json"), durable=False)
 
     def get(self, task_id: str) -> Progress | None:
-        """What was kept of a task."""
-        return self._kept.get(task_id)
+        """What was kept of a task: a verdict, unless its attempt has ended since."""
+        end, verdict = self._ends.kept.get(task_id), self._verdicts.kept.get(task_id)
+        if end is None or verdict is None:
+            return end or verdict
+        over = end.status.state.terminal or end.attempt > verdict.attempt
+        return end if over else verdict
 
     def task_ids(self) -> frozenset[str]:
         """Tasks of which something is kept."""
-        return frozenset(self._kept)
+        return frozenset(self._ends.kept) | frozenset(self._verdicts.kept)
 
     def keep(self, task_id: str, progress: Progress) -> None:
         """Remember what of it must not be lost."""
         kept = law.kept(progress)
-        if kept is not None and self._kept.get(task_id) != kept:
-            self._kept[task_id] = kept
-            self._save()
+        if kept is None:
+            return
+        runs = kept.status.state is TaskState.ASSIGNED
+        (self._verdicts if runs else self._ends).put(task_id, kept)
 
     def forget(self, task_id: str) -> None:
         """Drop what is kept of a task."""
-        if self._kept.pop(task_id, None) is not None:
+        self._ends.drop(task_id)
+        self._verdicts.drop(task_id)
+
+
+class _Entries:
+    """One of the files, with its entries as text: a change of one is no work for the others."""
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self._path = path
+        self._durable = durable
+        self.kept = self._load()
+        self._texts = {task_id: _text(progress) for task_id, progress in self.kept.items()}
+
+    def put(self, task_id: str, progress: Progress) -> None:
+        if self.kept.get(task_id) != progress:
+            self.kept[task_id] = progress
+            self._texts[task_id] = _text(progress)
+            self._save()
+
+    def drop(self, task_id: str) -> None:
+        if self.kept.pop(task_id, None) is not None:
+            del self._texts[task_id]
             self._save()
 
     def _load(self) -> dict[str, Progress]:
@@ -55,15 +83,20 @@ class ProgressFile:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s cannot be used, restart counts begin anew: %s", self._path, error)
+            log.warning("%s cannot be used, its tasks begin anew: %s", self._path, error)
             return {}
 
     def _save(self) -> None:
-        entries = {task_id: _entry(progress) for task_id, progress in self._kept.items()}
+        entries = (f"{json.dumps(task_id)}: {text}" for task_id, text in self._texts.items())
+        text = "{" + ",\n".join(entries) + "}\n"
         try:
-            write_atomically(self._path, json.dumps(entries, indent=1).encode())
+            write_atomically(self._path, text.encode(), durable=self._durable)
         except OSError as error:
             log.warning("cannot keep the progress of tasks: %s", error)
+
+
+def _text(progress: Progress) -> str:
+    return json.dumps(_entry(progress))
 
 
 def _entry(progress: Progress) -> Mapping[str, Any]:

@@ -74,6 +74,27 @@ def test_the_verdict_on_a_running_task_is_kept(tmp_path: Path, verdict: Health) 
     assert kept == Progress(attempt=2, status=status, checks=checks)
 
 
+def test_the_end_of_an_attempt_counts_more_than_the_verdict_on_it(tmp_path: Path) -> None:
+    checks = health.Record(health=Health.HEALTHY, since=START, been_good=True)
+    healthy = replace(RUNNING, attempt=3, checks=checks)
+    finished = Progress(attempt=3, status=TaskStatus(state=TaskState.STOPPED, since=START))
+    path = tmp_path / "tasks.json"
+    ProgressFile(path).keep("web-1-abcde", healthy)
+
+    ProgressFile(path).keep("web-1-abcde", WAITING)
+    waits = ProgressFile(path).get("web-1-abcde")
+    ProgressFile(path).keep("web-1-abcde", replace(healthy, attempt=4))
+    runs = ProgressFile(path).get("web-1-abcde")
+    ProgressFile(path).keep("web-1-abcde", finished)
+    ended = ProgressFile(path).get("web-1-abcde")
+    ProgressFile(path).forget("web-1-abcde")
+
+    assert (waits, ended) == (WAITING, finished)
+    assert runs is not None
+    assert (runs.attempt, runs.checks) == (4, checks)
+    assert ProgressFile(path).task_ids() == frozenset()
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"a": {}}', '{"a": 1}', "{"])
 def test_a_damaged_progress_file_is_as_good_as_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tasks.json"
