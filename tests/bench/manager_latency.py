@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import grpc
@@ -52,6 +52,7 @@ class ScriptedWorker:
 
     def _messages(self) -> Iterator[warren_pb2.WorkerMessage]:
         yield warren_pb2.WorkerMessage(hello=warren_pb2.Hello())
+        yield warren_pb2.WorkerMessage(status=warren_pb2.StatusReport())
         while True:
             try:
                 yield self._outbox.get(timeout=0.5)
@@ -61,15 +62,14 @@ class ScriptedWorker:
     def _listen(self) -> None:
         try:
             for message in self._call:
-                if message.WhichOneof("message") == "assignment":
-                    self._report(message.assignment)
+                self._report((*message.assignment.tasks, *message.delta.tasks))
         except grpc.RpcError:
             return
 
-    def _report(self, assignment: warren_pb2.Assignment) -> None:
+    def _report(self, tasks: Iterable[warren_pb2.Task]) -> None:
         now = time.perf_counter()
         reports = []
-        for each in assignment.tasks:
+        for each in tasks:
             task = convert.from_message(each, Task)
             self.heard.setdefault(task.service, now)
             state = _answer(task)

@@ -1,5 +1,6 @@
 """Joining and calling over real TLS: who gets in, and in which words others are kept out."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -160,11 +161,18 @@ def test_a_follower_sends_workers_to_the_leader(pair: tuple[Host, Host]) -> None
 
 def test_the_leader_gives_a_worker_its_assignment(pair: tuple[Host, Host]) -> None:
     credentials = node_files.read_credentials(pair[1].config)
-    hello = warren_pb2.WorkerMessage(hello=warren_pb2.Hello())
+    over = threading.Event()
+
+    def messages() -> Iterator[warren_pb2.WorkerMessage]:
+        yield warren_pb2.WorkerMessage(hello=warren_pb2.Hello())
+        yield warren_pb2.WorkerMessage(status=warren_pb2.StatusReport())
+        over.wait()
+
     with a_channel(pair[0], credentials) as channel:
-        session = warren_pb2_grpc.DispatcherStub(channel).Session(iter([hello]), timeout=10)
+        session = warren_pb2_grpc.DispatcherStub(channel).Session(messages(), timeout=10)
 
         first = next(iter(session))
+        over.set()
 
     assert [peer.name for peer in first.assignment.peers if peer.name == "m1"] == ["m1"]
     assert [manager.name for manager in first.assignment.managers] == ["m1", "m2"]

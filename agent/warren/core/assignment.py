@@ -6,11 +6,12 @@ between two assignments is found by looking at what is not shared, however large
 and is told as a delta.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from warren.core import mesh
+from warren.core import index, mesh
+from warren.core.index import Index
 from warren.model.assignments import (
     Assignment,
     AssignmentDelta,
@@ -28,23 +29,23 @@ from warren.state import maps
 from warren.state.cluster import ClusterState
 
 T = TypeVar("T")
-_Key = Callable[[Task], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignments:
     """The assignments of all nodes at one state."""
 
-    state: ClusterState
-    tasks_on: Mapping[str, Mapping[str, Task]] = field(default_factory=dict)
-    """By node id, then by task id."""
-    tasks_of: Mapping[str, Mapping[str, Task]] = field(default_factory=dict)
-    """By service, then by task id."""
+    tasks: Index
     services: Mapping[str, ServiceTraffic] = field(default_factory=dict)
     peers: Mapping[str, Peer] = field(default_factory=dict)
     """By node id, in the order of names."""
     managers: tuple[ManagerAddress, ...] = ()
     mtu: int = 0
+
+    @property
+    def state(self) -> ClusterState:
+        """The state that they are of."""
+        return self.tasks.state
 
     @property
     def index(self) -> int:
@@ -53,7 +54,7 @@ class Assignments:
 
     def of(self, node_id: str) -> Assignment:
         """NotFound if the cluster has no such node."""
-        tasks = self.tasks_on.get(node_id, {})
+        tasks = self.tasks.tasks_on.get(node_id, {})
         return replace(
             self.without_services(node_id),
             tasks=tuple(sorted(tasks.values(), key=lambda task: task.id)),
@@ -90,7 +91,12 @@ def assignment_for(state: ClusterState, node_id: str) -> Assignment:
 
 def begin(state: ClusterState) -> Assignments:
     """The assignments of a state of which nothing is known yet."""
-    return advance(Assignments(state=ClusterState()), state)
+    tasks = index.begin(state)
+    services = {
+        name: _traffic(state, service, tasks.tasks_of.get(name, {}).values())
+        for name, service in state.services.items()
+    }
+    return _with_nodes(Assignments(tasks=tasks, services=maps.large(services)))
 
 
 def advance(before: Assignments, state: ClusterState) -> Assignments:
@@ -98,36 +104,14 @@ def advance(before: Assignments, state: ClusterState) -> Assignments:
     old = before.state
     if old is state:
         return before
-    tasks_on, tasks_of = before.tasks_on, before.tasks_of
-    affected = dict.fromkeys(maps.changed_keys(old.services, state.services))
-    for task_id in maps.changed_keys(old.tasks, state.tasks):
-        was, task = old.tasks.get(task_id), state.tasks.get(task_id)
-        tasks_on = _regrouped(tasks_on, was, task, by=lambda task: task.node_id)
-        tasks_of = _regrouped(tasks_of, was, task, by=lambda task: task.service)
-        affected |= dict.fromkeys(each.service for each in (was, task) if each is not None)
-    for node_id in maps.changed_keys(old.nodes, state.nodes):
-        if _share(old.nodes.get(node_id)) != _share(state.nodes.get(node_id)):
-            tasks = tasks_on.get(node_id, {}).values()
-            affected |= dict.fromkeys(task.service for task in tasks)
+    tasks, concerned = index.advance(before.tasks, state, matters=_share)
     services = before.services
-    for name in affected:
-        services = _with_traffic(services, state, name, tasks_of.get(name, {}).values())
-    changed = replace(before, state=state, tasks_on=tasks_on, tasks_of=tasks_of, services=services)
+    for name in concerned:
+        services = _with_traffic(services, state, name, tasks.tasks_of.get(name, {}).values())
+    changed = replace(before, tasks=tasks, services=services)
     if old.nodes is state.nodes and old.cluster is state.cluster:
         return changed
     return _with_nodes(changed)
-
-
-def _regrouped(
-    groups: Mapping[str, Mapping[str, Task]], was: Task | None, task: Task | None, *, by: _Key
-) -> Mapping[str, Mapping[str, Task]]:
-    """The groups after a task became another, came or went."""
-    if was is not None and (task is None or by(was) != by(task)):
-        left = maps.without(groups[by(was)], was.id)
-        groups = maps.put(groups, by(was), left) if left else maps.without(groups, by(was))
-    if task is not None:
-        groups = maps.put(groups, by(task), maps.put(groups.get(by(task), {}), task.id, task))
-    return groups
 
 
 def _share(node: Node | None) -> int | None:
@@ -143,19 +127,19 @@ def _with_traffic(
     service = state.services.get(name)
     if service is None:
         return maps.without(services, name) if name in services else services
-    traffic = _traffic(service, tuple(_endpoints(state, tasks)))
+    traffic = _traffic(state, service, tasks)
     if services.get(name) == traffic:
         return services
     return maps.put(services, name, traffic)
 
 
-def _traffic(service: Service, endpoints: tuple[Endpoint, ...]) -> ServiceTraffic:
+def _traffic(state: ClusterState, service: Service, tasks: Iterable[Task]) -> ServiceTraffic:
     return ServiceTraffic(
         name=service.spec.name,
         vip=service.vip,
         ports=service.spec.ports,
         affinity=service.spec.affinity,
-        endpoints=endpoints,
+        endpoints=tuple(_endpoints(state, tasks)),
     )
 
 
@@ -225,7 +209,7 @@ def services_delta(told: Assignments, newest: Assignments) -> AssignmentDelta:
 def node_delta(told: Assignments, newest: Assignments, node_id: str) -> AssignmentDelta:
     """The part that concerns one node."""
     tasks, tasks_gone = _difference(
-        told.tasks_on.get(node_id, {}), newest.tasks_on.get(node_id, {})
+        told.tasks.tasks_on.get(node_id, {}), newest.tasks.tasks_on.get(node_id, {})
     )
     peers: tuple[Peer, ...] = ()
     peers_gone: tuple[str, ...] = ()

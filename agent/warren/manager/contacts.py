@@ -1,4 +1,8 @@
-"""When each worker was last heard: on the leader only, in memory only, never through Raft."""
+"""What only the sessions with workers tell: on the leader only, in memory only, never through Raft.
+
+When each worker was last heard, whether it has reported, and up to which index it carries what it
+was told. A new leader knows nothing of all that and hears it anew.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,12 +15,18 @@ class Contacts:
 
     def __init__(self) -> None:
         self._times: dict[str, datetime] = {}
+        self._reported: set[str] = set()
+        self._carried: dict[str, int] = {}
         self.news: Watch[str] = Watch("")
-        """Set to a node's id when it is heard while the reconciler takes it for away."""
+        """Set to a node's id when what it said may change what is to be done."""
+        self.awaited: frozenset[int] = frozenset()
+        """Indexes that something waits for until all carry them. Set by the reconciler."""
 
     def reset(self, times: Mapping[str, datetime]) -> None:
         """What a new leader assumes."""
         self._times = dict(times)
+        self._reported.clear()
+        self._carried.clear()
 
     def hear(self, node_id: str, now: datetime, *, is_news: bool) -> None:
         """A worker said something. `is_news`: it may make the node ready."""
@@ -27,3 +37,25 @@ class Contacts:
     def times(self) -> Mapping[str, datetime]:
         """By node id; the caller may keep it."""
         return dict(self._times)
+
+    def report(self, node_id: str) -> None:
+        """The state has what the worker said of all of its tasks."""
+        if node_id not in self._reported:
+            self._reported.add(node_id)
+            self.news.set(node_id)
+
+    def reported(self) -> frozenset[str]:
+        """Nodes of which more is known than what the log of former leaders says."""
+        return frozenset(self._reported)
+
+    def carry(self, node_id: str, index: int) -> None:
+        """The worker's rules are as it was told up to `index`; less than before is no news."""
+        before = self._carried.get(node_id, 0)
+        if before < index:
+            self._carried[node_id] = index
+            if any(before < awaited <= index for awaited in self.awaited):
+                self.news.set(node_id)
+
+    def carried(self) -> Mapping[str, int]:
+        """By node id; the caller may keep it."""
+        return dict(self._carried)

@@ -1,8 +1,9 @@
 """Sessions with workers, on the leader: hears their heartbeats and reports, tells assignments.
 
-A session is a stream that begins with Hello. The worker's node is known by its certificate. Every
-change of the state is looked at once for all sessions, and a worker is told only when its own
-assignment differs from the last it was told.
+A session is a stream that begins with Hello. The worker's node is known by its certificate. It says
+how its tasks are before it is told anything: managers may have been away for long, and what runs
+counts. Then it is told its assignment, and after that what changes of it; it answers up to where
+its rules have followed.
 """
 
 import asyncio
@@ -15,7 +16,6 @@ from typing import Any
 import grpc
 
 from warren.api import convert, status, warren_pb2
-from warren.core import assignment
 from warren.core.assignment import Assignments
 from warren.manager import authorization, mesh_keys
 from warren.manager.authorization import Caller
@@ -23,11 +23,10 @@ from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
-from warren.model.assignments import Assignment
+from warren.manager.telling import Telling
 from warren.model.errors import InvalidInput, NotFound, Unavailable, WarrenError
 from warren.model.nodes import Node, NodeDescription, NodeState
 from warren.model.tasks import TaskStatus
-from warren.state.cluster import ClusterState
 from warren.state.commands import Batch, Command, Rejected, SetNodeDescription, SetNodePublicKey
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class Dispatcher:
         self._sessions = sessions
         self._contacts = contacts
         self._reports = reports
-        self._assignments: tuple[ClusterState, Assignments] | None = None
+        self._telling = Telling()
 
     async def serve(self, requests: Messages, stream: Stream) -> None:
         """One session, as gRPC calls it."""
@@ -163,6 +162,10 @@ class Dispatcher:
                     session.send(warren_pb2.ManagerMessage(heard=warren_pb2.Heard()))
                 case "status":
                     self._reports.add(session.node_id, _statuses(message.status))
+                    session.note_reported()
+                case "carried":
+                    session.acknowledge(message.carried.index)
+                    self._contacts.carry(session.node_id, session.carried)
                 case "mesh_keys":
                     await self._take_keys(session, message.mesh_keys)
                 case "measured":
@@ -175,25 +178,24 @@ class Dispatcher:
                     logger.warning("%s sent %s, which means nothing", session.node_name, other)
 
     async def _assign(self, session: Session) -> None:
-        """Tell the assignment at once, then whenever it changes, while this manager leads."""
-        told: Assignment | None = None
+        """Tell the assignment, then what changes of it, while this manager leads."""
+        await session.wait_reported()
+        await self._reports.wait_written()
+        self._contacts.report(session.node_id)
+        told: Assignments | None = None
         store = self._context.store
         while True:
             self._context.require_lead()
             count = store.changes.count
-            newest = self._all_assignments().of(session.node_id)
-            if told is None or not assignment.same(told, newest):
-                message = convert.to_message(newest)
-                session.send(warren_pb2.ManagerMessage(assignment=message))
-                told = newest
+            newest = self._telling.newest(store.state)
+            message = self._telling.message(told, newest, session.node_id, base=session.told)
+            if message is not None:
+                session.told = newest.index
+                session.send(message)
+            told, session.looked = newest, newest.index
+            self._contacts.carry(session.node_id, session.carried)
+            await session.wait_written()
             await store.changes.wait_newer(count)
-
-    def _all_assignments(self) -> Assignments:
-        """Of the newest state; worked out once, however many sessions ask."""
-        state = self._context.store.state
-        if self._assignments is None or self._assignments[0] is not state:
-            self._assignments = (state, Assignments(state))
-        return self._assignments[1]
 
     def _hear(self, node_id: str) -> None:
         node = self._context.store.state.nodes.get(node_id)

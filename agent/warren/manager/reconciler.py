@@ -1,7 +1,7 @@
 """The leader's loop: look at the state, ask `core.reconcile`, propose, wait for the next change.
 
-It is woken by a change of the state, by a worker heard again, or when `wake_at` has come; it never
-polls. It runs only while this manager leads (`leadership.py`).
+It is woken by a change of the state, by what a worker says that something waits for, or when
+`wake_at` has come; it never polls. It runs only while this manager leads (`leadership.py`).
 """
 
 import asyncio
@@ -10,10 +10,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from warren.core.decisions import Decision
-from warren.core.reconcile import reconcile
+from warren.core.reconcile import awaited, reconcile
 from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.model.errors import WarrenError
+from warren.model.nodes import NodeState
 from warren.state.cluster import ClusterState
 from warren.state.commands import Batch
 
@@ -38,13 +39,23 @@ class Reconciler:
             changes = self._context.store.changes.count
             news = self._contacts.news.count
             state = self._context.store.state
-            decision = reconcile(
-                state, self._context.now(), self._context.new_id, self._contacts.times()
-            )
+            decision = self._decide(state)
             if not decision.commands:
                 await self._wait(changes, news, decision.wake_at)
             elif not await self._carry_out(state, decision):
                 await asyncio.sleep(PAUSE.total_seconds())
+
+    def _decide(self, state: ClusterState) -> Decision:
+        self._contacts.awaited = awaited(state)
+        ready = (n.id for n in state.nodes.values() if n.status.state is NodeState.READY)
+        return reconcile(
+            state,
+            self._context.now(),
+            self._context.new_id,
+            self._contacts.times(),
+            self._contacts.carried(),
+            unheard=frozenset(ready) - self._contacts.reported(),
+        )
 
     async def _carry_out(self, state: ClusterState, decision: Decision) -> bool:
         """Propose; answers whether it brought the cluster any further."""

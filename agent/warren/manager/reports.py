@@ -27,6 +27,8 @@ class Reports:
         self._context = context
         self._statuses: dict[str, TaskStatus] = {}
         self._arrived = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
 
     def add(self, node_id: str, statuses: Mapping[str, TaskStatus]) -> None:
         """Take what a node says of its own tasks; what it says of others' is none of its business.
@@ -41,7 +43,12 @@ class Reports:
             if task.status == status and task_id not in self._statuses:
                 continue
             self._statuses[task_id] = status
+            self._written.clear()
             self._arrived.set()
+
+    async def wait_written(self) -> None:
+        """Until the state has all that was taken."""
+        await self._written.wait()
 
     async def run(self) -> None:
         """Until cancelled. Workers tell everything again to the next leader."""
@@ -51,8 +58,10 @@ class Reports:
                 self._arrived.clear()
                 while self._statuses:
                     await self._write_some()
+                self._written.set()
         finally:
             self._statuses.clear()
+            self._written.set()
 
     async def _write_some(self) -> None:
         taken = dict(list(self._statuses.items())[:BATCH_MAX])

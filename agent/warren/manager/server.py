@@ -40,7 +40,7 @@ class Server:
         session = grpc.stream_stream_rpc_method_handler(
             dispatcher.serve,
             request_deserializer=warren_pb2.WorkerMessage.FromString,
-            response_serializer=warren_pb2.ManagerMessage.SerializeToString,
+            response_serializer=_encoded,
         )
         workers = grpc.method_handlers_generic_handler("warren.v1.Dispatcher", {"Session": session})
         self._server.add_generic_rpc_handlers((router, workers))
@@ -74,3 +74,7 @@ class Server:
             raise FailedPrecondition(f"cannot listen on {path}") from error
         finally:
             os.umask(before)
+
+
+def _encoded(message: warren_pb2.ManagerMessage | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()

@@ -1,12 +1,13 @@
 """The workers connected to this leader, and the questions under way with them.
 
-A `Session` is one worker's stream as the rest of the manager sees it: messages to send, and
-answers to commands (logs, exec) found again by request id. `dispatcher.py` reads and writes the
-stream itself.
+A `Session` is one worker's stream as the rest of the manager sees it: messages to send, how far the
+worker has followed what it was told, and answers to commands (logs, exec, measuring) found again by
+request id. `dispatcher.py` reads and writes the stream itself.
 """
 
 import asyncio
 import itertools
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
@@ -14,15 +15,21 @@ from datetime import timedelta
 from warren.api import warren_pb2
 from warren.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable, WarrenError
 
+logger = logging.getLogger(__name__)
+
 CHUNKS_MAX = 256
 """Of one answer, waiting for its reader."""
 STALL_MAX = timedelta(seconds=1)
 """How long a slow reader of logs may hold up its worker's stream, heartbeats included."""
+REPORT_MAX = timedelta(seconds=6)
+"""How long a session waits for the worker's first report, before it assigns all the same."""
 EXEC_SLACK = timedelta(seconds=5)
 """On top of a command's own timeout, which the worker keeps."""
 
 Message = warren_pb2.LogChunk | warren_pb2.ExecResult | warren_pb2.MeshMeasured
 Answer = Message | WarrenError
+Outgoing = warren_pb2.ManagerMessage | bytes
+"""A message, or its encoding."""
 
 
 class Session:
@@ -31,9 +38,17 @@ class Session:
     def __init__(self, node_id: str, node_name: str) -> None:
         self.node_id = node_id
         self.node_name = node_name
-        self._outbox: deque[warren_pb2.ManagerMessage] = deque()
+        self._outbox: deque[Outgoing] = deque()
         self._wake = asyncio.Event()
         self._replaced = asyncio.Event()
+        self._reported = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
+        self.told = 0
+        """Index of the last assignment or delta that was sent."""
+        self.looked = 0
+        """Index up to which nothing else concerned the node."""
+        self._acknowledged = 0
         self._ids = itertools.count(1)
         self._requests: dict[int, asyncio.Queue[Answer]] = {}
 
@@ -46,17 +61,46 @@ class Session:
         await self._replaced.wait()
         raise Unavailable("the node opened another session")
 
-    def send(self, message: warren_pb2.ManagerMessage) -> None:
+    def send(self, message: Outgoing) -> None:
         """Send soon."""
         self._outbox.append(message)
+        self._written.clear()
         self._wake.set()
 
-    async def wait_outgoing(self) -> warren_pb2.ManagerMessage:
+    async def wait_outgoing(self) -> Outgoing:
         """The next message to write."""
         while not self._outbox:
+            self._written.set()
             self._wake.clear()
             await self._wake.wait()
         return self._outbox.popleft()
+
+    async def wait_written(self) -> None:
+        """Until all messages are on their way. What changes meanwhile is told at once: a worker
+        that reads slowly costs steps on the way, and never memory."""
+        await self._written.wait()
+
+    def note_reported(self) -> None:
+        """The worker has said how its tasks are."""
+        self._reported.set()
+
+    async def wait_reported(self) -> None:
+        """Until it has; not for ever."""
+        try:
+            async with asyncio.timeout(REPORT_MAX.total_seconds()):
+                await self._reported.wait()
+        except TimeoutError:
+            logger.warning("%s does not say how its tasks are", self.node_name)
+
+    def acknowledge(self, index: int) -> None:
+        """The worker carries what it was told up to `index`."""
+        self._acknowledged = max(self._acknowledged, index)
+
+    @property
+    def carried(self) -> int:
+        """Up to which index the node's rules are as they should be. What was found not to concern
+        it needs no acknowledgement."""
+        return self.looked if self._acknowledged >= self.told > 0 else self._acknowledged
 
     async def logs(
         self, task_ids: Sequence[str], *, follow: bool, tail: int

@@ -12,10 +12,12 @@ from warren.api import convert, warren_pb2
 from warren.bootstrap import certificates, create, node_files
 from warren.bootstrap.node_files import Membership
 from warren.config import Config
+from warren.core.assignment import apply_delta
 from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext
+from warren.manager.dispatcher import Dispatcher
 from warren.manager.manager import Manager
-from warren.model.assignments import ManagerAddress
+from warren.model.assignments import Assignment, AssignmentDelta, ManagerAddress
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import NodeRole, NodeSpec
 from warren.state.cluster import ClusterState
@@ -130,12 +132,17 @@ async def running_manager() -> AsyncIterator[RunningManager]:
 class ScriptedWorker:
     """The worker's end of a session, without a network between."""
 
-    def __init__(self, running: RunningManager, node_id: str) -> None:
+    def __init__(
+        self, running: RunningManager | Dispatcher, node_id: str, *, reports: bool = True
+    ) -> None:
+        dispatcher = running if isinstance(running, Dispatcher) else running.manager.dispatcher
+        self._reports = reports
         self._to_manager: asyncio.Queue[warren_pb2.WorkerMessage | None] = asyncio.Queue()
-        self._from_manager: asyncio.Queue[warren_pb2.ManagerMessage] = asyncio.Queue()
+        self._from_manager: asyncio.Queue[warren_pb2.ManagerMessage | bytes] = asyncio.Queue()
+        self.assignment: Assignment | None = None
         caller = Caller(name=node_id, roles=frozenset({"worker"}))
         self.session = asyncio.create_task(
-            running.manager.dispatcher.converse(self._messages(), self._from_manager.put, caller)
+            dispatcher.converse(self._messages(), self._from_manager.put, caller)
         )
 
     async def _messages(self) -> AsyncIterator[warren_pb2.WorkerMessage]:
@@ -143,8 +150,10 @@ class ScriptedWorker:
             yield message
 
     def say(self, **message: object) -> None:
-        """Send a message; its one field is named."""
+        """Send a message; its one field is named. After Hello, no task is all that there is."""
         self._to_manager.put_nowait(warren_pb2.WorkerMessage(**message))  # type: ignore[arg-type]
+        if "hello" in message and self._reports:
+            self.say(status=warren_pb2.StatusReport())
 
     def leave(self) -> None:
         """End the stream in order."""
@@ -153,11 +162,23 @@ class ScriptedWorker:
     async def hears(self) -> warren_pb2.ManagerMessage:
         """The next message of the manager."""
         async with asyncio.timeout(10):
-            return await self._from_manager.get()
+            message = await self._from_manager.get()
+        if isinstance(message, bytes):
+            return warren_pb2.ManagerMessage.FromString(message)
+        return message
 
     async def hears_assignment(self) -> warren_pb2.Assignment:
-        """The next assignment; what comes before it is dropped."""
+        """The next assignment, whole or after a delta; what comes before it is dropped."""
         while True:
             message = await self.hears()
-            if message.WhichOneof("message") == "assignment":
-                return message.assignment
+            match message.WhichOneof("message"):
+                case "assignment":
+                    self.assignment = convert.from_message(message.assignment, Assignment)
+                case "delta":
+                    assert self.assignment is not None, "a whole one comes first"
+                    delta = convert.from_message(message.delta, AssignmentDelta)
+                    self.assignment = apply_delta(self.assignment, delta)
+                case _:
+                    continue
+            whole: warren_pb2.Assignment = convert.to_message(self.assignment)
+            return whole

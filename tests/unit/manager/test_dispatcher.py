@@ -1,18 +1,26 @@
 """Sessions: what a worker may say, what it is told, and when it is sent away."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from warren.api import convert, warren_pb2
+from warren.manager.contacts import Contacts
+from warren.manager.dispatcher import Dispatcher
 from warren.manager.reports import Reports
-from warren.manager.sessions import Session
+from warren.manager.sessions import Session, Sessions
 from warren.model.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
 from warren.model.nodes import NodeDescription, NodeState
-from warren.model.tasks import TaskState, TaskStatus
+from warren.model.services import Port
+from warren.model.tasks import Health, Task, TaskState, TaskStatus
+from warren.state.commands import SetTaskStatus
 from warren.testing.builders import NOON, a_node, a_service, a_task
 
 from tests.unit.manager.manager_kit import (
+    Kit,
     RunningManager,
     ScriptedWorker,
     a_cluster_state,
@@ -145,6 +153,12 @@ async def test_a_report_that_could_not_be_committed_is_not_lost(
         assert kit.state.tasks[task.id].status == running()
 
 
+async def outgoing(session: Session) -> warren_pb2.ManagerMessage:
+    message = await session.wait_outgoing()
+    assert isinstance(message, warren_pb2.ManagerMessage)
+    return message
+
+
 def lines(*texts: str) -> list[warren_pb2.LogLine]:
     return [warren_pb2.LogLine(task_id="t", line=text.encode()) for text in texts]
 
@@ -153,7 +167,7 @@ async def test_lines_of_a_task_come_in_chunks_until_the_end() -> None:
     session = Session("w1", "w1")
     stream = session.logs(["t"], follow=False, tail=10)
     first = asyncio.create_task(anext(stream))
-    command = (await session.wait_outgoing()).logs
+    command = (await outgoing(session)).logs
 
     await session.take(command.request_id, warren_pb2.LogChunk(request_id=1, lines=lines("a", "b")))
     await session.take(command.request_id, warren_pb2.LogChunk(request_id=1, end=True))
@@ -167,13 +181,13 @@ async def test_nobody_reads_any_more_and_the_worker_is_told() -> None:
     session = Session("w1", "w1")
     stream = session.logs(["t"], follow=True, tail=0)
     first = asyncio.create_task(anext(stream))
-    command = (await session.wait_outgoing()).logs
+    command = (await outgoing(session)).logs
     await session.take(command.request_id, warren_pb2.LogChunk(lines=lines("a")))
     await first
 
     await stream.aclose()
 
-    cancel = await session.wait_outgoing()
+    cancel = await outgoing(session)
     assert cancel.cancel.request_id == command.request_id
     await session.take(command.request_id, warren_pb2.LogChunk(lines=lines("late")))
 
@@ -182,7 +196,7 @@ async def test_a_broken_connection_ends_the_lines_with_an_error() -> None:
     session = Session("w1", "w1")
     stream = session.logs(["t"], follow=True, tail=0)
     first = asyncio.create_task(anext(stream))
-    await session.wait_outgoing()
+    await outgoing(session)
 
     session.end()
 
@@ -193,7 +207,7 @@ async def test_a_broken_connection_ends_the_lines_with_an_error() -> None:
 async def test_a_command_runs_and_its_result_is_answered() -> None:
     session = Session("w1", "w1")
     result = asyncio.create_task(session.execute("t", ["ls"], timeout=timedelta(seconds=1)))
-    command = (await session.wait_outgoing()).exec
+    command = (await outgoing(session)).exec
 
     await session.take(
         command.request_id,
@@ -207,9 +221,143 @@ async def test_a_command_runs_and_its_result_is_answered() -> None:
 async def test_a_command_that_cannot_run_says_why() -> None:
     session = Session("w1", "w1")
     result = asyncio.create_task(session.execute("t", ["ls"], timeout=timedelta(seconds=1)))
-    command = (await session.wait_outgoing()).exec
+    command = (await outgoing(session)).exec
 
     await session.take(command.request_id, warren_pb2.ExecResult(error="t does not run here"))
 
     with pytest.raises(FailedPrecondition, match="t does not run here"):
         await result
+
+
+class Leader:
+    """A leader whose state the tests write themselves: none of its loops runs."""
+
+    def __init__(self, kit: Kit) -> None:
+        self.kit = kit
+        self.contacts = Contacts()
+        self.reports = Reports(kit.context)
+        self.dispatcher = Dispatcher(kit.context, Sessions(), self.contacts, self.reports)
+
+    async def hears_carried(self, node_id: str, index: int) -> None:
+        """Until the node is known to carry so much."""
+        async with asyncio.timeout(10):
+            self.contacts.awaited = frozenset({index})
+            count = 0
+            while self.contacts.carried().get(node_id, 0) < index:
+                count = await self.contacts.news.wait_newer(count)
+
+    async def set(self, task: Task) -> int:
+        """Change a task; answers the index of the change."""
+        status = SetTaskStatus(task_id=task.id, status=task.status)
+        return (await self.kit.context.store.commit(status)).index
+
+
+@asynccontextmanager
+async def a_leader() -> AsyncIterator[Leader]:
+    state = a_cluster_state(
+        nodes=[a_node("w1"), a_node("w2")],
+        services=[a_service("web", ports=(Port(target=80),)), a_service("db")],
+        tasks=[a_task(1, "w1"), a_task(1, "w2", service="db")],
+    )
+    async with a_kit(state) as kit:
+        yield Leader(kit)
+
+
+def unhealthy(task: Task) -> Task:
+    return replace(task, status=replace(task.status, health=Health.UNHEALTHY))
+
+
+async def test_a_worker_is_told_nothing_before_it_has_reported() -> None:
+    async with a_leader() as leader:
+        worker = ScriptedWorker(leader.dispatcher, "w1", reports=False)
+        loop = asyncio.create_task(leader.reports.run())
+        task = leader.kit.state.tasks["web-1-r1"]
+        sick = unhealthy(task).status
+
+        worker.say(hello=warren_pb2.Hello())
+        worker.say(heartbeat=warren_pb2.Heartbeat())
+        first = await worker.hears()
+        before = set(leader.contacts.reported())
+        report = warren_pb2.TaskReport(task_id=task.id, status=convert.to_message(sick))
+        worker.say(status=warren_pb2.StatusReport(tasks=[report]))
+        assignment = await worker.hears_assignment()
+
+        assert first.WhichOneof("message") == "heard"
+        assert (before, set(leader.contacts.reported())) == (set(), {"w1"})
+        assert convert.from_message(assignment.tasks[0].status, TaskStatus) == sick
+        assert not assignment.services["web"].endpoints
+        loop.cancel()
+        worker.leave()
+        await worker.session
+
+
+async def test_a_change_is_told_as_a_delta_to_those_whom_it_concerns() -> None:
+    async with a_leader() as leader:
+        one, other = (ScriptedWorker(leader.dispatcher, name) for name in ("w1", "w2"))
+        for worker in (one, other):
+            worker.say(hello=warren_pb2.Hello())
+            await worker.hears_assignment()
+        bases = [worker.assignment.index for worker in (one, other) if worker.assignment]
+        web = unhealthy(leader.kit.state.tasks["web-1-r1"])
+
+        index = await leader.set(web)
+        deltas = [(await worker.hears()).delta for worker in (one, other)]
+
+        assert [(delta.base, delta.index) for delta in deltas] == [(base, index) for base in bases]
+        assert [[task.id for task in delta.tasks] for delta in deltas] == [[web.id], []]
+        assert [[s.name for s in delta.services] for delta in deltas] == [["web"], ["web"]]
+        for worker in (one, other):
+            worker.leave()
+            await worker.session
+
+
+async def test_a_delta_begins_where_the_last_message_ended() -> None:
+    async with a_leader() as leader:
+        worker = ScriptedWorker(leader.dispatcher, "w1")
+        worker.say(hello=warren_pb2.Hello())
+        base = (await worker.hears_assignment()).index
+        tasks = leader.kit.state.tasks
+        status = replace(tasks["db-1-r1"].status, message="of no interest to others")
+
+        await leader.set(replace(tasks["db-1-r1"], status=status))
+        index = await leader.set(unhealthy(tasks["web-1-r1"]))
+        delta = (await worker.hears()).delta
+
+        assert (delta.base, delta.index) == (base, index)
+        worker.leave()
+        await worker.session
+
+
+async def test_a_node_carries_what_it_acknowledged_and_what_does_not_concern_it() -> None:
+    async with a_leader() as leader:
+        worker = ScriptedWorker(leader.dispatcher, "w1")
+        worker.say(hello=warren_pb2.Hello())
+        told = (await worker.hears_assignment()).index
+        tasks = leader.kit.state.tasks
+        before = leader.contacts.carried().get("w1", 0)
+
+        worker.say(carried=warren_pb2.Carried(index=told))
+        await leader.hears_carried("w1", told)
+        status = replace(tasks["db-1-r1"].status, message="of no interest to others")
+        quiet = await leader.set(replace(tasks["db-1-r1"], status=status))
+        await leader.hears_carried("w1", quiet)
+        loud = await leader.set(unhealthy(tasks["web-1-r1"]))
+        await worker.hears_assignment()
+        behind = leader.contacts.carried()["w1"]
+        worker.say(carried=warren_pb2.Carried(index=loud))
+        await leader.hears_carried("w1", loud)
+
+        assert (before, behind) == (0, quiet)
+        worker.leave()
+        await worker.session
+
+
+async def test_only_what_is_waited_for_wakes_the_leader() -> None:
+    contacts = Contacts()
+    contacts.awaited = frozenset({7})
+    news = []
+    for index in (5, 6, 8, 9):
+        contacts.carry("w1", index)
+        news.append(contacts.news.count)
+
+    assert news == [0, 0, 1, 1]
