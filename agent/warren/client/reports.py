@@ -9,7 +9,7 @@ from typing import Any
 
 from warren.model import manifest
 from warren.model.events import Event
-from warren.model.nodes import NodeState
+from warren.model.nodes import Node, NodeState
 from warren.model.services import PortMode, ServiceSpec
 from warren.model.tasks import Task
 from warren.model.views import (
@@ -102,7 +102,7 @@ def node(view: NodeView) -> dict[str, Any]:
         "leader": view.leader,
         "reachable": view.reachable,
         "joined_at": _time(value.joined_at),
-        "mesh": manifest.to_dict(value.mesh),
+        "mesh": _place_in_mesh(value),
         "description": manifest.to_dict(value.description),
         "tasks": view.tasks,
         "reserved": {"cpus": view.reserved_cpus, "memory_bytes": view.reserved_memory},
@@ -146,6 +146,19 @@ def mesh(view: MeshView) -> dict[str, Any]:
             for each in view.links
         ],
         "problems": list(mesh_problems(view)),
+    }
+
+
+def _place_in_mesh(value: Node) -> dict[str, Any]:
+    mesh = value.mesh
+    return {
+        "address": mesh.address,
+        "subnet": mesh.subnet,
+        "endpoint": mesh.endpoint,
+        "seen_address": mesh.seen_address,
+        "public_key": mesh.public_key,
+        "key_since": _time(mesh.key_since or value.joined_at),
+        "rotating": mesh.rotating,
     }
 
 
