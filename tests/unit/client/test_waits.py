@@ -8,7 +8,7 @@ from warren.client import Client, connect, waits
 from warren.client.waits import ServiceWaitFailed
 from warren.model.errors import NotFound
 from warren.model.services import Bytes, ResourceReservations, Resources, ServiceSpec
-from warren.model.tasks import TaskState
+from warren.model.tasks import Health, TaskState
 from warren.model.views import ServiceView
 
 from tests.modules.fake_manager import FakeManager
@@ -76,6 +76,31 @@ def test_a_task_that_keeps_failing_ends_the_wait_with_its_last_line(
     assert "KeyError: DATABASE_URL" in str(failure.value)
     assert failure.value.view is not None
     assert failure.value.view.status.failing == 1
+
+
+def test_a_task_that_is_not_healthy_is_named_at_the_timeout_with_what_its_check_said(
+    client: Client, manager: FakeManager
+) -> None:
+    manager.put(ServiceSpec(name="web", image="web:1"))
+    said = "GET /healthz on 10.88.1.1:8080: 503"
+    manager.change_task("web.1", health=Health.STARTING, health_output=said)
+
+    with pytest.raises(ServiceWaitFailed) as failure:
+        waits.wait_service(client, "web", timeout=timedelta(seconds=0.5))
+
+    assert str(failure.value) == (
+        f"web: not running after 500ms: 0 of 1 tasks run; web.1 on m1 is not healthy yet: {said}"
+    )
+
+
+def test_a_task_that_keeps_getting_unhealthy_ends_the_wait_while_it_runs(
+    client: Client, manager: FakeManager
+) -> None:
+    manager.put(ServiceSpec(name="web", image="web:1"))
+    manager.change_task("web.1", health=Health.STARTING, health_output="x", failures=3)
+
+    with pytest.raises(ServiceWaitFailed, match="web.1 on m1 failed 3 times: not healthy yet: x"):
+        waits.wait_service(client, "web", timeout=LONG)
 
 
 @pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.COMPLETE])
