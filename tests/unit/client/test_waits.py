@@ -99,7 +99,7 @@ def test_a_task_that_keeps_getting_unhealthy_ends_the_wait_while_it_runs(
     manager.put(ServiceSpec(name="web", image="web:1"))
     manager.change_task("web.1", health=Health.STARTING, health_output="x", failures=3)
 
-    with pytest.raises(ServiceWaitFailed, match="web.1 on m1 failed 3 times: not healthy yet: x"):
+    with pytest.raises(ServiceWaitFailed, match=r"web\.1 on m1 failed 3 times: not healthy yet: x"):
         waits.wait_service(client, "web", timeout=LONG)
 
 
