@@ -430,7 +430,7 @@ def test_contexts_are_listed_and_chosen(warren: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "candidates"),
     [
-        ([""], ["service", "node", "cluster", "context", "apply", "completion"]),
+        ([""], ["service", "node", "mesh", "cluster", "context", "events", "apply", "completion"]),
         (["clu"], ["cluster"]),
         (["cluster", "join-token", ""], ["create", "ls", "rm"]),
         (["service", "ps", ""], ["web"]),
