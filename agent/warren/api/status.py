@@ -16,6 +16,8 @@ from warren.model import errors
 ERROR_KEY = "warren-error"
 PATH_KEY = "warren-path"
 LEADER_KEY = "warren-leader"
+SESSION_KEY = "warren-session"
+"""At the beginning of a worker's session: it is taken, and not refused."""
 CALL_KEY = "warren-call"
 """Of a request: names the call, the same for all its attempts, so that it takes effect once."""
 ATTEMPT_KEY = "warren-attempt"

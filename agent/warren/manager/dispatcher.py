@@ -56,6 +56,7 @@ class Dispatcher:
             roles = (authorization.WORKER, authorization.MANAGER)
             authorization.require(caller, roles, "Session")
             await self._require_lead(stream)
+            await stream.send_initial_metadata(((status.SESSION_KEY, "open"),))
             await self.converse(requests, stream.write, caller, peer=stream.peer())
         except WarrenError as error:
             told: WarrenError = error

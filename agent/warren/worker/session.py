@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import grpc
 
-from warren.api import convert, warren_pb2, warren_pb2_grpc
+from warren.api import convert, status, warren_pb2, warren_pb2_grpc
 from warren.core.assignment import apply_delta, sharing
 from warren.model.assignments import Assignment, AssignmentDelta
 from warren.model.clusters import ClusterSpec
@@ -194,11 +194,13 @@ class Sessions:
 
     async def _converse(self, call: Call, hello: warren_pb2.Hello) -> None:
         """Returns or raises when the session is over; a group, hence `except*`."""
+        sender = _Sender(call)
+        await sender.send(warren_pb2.WorkerMessage(hello=hello))
+        await self._wait_admitted(call)
         async with asyncio.TaskGroup() as group:
-            sender = _Sender(call)
             requests = self._with.requests.begin_session(group, sender.send)
             helpers = [
-                group.create_task(self._report(sender, hello)),
+                group.create_task(self._report(sender)),
                 group.create_task(self._beat(sender)),
                 group.create_task(self._tell_carried(sender)),
                 group.create_task(self._tell_keys(sender)),
@@ -216,6 +218,19 @@ class Sessions:
             for helper in helpers:
                 helper.cancel()
             requests.cancel_all()
+
+    async def _wait_admitted(self, call: Call) -> None:
+        """Until the manager has taken the session, or refused it: were more written to it before,
+        a refusal, and whom it names as the leader, could be lost behind that."""
+        seconds = self._patience.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                metadata = await call.initial_metadata()
+                if status.SESSION_KEY not in (key for key, _ in metadata or ()):
+                    await call.code()
+                    raise asyncio.InvalidStateError("it was refused")
+        except TimeoutError:
+            raise _Over(f"it has been silent for {seconds:g} s") from None
 
     async def _next(self, messages: Messages) -> warren_pb2.ManagerMessage | None:
         """The next message, None at the end of the stream. Silence is the end, too."""
@@ -266,10 +281,9 @@ class Sessions:
             )
             await sender.send(warren_pb2.WorkerMessage(mesh_keys=message))
 
-    async def _report(self, sender: "_Sender", hello: warren_pb2.Hello) -> None:
-        """Say Hello and tell all, were it nothing: the manager assigns only after that. Then
-        changes as they come; those that come while one is being sent go together."""
-        await sender.send(warren_pb2.WorkerMessage(hello=hello))
+    async def _report(self, sender: "_Sender") -> None:
+        """Tell all, were it nothing: the manager assigns only after that. Then changes as they
+        come; those that come while one is being sent go together."""
         reporter = self._with.reporter
         await reporter.wait_complete()
         await sender.send(_report(reporter.begin_session()))

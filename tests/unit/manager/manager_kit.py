@@ -17,6 +17,7 @@ from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext
 from warren.manager.dispatcher import Dispatcher
 from warren.manager.manager import Manager
+from warren.manager.sessions import Session
 from warren.model.assignments import Assignment, AssignmentDelta, ManagerAddress
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import NodeRole, NodeSpec
@@ -182,3 +183,10 @@ class ScriptedWorker:
                     continue
             whole: warren_pb2.Assignment = convert.to_message(self.assignment)
             return whole
+
+
+async def outgoing(session: Session) -> warren_pb2.ManagerMessage:
+    """The next message that the session would write."""
+    message = await session.wait_outgoing()
+    assert isinstance(message, warren_pb2.ManagerMessage)
+    return message

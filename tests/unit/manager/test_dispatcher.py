@@ -25,6 +25,7 @@ from tests.unit.manager.manager_kit import (
     ScriptedWorker,
     a_cluster_state,
     a_kit,
+    outgoing,
     running_manager,
 )
 
@@ -151,12 +152,6 @@ async def test_a_report_that_could_not_be_committed_is_not_lost(
         loop.cancel()
 
         assert kit.state.tasks[task.id].status == running()
-
-
-async def outgoing(session: Session) -> warren_pb2.ManagerMessage:
-    message = await session.wait_outgoing()
-    assert isinstance(message, warren_pb2.ManagerMessage)
-    return message
 
 
 def lines(*texts: str) -> list[warren_pb2.LogLine]:

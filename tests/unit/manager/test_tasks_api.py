@@ -13,7 +13,7 @@ from warren.model.errors import FailedPrecondition, InvalidInput, NotFound, Unav
 from warren.model.tasks import TaskState
 from warren.testing.builders import a_node, a_service, a_task, at
 
-from tests.unit.manager.manager_kit import Kit, a_cluster_state, a_kit
+from tests.unit.manager.manager_kit import Kit, a_cluster_state, a_kit, outgoing
 
 STATE = a_cluster_state(
     nodes=[a_node("w1"), a_node("w2")],
@@ -35,7 +35,7 @@ async def kit() -> AsyncIterator[Kit]:
 
 async def says(session: Session, *texts: str) -> list[str]:
     """The worker's end of a request for logs; answers the tasks it was asked for."""
-    command = (await session.wait_outgoing()).logs
+    command = (await outgoing(session)).logs
     lines = [warren_pb2.LogLine(line=text.encode()) for text in texts]
     await session.take(command.request_id, warren_pb2.LogChunk(lines=lines, end=True))
     return list(command.task_ids)
@@ -109,7 +109,7 @@ async def test_a_command_runs_in_the_running_task(kit: Kit, task: str) -> None:
     request = warren_pb2.ExecRequest(task=task, command=["true"])
     answer = asyncio.create_task(TasksApi(kit.context, sessions).exec(request, ROOT))
 
-    command = (await worker.wait_outgoing()).exec
+    command = (await outgoing(worker)).exec
     await worker.take(command.request_id, warren_pb2.ExecResult(response=warren_pb2.ExecResponse()))
 
     assert command.task_id == "new"

@@ -139,6 +139,7 @@ class FakeManager(warren_pb2_grpc.DispatcherServicer, warren_pb2_grpc.ManagersSe
         if self.lost_lead:
             context.set_trailing_metadata((("warren-leader", self.lost_lead),))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not the leader")
+        await context.send_initial_metadata((("warren-session", "open"),))
         self.sessions += 1
         self._outgoing = asyncio.Queue()
         receiver = asyncio.create_task(self._receive(request_iterator))
