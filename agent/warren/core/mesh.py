@@ -4,7 +4,7 @@ Called by `assignment.py` for what nodes are told, and by `reconcile.py` for the
 rotation. The laws of a rotation:
  - a node switches only when every node that is there knows its next key: none would take it for a
    stranger;
- - one node switches at a time: whatever goes wrong with a new key concerns one node.
+ - one node switches at a time, with a pause after it: whatever goes wrong concerns one node.
 All that a rotation knows is in the state, so a new leader goes on where the old one was.
 """
 
@@ -18,6 +18,9 @@ from warren.model.nodes import Node, NodeState
 from warren.state.cluster import ClusterState
 from warren.state.commands import AllowKeySwitch
 
+PAUSE = timedelta(seconds=2)
+"""Between two switches. A node that has switched waits for each peer's first word under the new
+key; a peer that switched, too, before it came would have to wait likewise, and packets be lost."""
 MTU_MIN, MTU_MAX = 1280, 1420
 """What IPv6 demands of every path, and what a tunnel over Ethernet leaves."""
 
@@ -52,7 +55,7 @@ def peer(node: Node) -> Peer:
     )
 
 
-def decide(state: ClusterState, carried: Mapping[str, int]) -> Decision:
+def decide(state: ClusterState, now: datetime, carried: Mapping[str, int]) -> Decision:
     """The next node that may switch to its next key, if one may.
 
     `carried`: up to which index each node has followed what it was told, by node id.
@@ -60,8 +63,12 @@ def decide(state: ClusterState, carried: Mapping[str, int]) -> Decision:
     nodes = sorted(state.nodes.values(), key=lambda node: node.spec.name)
     if any(node.mesh.switching and node.status.state is not NodeState.DOWN for node in nodes):
         return Decision()
+    switched = [node.mesh.key_since for node in nodes if node.mesh.key_since is not None]
+    quiet_at = max(switched) + PAUSE if switched else now
     for node in nodes:
         if _may_switch(node, nodes, carried):
+            if now < quiet_at:
+                return Decision(wake_at=quiet_at)
             command = AllowKeySwitch(node_id=node.id, public_key=node.mesh.next_public_key)
             return Decision(commands=(command,))
     return Decision()

@@ -43,7 +43,7 @@ def reconcile(
         lambda state: vips.decide(state),
         lambda state: orchestrator.decide(state, now, new_id, unheard),
         lambda state: drain.decide(state, now, carried or {}),
-        lambda state: mesh.decide(state, carried or {}),
+        lambda state: mesh.decide(state, now, carried or {}),
         lambda state: scheduler.decide(state, now),
         lambda state: reaper.decide(state, now),
     )

@@ -21,10 +21,13 @@ from warren.drivers.ports import MeshConfig, PeerStatus
 from warren.model.assignments import Peer
 from warren.model.errors import DriverError
 
-SWITCH_PATIENCE = timedelta(seconds=1)
-"""For which a peer that may use its next key stays a stranger under it: what it sends meanwhile
+SWITCH_PATIENCE = timedelta(seconds=0.5)
+"""For which a peer that may use its next key stays a stranger under it. What it sends meanwhile
 waits on its side for our first word, which comes when the cluster says that it has switched. Nobody
-says so if the leader is lost just then; so afterwards its first handshake is believed."""
+says so if the leader is lost just then; so after that the peer is taken to have switched."""
+SWITCH_TRIAL = timedelta(seconds=1)
+"""For which it is, until a handshake under the next key shows that it has. Without one it has its
+addresses back under the old key, and the next waits beside it for a handshake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,10 @@ def _keys(
         return (replace(current, public_key=peer.next_public_key),)
     if now - since < SWITCH_PATIENCE:
         return (current,)
-    return (current, replace(current, public_key=peer.next_public_key, allowed_ips=()))
+    next_one = replace(current, public_key=peer.next_public_key)
+    if now - since < SWITCH_PATIENCE + SWITCH_TRIAL:
+        return (replace(current, allowed_ips=()), next_one)
+    return (current, replace(next_one, allowed_ips=()))
 
 
 def _change(
@@ -215,7 +221,8 @@ def _ordered(
 ) -> tuple[PeerChange, ...]:
     """Who goes, who gives up, who takes; and last the keys whose networks others have taken."""
     gone = sorted(present.keys() - wanted)
-    changes = sorted(changes, key=lambda change: not change.update_only)
+    # A key that loses all to the same node's other one: what is taken need not be given up first.
+    changes = sorted(changes, key=lambda change: (change.allowed_ips == (), not change.update_only))
     taken = {frozenset(change.allowed_ips or ()) for change in changes}
     replaced = {key for key in gone if frozenset(present[key].status.allowed_ips) in taken}
     return (

@@ -41,6 +41,10 @@ def after(state: ClusterState, *commands: Command) -> ClusterState:
     return state
 
 
+LATER = NOON + mesh.PAUSE
+"""Than keys that were replaced at noon."""
+
+
 class TestMtu:
     def test_the_smallest_of_the_mesh_counts(self) -> None:
         nodes = [with_mtu("w1", 1420), with_mtu("w2", 1370), with_mtu("w3", 1400)]
@@ -94,7 +98,7 @@ class TestRotation:
             OfferNodeKey(node_id="w1", public_key="new"),
         )
         offered = state.nodes["w1"].mesh
-        (allow,) = mesh.decide(state, {"w2": state.index}).commands
+        (allow,) = mesh.decide(state, LATER, {"w2": state.index}).commands
         state = after(state, allow, FinishKeyRotation(node_id="w1", public_key="new", now=NOON))
 
         assert (offered.next_public_key, offered.offered_index) == ("new", state.index - 2)
@@ -108,9 +112,9 @@ class TestRotation:
     def test_waits_for_every_node_that_is_there(self) -> None:
         state = self._offered("w1")
 
-        assert mesh.decide(state, {"w2": state.index}) == Decision()
-        assert mesh.decide(state, {"w2": state.index, "w3": state.index - 1}) == Decision()
-        assert mesh.decide(state, dict.fromkeys(("w2", "w3"), state.index)) == Decision(
+        assert mesh.decide(state, LATER, {"w2": state.index}) == Decision()
+        assert mesh.decide(state, LATER, {"w2": state.index, "w3": state.index - 1}) == Decision()
+        assert mesh.decide(state, LATER, dict.fromkeys(("w2", "w3"), state.index)) == Decision(
             commands=(AllowKeySwitch(node_id="w1", public_key="new"),)
         )
 
@@ -120,7 +124,7 @@ class TestRotation:
         w3 = replace(w3, status=replace(w3.status, state=NodeState.DOWN))
         state = replace(state, nodes={**state.nodes, "w3": w3})
 
-        decision = mesh.decide(state, {"w2": state.index})
+        decision = mesh.decide(state, LATER, {"w2": state.index})
 
         assert decision.commands == (AllowKeySwitch(node_id="w1", public_key="new"),)
 
@@ -131,19 +135,30 @@ class TestRotation:
             OfferNodeKey(node_id="w2", public_key="new too"),
         )
         carried = dict.fromkeys(state.nodes, 999)
-        state = after(state, *mesh.decide(state, carried).commands)
+        state = after(state, *mesh.decide(state, LATER, carried).commands)
 
-        meanwhile = mesh.decide(state, carried)
+        meanwhile = mesh.decide(state, LATER, carried)
         state = after(state, FinishKeyRotation(node_id="w1", public_key="new", now=NOON))
 
         assert meanwhile == Decision()
-        assert mesh.decide(state, carried).commands == (
+        assert mesh.decide(state, LATER, carried).commands == (
             AllowKeySwitch(node_id="w2", public_key="new too"),
+        )
+
+    def test_the_next_one_waits_until_all_is_quiet_again(self) -> None:
+        state = self._offered("w1")
+        w2 = with_mesh(state.nodes["w2"], key_since=NOON)
+        state = replace(state, nodes={**state.nodes, "w2": w2})
+        carried = dict.fromkeys(state.nodes, 999)
+
+        assert mesh.decide(state, NOON + timedelta(seconds=1), carried) == Decision(wake_at=LATER)
+        assert mesh.decide(state, LATER, carried).commands == (
+            AllowKeySwitch(node_id="w1", public_key="new"),
         )
 
     def test_a_host_that_lost_its_next_key_offers_another(self) -> None:
         state = self._offered("w1")
-        state = after(state, *mesh.decide(state, dict.fromkeys(state.nodes, 999)).commands)
+        state = after(state, *mesh.decide(state, LATER, dict.fromkeys(state.nodes, 999)).commands)
 
         state = after(state, OfferNodeKey(node_id="w1", public_key="newer"))
 

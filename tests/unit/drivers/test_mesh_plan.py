@@ -264,19 +264,48 @@ class TestRotationOfKeys:
             PeerChange(public_key="key002", remove=True),
         )
 
-    def test_a_peer_that_may_switch_stays_a_stranger_under_the_next_key_for_a_second(self) -> None:
+    def test_a_peer_that_may_switch_stays_a_stranger_under_the_next_key_for_a_moment(self) -> None:
         device = (on_device(self.before),)
         first = plan(device, (self.switching,))
 
-        config = a_config(self.switching)
-        early = mesh_plan.plan(config, device, first.memory, _NOW + timedelta(seconds=0.9))
-        late = mesh_plan.plan(config, device, early.memory, _NOW + timedelta(seconds=1))
+        early = self.planned(device, first.memory, 0.4)
 
         assert (first.changes, early.changes) == ((), ())
-        assert late.changes == (
+
+    def test_then_it_is_taken_to_have_switched(self) -> None:
+        device = (on_device(self.before),)
+        memory = plan(device, (self.switching,)).memory
+
+        assert self.planned(device, memory, 0.5).changes == (
             PeerChange(
-                public_key="next", endpoint="10.77.0.2:51820", allowed_ips=(), keepalive_s=0
+                public_key="next",
+                endpoint="10.77.0.2:51820",
+                allowed_ips=("10.86.0.2/32", "10.88.2.0/24"),
+                keepalive_s=25,
             ),
+            PeerChange(public_key="key002", update_only=True, allowed_ips=(), keepalive_s=0),
+        )
+
+    def test_without_a_handshake_it_has_its_addresses_back_under_the_old_key(self) -> None:
+        memory = plan((on_device(self.before),), (self.switching,)).memory
+        old = on_device(self.before, keepalive_s=0)
+        old = replace(old, status=replace(old.status, allowed_ips=()))
+        device = (old, on_device(self.after))
+
+        assert self.planned(device, memory, 1.5).changes == (
+            PeerChange(
+                public_key="key002",
+                update_only=True,
+                allowed_ips=("10.86.0.2/32", "10.88.2.0/24"),
+                keepalive_s=25,
+            ),
+            PeerChange(public_key="next", update_only=True, allowed_ips=(), keepalive_s=0),
+        )
+
+    def planned(self, device: tuple[DevicePeer, ...], memory: Memory, seconds: float) -> Plan:
+        """So long after the first look at a peer that may switch."""
+        return mesh_plan.plan(
+            a_config(self.switching), device, memory, _NOW + timedelta(seconds=seconds)
         )
 
     def test_its_first_handshake_under_the_next_key_is_believed_then(self) -> None:

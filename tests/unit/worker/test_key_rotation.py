@@ -42,7 +42,7 @@ class Cluster:
         name = self.chance.choice(NAMES)
         match self.chance.randrange(30):
             case 0 | 1 | 2 | 3 | 4:
-                self.propose(*mesh.decide(self.state, self.carried).commands)
+                self.propose(*mesh.decide(self.state, NOON + mesh.PAUSE, self.carried).commands)
             case 5:
                 self.carried.clear()  # another leader
             case 6 | 7:
