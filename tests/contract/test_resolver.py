@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from warren.core.dns import Zone
 from warren.drivers.ports import Resolver, ResolverConfig
 from warren.drivers.unbound import Unbound
 from warren.model.assignments import Endpoint, ServiceTraffic
@@ -31,6 +32,13 @@ WEB = ServiceTraffic(
     ),
 )
 Ask = Callable[..., Awaitable[tuple[str, ...] | None]]
+
+
+def given(
+    config: ResolverConfig, services: dict[str, ServiceTraffic]
+) -> tuple[ResolverConfig, str]:
+    """What `apply` takes."""
+    return config, Zone().text(config.domain, config.listen[0], services)
 
 
 class Running:
@@ -103,7 +111,7 @@ async def dig(name: str, kind: str = "A") -> tuple[str, ...] | None:
 
 
 async def test_a_service_is_found_by_its_name_tasks_and_ports(resolver: Resolver, ask: Ask) -> None:
-    await resolver.apply(CONFIG, {"web": WEB})
+    await resolver.apply(*given(CONFIG, {"web": WEB}))
 
     assert await ask("web.warren.internal") == ("10.92.0.7",)
     assert await ask("tasks.web.warren.internal") == ("10.88.1.2", "10.88.2.3")
@@ -119,7 +127,7 @@ async def test_a_service_is_found_by_its_name_tasks_and_ports(resolver: Resolver
 async def test_other_types_of_a_name_that_exists_are_empty_and_not_denied(
     resolver: Resolver, ask: Ask, kind: str
 ) -> None:
-    await resolver.apply(CONFIG, {"web": WEB})
+    await resolver.apply(*given(CONFIG, {"web": WEB}))
 
     assert await ask("web.warren.internal", kind) == ()
 
@@ -127,24 +135,26 @@ async def test_other_types_of_a_name_that_exists_are_empty_and_not_denied(
 async def test_a_name_between_others_exists_and_an_unknown_one_does_not(
     resolver: Resolver, ask: Ask
 ) -> None:
-    await resolver.apply(CONFIG, {"web": WEB})
+    await resolver.apply(*given(CONFIG, {"web": WEB}))
 
     assert await ask("_tcp.web.warren.internal") == ()
     assert await ask("shop.warren.internal") is None
 
 
 async def test_a_change_is_answered_at_once(resolver: Resolver, ask: Ask) -> None:
-    await resolver.apply(CONFIG, {"web": WEB})
+    await resolver.apply(*given(CONFIG, {"web": WEB}))
     fewer = replace(WEB, endpoints=WEB.endpoints[:1])
 
-    await resolver.apply(CONFIG, {"web": fewer, "api": replace(WEB, name="api", vip="10.92.0.8")})
+    await resolver.apply(
+        *given(CONFIG, {"web": fewer, "api": replace(WEB, name="api", vip="10.92.0.8")})
+    )
 
     assert await ask("tasks.web.warren.internal") == ("10.88.1.2",)
     assert await ask("api.warren.internal") == ("10.92.0.8",)
 
 
 async def test_a_service_without_endpoints_keeps_its_names(resolver: Resolver, ask: Ask) -> None:
-    await resolver.apply(CONFIG, {"web": replace(WEB, endpoints=())})
+    await resolver.apply(*given(CONFIG, {"web": replace(WEB, endpoints=())}))
 
     assert await ask("web.warren.internal") == ("10.92.0.7",)
     assert await ask("tasks.web.warren.internal") == ()
@@ -153,12 +163,12 @@ async def test_a_service_without_endpoints_keeps_its_names(resolver: Resolver, a
 async def test_changes_of_services_do_not_restart_unbound_and_other_settings_do(
     unbound: Unbound, running: Running
 ) -> None:
-    await unbound.apply(CONFIG, {"web": WEB})
-    await unbound.apply(CONFIG, {})
-    await unbound.apply(CONFIG, {"web": WEB})
+    await unbound.apply(*given(CONFIG, {"web": WEB}))
+    await unbound.apply(*given(CONFIG, {}))
+    await unbound.apply(*given(CONFIG, {"web": WEB}))
     assert running.starts == 1
 
-    await unbound.apply(replace(CONFIG, domain="shop.example"), {"web": WEB})
+    await unbound.apply(*given(replace(CONFIG, domain="shop.example"), {"web": WEB}))
 
     assert running.starts == 2
     assert await dig("web.shop.example") == ("10.92.0.7",)
@@ -167,12 +177,12 @@ async def test_changes_of_services_do_not_restart_unbound_and_other_settings_do(
 async def test_answers_stay_when_the_agent_is_gone_and_when_it_is_back(
     unbound: Unbound, running: Running, tmp_path: Path
 ) -> None:
-    await unbound.apply(CONFIG, {"web": WEB})
+    await unbound.apply(*given(CONFIG, {"web": WEB}))
     await unbound.close()
     assert await dig("web.warren.internal") == ("10.92.0.7",)
 
     again = Unbound(tmp_path, restart=running.restart, resolv_conf=tmp_path / "resolv.conf")
-    await again.apply(CONFIG, {"web": WEB})
+    await again.apply(*given(CONFIG, {"web": WEB}))
 
     assert running.starts == 1
 
@@ -180,10 +190,10 @@ async def test_answers_stay_when_the_agent_is_gone_and_when_it_is_back(
 async def test_an_unbound_that_died_is_started_and_knows_what_it_knew(
     unbound: Unbound, running: Running
 ) -> None:
-    await unbound.apply(CONFIG, {"web": WEB})
+    await unbound.apply(*given(CONFIG, {"web": WEB}))
     await running.kill()
 
-    await unbound.apply(CONFIG, {"web": WEB})
+    await unbound.apply(*given(CONFIG, {"web": WEB}))
 
     assert await dig("web.warren.internal") == ("10.92.0.7",)
 
@@ -191,10 +201,10 @@ async def test_an_unbound_that_died_is_started_and_knows_what_it_knew(
 async def test_a_zone_that_cannot_be_read_is_an_error_and_the_last_good_one_stays(
     unbound: Unbound, tmp_path: Path
 ) -> None:
-    await unbound.apply(CONFIG, {"web": WEB})
+    await unbound.apply(*given(CONFIG, {"web": WEB}))
 
     with pytest.raises(DriverError, match=r"unbound refused the zone warren\.internal"):
-        await unbound.apply(CONFIG, {"web": replace(WEB, vip="not an address")})
+        await unbound.apply(*given(CONFIG, {"web": replace(WEB, vip="not an address")}))
 
     assert await dig("web.warren.internal") == ("10.92.0.7",)
 
@@ -211,9 +221,11 @@ async def test_other_names_are_asked_of_the_hosts_own_name_servers(
     inside = Unbound(tmp_path, restart=running.restart, resolv_conf=tmp_path / "resolv.conf")
     try:
         await outside.apply(
-            ResolverConfig(domain="example.org", listen=("127.0.0.5",), allow=()), {"web": WEB}
+            *given(
+                ResolverConfig(domain="example.org", listen=("127.0.0.5",), allow=()), {"web": WEB}
+            )
         )
-        await inside.apply(CONFIG, {"web": WEB})
+        await inside.apply(*given(CONFIG, {"web": WEB}))
 
         assert await dig("web.example.org") == ("10.92.0.7",)
         assert await dig("web.warren.internal") == ("10.92.0.7",)
@@ -231,10 +243,10 @@ async def test_no_answer_is_made_of_half_a_change(unbound: Unbound) -> None:
         )
         return {"web": replace(WEB, endpoints=tasks)}
 
-    await unbound.apply(CONFIG, services(1))
+    await unbound.apply(*given(CONFIG, services(1)))
     for number in range(2, 12):
         answer, _ = await asyncio.gather(
-            dig("tasks.web.warren.internal"), unbound.apply(CONFIG, services(number))
+            dig("tasks.web.warren.internal"), unbound.apply(*given(CONFIG, services(number)))
         )
         assert answer is not None
         assert len(answer) == 8

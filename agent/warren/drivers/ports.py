@@ -211,8 +211,9 @@ class ResolverConfig:
 class Resolver(Protocol):
     """The name server of this host: services by name, everything else forwarded."""
 
-    async def apply(self, config: ResolverConfig, services: Mapping[str, ServiceTraffic]) -> None:
-        """Make it so. A change is whole: no question is answered from half of one."""
+    async def apply(self, config: ResolverConfig, zone: str) -> None:
+        """Make it so; `zone` is the text of `core/dns.py`. A change is whole: no question is
+        answered from half of one."""
 
     async def close(self) -> None:
         """Let go; it goes on answering."""

@@ -11,13 +11,11 @@ Files are in unbound's own directory: Debian's AppArmor profile lets it read now
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
 
-from warren.core.dns import Zone
 from warren.drivers.ports import ResolverConfig
-from warren.model.assignments import ServiceTraffic
 from warren.model.errors import DriverError
 
 DIRECTORY = Path("/var/lib/unbound/warren")
@@ -40,11 +38,9 @@ class Unbound:
         self._directory = directory
         self._restart = restart or _restart_unit
         self._resolv_conf = resolv_conf
-        self._zone = Zone()
         self._lock = asyncio.Lock()
 
-    async def apply(self, config: ResolverConfig, services: Mapping[str, ServiceTraffic]) -> None:
-        zone = self._zone.text(config.domain, config.listen[0], services)
+    async def apply(self, config: ResolverConfig, zone: str) -> None:
         async with self._lock:
             settings = self._settings(config)
             before = self._read("zone")

@@ -1,4 +1,4 @@
-"""Events: what has happened in the cluster, told to people and tools. Nothing is decided by them."""
+"""Events: what has happened in the cluster, for people and tools. Nothing is decided by them."""
 
 from dataclasses import dataclass
 from datetime import datetime

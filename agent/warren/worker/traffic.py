@@ -52,6 +52,7 @@ class Traffic:
         self._assignment: Assignment | None = None
         self._services: Mapping[str, ServiceTraffic] = {}
         self._changed = asyncio.Event()
+        self._zone = dns.Zone()
         self._balancer = Keeper(
             "virtual addresses",
             self._balance,
@@ -112,4 +113,5 @@ class Traffic:
             allow=(spec.task_network, spec.mesh_network),
             forwarders=spec.dns_forwarders,
         )
-        await self._drivers.resolver.apply(config, wish.services)
+        zone = self._zone.text(config.domain, config.listen[0], wish.services)
+        await self._drivers.resolver.apply(config, zone)
