@@ -17,9 +17,11 @@ RELEASE ?= trixie
 FLEET ?= lab
 SUBNET ?= 10.79.0.0/24
 MINUTES ?= 5
+SEEDS ?= 500
+START ?= 1
 
 .PHONY: help setup apt generate lock lint types contracts unit simulation modules sanity molecule \
-        test bench chaos demo demo-down fleet fleet-down drill bundle format clean
+        test bench simulate chaos demo demo-down fleet fleet-down drill bundle format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +51,9 @@ test: setup ## Everything: linters, types, unit, simulation, contract, modules, 
 
 bench: setup ## Print the figures of docs/benchmark.md, measured on the local fleet
 	@tools/bench.py
+
+simulate: setup ## Live through SEEDS=500 simulated clusters from START=1, on all cores
+	@python -m warren.testing.raft_simulation --seeds $(SEEDS) --start $(START)
 
 chaos: setup ## Hurt a real cluster for MINUTES=5, and check every answer; not part of test
 	@tools/chaos.py --minutes $(MINUTES)

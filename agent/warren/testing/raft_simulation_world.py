@@ -31,6 +31,8 @@ from warren.testing.raft_simulation_disk import SimulatedDisk
 from warren.testing.raft_simulation_network import Network
 
 TICK = 0.05
+BEGAN = 1000.0
+"""What the virtual clock shows at first."""
 CLUSTER = "simulated"
 
 
@@ -172,7 +174,7 @@ class World:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.now = 1000.0
+        self.now = BEGAN
         self.chance = random.Random(f"faults {plan.seed}")
         self.chance_raft = random.Random(f"raft {plan.seed}")
         self.checks = Checks()
