@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from warren.testing import raft_simulation_faults
-from warren.testing.raft_simulation_world import BEGAN
+from warren.testing.raft_simulation_time import BEGAN
 
 REPLAY = "python -m warren.testing.raft_simulation --seeds 1 --start"
 _SHOWN_EVERY = 10.0
@@ -125,6 +125,7 @@ def live(seed: int) -> Life:
         return Life(seed=seed, broken=broken)
     counts = world.counts.copy()
     counts.pop("recovered in ms", None)
+    counts["events"] = world.events
     counts["reads answered"] += world.checks.reads
     counts["terms led"] += len(world.checks.leaders)
     return Life(seed=seed, hours=(world.now - BEGAN) / 3600, counts=counts)

@@ -7,7 +7,6 @@ does the same again. `World` has the levers (crash, lose power, pause, block, fi
 """
 
 import hashlib
-import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,10 +28,9 @@ from warren.store.raft.snapshot_files import Meta
 from warren.testing.raft_simulation_checks import Checks, Seen, Violation
 from warren.testing.raft_simulation_disk import SimulatedDisk
 from warren.testing.raft_simulation_network import Network
+from warren.testing.raft_simulation_time import Timeline
 
 TICK = 0.05
-BEGAN = 1000.0
-"""What the virtual clock shows at first."""
 CLUSTER = "simulated"
 
 
@@ -169,12 +167,12 @@ class Process:
         self.world.run_process(self, write)
 
 
-class World:
+class World(Timeline):
     """Members, network, clock."""
 
     def __init__(self, plan: Plan) -> None:
+        super().__init__()
         self.plan = plan
-        self.now = BEGAN
         self.chance = random.Random(f"faults {plan.seed}")
         self.chance_raft = random.Random(f"raft {plan.seed}")
         self.checks = Checks()
@@ -194,8 +192,6 @@ class World:
         self.traced = False
         self.network = Network(random.Random(f"network {plan.seed}"), lambda: self.now, self.at)
         self.network.on_message = self._note_message
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
         self.ids = [f"n{number}" for number in range(1, plan.members + 1)]
         self._next_id = plan.members + 1
         self._form()
@@ -214,26 +210,6 @@ class World:
             journal.close()
         for node_id in self.ids:
             self.start(node_id)
-
-    # --- time
-
-    def at(self, when: float, event: Callable[[], None]) -> None:
-        """Let something happen."""
-        self._count += 1
-        heapq.heappush(self._events, (when, self._count, event))
-
-    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
-        """Let time pass, or less if `until` comes true; answers whether it did."""
-        end = self.now + seconds
-        while self._events and self._events[0][0] <= end:
-            when, _, event = heapq.heappop(self._events)
-            self.now = max(self.now, when)
-            event()
-            self.counts["events"] += 1
-            if until is not None and until():
-                return True
-        self.now = max(self.now, end)
-        return until is not None and until()
 
     # --- processes
 
