@@ -69,17 +69,24 @@ def changes(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...
 
 def check(spec: ServiceSpec, state: ClusterState) -> None:
     """InvalidInput if the spec makes no sense; FailedPrecondition if it cannot be had now."""
-    manifest.parse_service(manifest.service_to_dict(spec, omit_defaults=False, secrets=True))
+    before = state.services.get(spec.name)
+    _check_values(before.spec if before is not None else None, spec)
     _check_resources(spec)
     _check_constraints(spec)
     _check_ports(spec)
-    before = state.services.get(spec.name)
     if before is not None and before.removing:
         raise FailedPrecondition(f"service {spec.name} is being removed")
     _check_ports_of_cluster(spec, state)
     for name, other in sorted(state.services.items()):
         if name != spec.name:
             _check_ports_of_other(spec, other.spec)
+
+
+def _check_values(before: ServiceSpec | None, spec: ServiceSpec) -> None:
+    """Each by itself, as a manifest would be read. What is stored was checked before it was."""
+    only = specs.differing(before, spec)
+    data = manifest.to_dict(spec, secrets=True, omit_defaults=before is None, only=only)
+    manifest.parse_service({"name": spec.name, **data}, partial=True)
 
 
 def _check_resources(spec: ServiceSpec) -> None:
