@@ -56,7 +56,7 @@ simulate: setup ## Live through SEEDS=500 simulated clusters from START=1, on al
 	@python -m warren.testing.raft_simulation --seeds $(SEEDS) --start $(START)
 
 chaos: setup ## Hurt a real cluster for MINUTES=5, and check every answer; not part of test
-	@tools/chaos.py --minutes $(MINUTES)
+	@tools/chaos.py $(if $(PLAN),--plan $(PLAN),--minutes $(MINUTES))
 
 lint: setup ## ruff, yamllint, ansible-lint, shellcheck, changelog
 	@tools/run-tests lint
