@@ -218,7 +218,8 @@ def test_a_token_of_another_cluster_stops_before_anything_is_sent(
 
 
 def a_token_of(authority: Authority) -> str:
-    return tokens.new(NodeRole.MANAGER, certificates.digest(authority.certificate)).text()
+    digest = certificates.digest(authority.certificate)
+    return tokens.new(NodeRole.MANAGER, digest, key=authority.key, call="c1").text()
 
 
 def test_a_mistyped_token_stops_before_any_connection(stranger: Host) -> None:

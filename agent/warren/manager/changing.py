@@ -9,7 +9,7 @@ other answer, a refusal, a dry run, nothing to do, waits for a barrier first.
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from warren.api import convert
@@ -69,10 +69,15 @@ class Wish:
         if expected and stored != expected and (self.dry_run or self.caller.attempt == 1):
             raise Conflict(f"{what} was changed: version {stored}, not {expected}")
 
+    def as_first(self) -> "Wish":
+        """The same of a call of which nothing came so far."""
+        return replace(self, caller=replace(self.caller, attempt=1))
 
-async def carry_out(
-    context: ManagerContext, wish: Wish, decide: Callable[[ClusterState], Intent[A]]
-) -> A:
+
+Decide = Callable[[ClusterState, Wish], Intent[A]]
+
+
+async def carry_out(context: ManagerContext, wish: Wish, decide: Decide[A]) -> A:
     """The answer to the request. Repeated by the caller, the change is made once."""
     for attempt in range(1, ATTEMPTS + 1):
         intent = await _decided(context, wish, decide, barrier=attempt > 1)
@@ -81,7 +86,10 @@ async def carry_out(
         try:
             if intent.needed:
                 return await _make(context, wish, intent, attempt)
-            return intent.answer(await _was_made(context, wish, intent, attempt), intent.version)
+            if await _was_made(context, wish, intent, attempt):
+                return intent.answer(True, intent.version)
+            intent = decide(context.store.state, wish.as_first())
+            return intent.answer(False, intent.version)
         except Conflict:
             if wish.expected_version or attempt == ATTEMPTS:
                 raise
@@ -89,18 +97,14 @@ async def carry_out(
 
 
 async def _decided(
-    context: ManagerContext,
-    wish: Wish,
-    decide: Callable[[ClusterState], Intent[A]],
-    *,
-    barrier: bool,
+    context: ManagerContext, wish: Wish, decide: Decide[A], *, barrier: bool
 ) -> Intent[A]:
     if not (barrier or wish.dry_run):
         with suppress(WarrenError):  # of an old state, perhaps: the newest is asked below
-            intent = decide(context.store.state)
+            intent = decide(context.store.state, wish)
             if intent.needed:
                 return intent
-    return decide(await context.store.barrier())
+    return decide(await context.store.barrier(), wish)
 
 
 async def _make(context: ManagerContext, wish: Wish, intent: Intent[A], attempt: int) -> A:

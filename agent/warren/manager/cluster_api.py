@@ -56,7 +56,7 @@ class ClusterApi:
         )
         given = convert.from_message(request.spec, ClusterSpec)
 
-        def decide(state: ClusterState) -> Intent[warren_pb2.ApplyClusterResponse]:
+        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ApplyClusterResponse]:
             cluster = cluster_of(state)
             wish.require_version(cluster.version, f"cluster {cluster.spec.name}")
             after = specs.merge(cluster.spec, given, request.fields, path="cluster")

@@ -32,7 +32,7 @@ class NodesApi:
         )
         given = convert.from_message(request.spec, NodeSpec)
 
-        def decide(state: ClusterState) -> Intent[warren_pb2.ApplyNodeResponse]:
+        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ApplyNodeResponse]:
             node = _find(state, request.name)
             wish.require_version(node.version, f"node {node.spec.name}")
             after = specs.merge(node.spec, given, request.fields, path=node.spec.name)
@@ -79,7 +79,7 @@ class NodesApi:
         """A node that is there is removed only by force. One that is not a node: nothing to do."""
         wish, now = Wish(caller=caller, dry_run=request.dry_run), self._context.now()
 
-        def decide(state: ClusterState) -> Intent[warren_pb2.DeleteNodeResponse]:
+        def decide(state: ClusterState, _: Wish) -> Intent[warren_pb2.DeleteNodeResponse]:
             node = _found(state, request.name)
             if node is not None:
                 managers.check_removal(state, node, self._context.council(), force=request.force)

@@ -29,7 +29,7 @@ class ServicesApi:
         )
         given = convert.from_message(request.spec, ServiceSpec)
 
-        def decide(state: ClusterState) -> Intent[warren_pb2.ServiceApplied]:
+        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ServiceApplied]:
             stored = state.services.get(given.name)
             if stored is None and wish.expected_version:
                 raise NotFound(f"there is no service {given.name}")
@@ -94,7 +94,7 @@ class ServicesApi:
         )
         now = self._context.now()
 
-        def decide(state: ClusterState) -> Intent[warren_pb2.DeleteServiceResponse]:
+        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.DeleteServiceResponse]:
             stored = state.services.get(request.name)
             needed = stored is not None and not stored.removing
             plan: tuple[str, ...] = ()

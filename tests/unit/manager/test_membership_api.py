@@ -20,6 +20,7 @@ from warren.model.errors import (
     WarrenError,
 )
 from warren.model.nodes import NodeMesh, NodeRole, NodeSpec
+from warren.model.services import Secret
 from warren.state.commands import AddNode, Command
 from warren.testing.builders import NOON, a_node
 
@@ -177,7 +178,7 @@ async def test_refuses_a_revoked_token(kit: Kit) -> None:
 
 
 async def test_refuses_a_token_of_another_cluster(kit: Kit) -> None:
-    token = tokens.new(NodeRole.WORKER, b"d" * 32).text()
+    token = tokens.new(NodeRole.WORKER, b"d" * 32, key=Secret("k"), call="c1").text()
 
     assert await refusal(kit, a_request(token)) == (
         "Unauthenticated: this join token is of another cluster than warren"
