@@ -33,7 +33,7 @@ def service_view(state: ClusterState, name: str, now: datetime) -> ServiceView: 
         service=replace(service, spec=services.hide(service.spec)),
         status=service_status(state, service, tasks),
         tasks=tuple(replace(task, template=services.hide(task.template)) for task in tasks),
-        node_names=tuple(_node_name(state, task) for task in tasks),
+        node_names=tuple(services.node_name(state, task) for task in tasks),
     )
 
 
@@ -111,7 +111,7 @@ def _failure(state: ClusterState, task: Task) -> str:
         cause = f"exit code {status.exit_code}"
     line = status.last_log if status.last_log not in cause else ""
     details = "; last log line: ".join(part for part in (cause, line) if part)
-    where = f"{task.name} on {_node_name(state, task)} failed{times}"
+    where = f"{task.name} on {services.node_name(state, task)} failed{times}"
     return f"{where}: {details}" if details else where
 
 
@@ -135,13 +135,14 @@ def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) ->
     for task in current:
         if task.status.state is not TaskState.RUNNING:
             why = f": {task.status.message}" if task.status.message else ""
-            return f"{task.name} on {_node_name(state, task)} is {task.status.state.value}{why}"
+            where = f"{task.name} on {services.node_name(state, task)}"
+            return f"{where} is {task.status.state.value}{why}"
     completed = _completed(service, tasks)
     if completed:
         return f"{completed[0].name} has completed and is not started again (restart.condition)"
     leaving = [t for t in tasks if not t.wanted and not t.status.state.terminal]
     if leaving:
-        return f"{leaving[0].name} on {_node_name(state, leaving[0])} has still to stop"
+        return f"{leaving[0].name} on {services.node_name(state, leaving[0])} has still to stop"
     return ""
 
 
@@ -157,12 +158,6 @@ def _completed(service: Service, tasks: Iterable[Task]) -> list[Task]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _node_name(state: ClusterState, task: Task) -> str:
-    """The node's name; its id if the node is gone; empty text where unassigned."""
-    node = state.nodes.get(task.node_id)
-    return node.spec.name if node is not None else task.node_id
 
 
 def node_view(

@@ -161,7 +161,7 @@ def test_lists_wanted_tasks_by_slot_and_then_history_newest_first() -> None:
         "old",
         "older",
     ]
-    assert view.node_names == ("m1", "m1", "m1", "", "m2", "gone")
+    assert view.node_names == ("m1", "m1", "m1", "", "m2", "(removed node gone)")
 
 
 def test_hides_passwords_in_the_service_and_in_its_tasks() -> None:
