@@ -38,9 +38,20 @@ SPEC = ClusterSpec(
 class Host:
     """A host on which a manager may run: `number` from 1."""
 
-    def __init__(self, directory: Path, number: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        number: int,
+        *,
+        spec: ClusterSpec = SPEC,
+        address: str = "",
+        namespace: str = "",
+    ) -> None:
+        """`namespace`: of the network that the manager is started in, if not in this one."""
         self.name = f"m{number}"
-        self.address = f"127.0.1.{number}"
+        self.address = address or f"127.0.1.{number}"
+        self._spec = spec
+        self.namespace = namespace
         self.directory = directory / self.name
         self.directory.mkdir()
         self.config = Config(
@@ -66,12 +77,12 @@ class Host:
     def create(self) -> None:
         """Create a cluster here."""
         create.create_cluster(
-            self.config, SPEC, self.node, mesh_key.public_key(self.config.mesh_key_path)
+            self.config, self._spec, self.node, mesh_key.public_key(self.config.mesh_key_path)
         )
 
     def join(self, token: str, *others: "Host") -> None:
         """Join through any of `others`."""
-        endpoints = [f"{other.address}:{SPEC.join_port}" for other in others]
+        endpoints = [f"{other.address}:{self._spec.join_port}" for other in others]
         join.join(self.config, token, endpoints, self.node)
 
     def start(self) -> None:
@@ -81,6 +92,7 @@ class Host:
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *(("ip", "netns", "exec", self.namespace) if self.namespace else ()),
                     sys.executable,
                     "-c",
                     "from warren.manager.main import main; main()",

@@ -40,6 +40,11 @@ class BucketMap(Mapping[str, V]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    def ordered(self) -> Iterator[tuple[str, V]]:
+        """All items; see `ordered`."""
+        for bucket in self._buckets:
+            yield from sorted(bucket.items(), key=_key)
+
     def put(self, key: str, value: V) -> "BucketMap[V]":
         """A copy with `key` set."""
         place = _place(key)
@@ -75,12 +80,31 @@ def without(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
     return {k: v for k, v in mapping.items() if k != key}
 
 
+def prepared(mapping: Mapping[str, V]) -> Mapping[str, V]:
+    """The same items, in the form that `put` would give them."""
+    return mapping if len(mapping) < LARGE else bucketed(mapping)
+
+
 def bucketed(mapping: Mapping[str, V]) -> BucketMap[V]:
     """The same items, in buckets."""
     buckets: tuple[dict[str, V], ...] = tuple({} for _ in range(_BUCKETS))
     for key, value in mapping.items():
         buckets[_place(key)][key] = value
     return BucketMap(buckets, len(mapping))
+
+
+def ordered(mapping: Mapping[str, V]) -> Iterator[tuple[str, V]]:
+    """The items, in an order that the keys alone decide, without sorting all at once.
+
+    Sorting a large mapping is one operation of the interpreter, during which no thread runs.
+    """
+    if isinstance(mapping, BucketMap):
+        return mapping.ordered()
+    return iter(sorted(mapping.items(), key=lambda item: (_place(item[0]), item[0])))
+
+
+def _key(item: tuple[str, object]) -> str:
+    return item[0]
 
 
 def _place(key: str) -> int:

@@ -8,7 +8,6 @@ that may not be gone on from ends the daemon through `on_failure`, with one line
 """
 
 import asyncio
-import gc
 import logging
 import random
 import threading
@@ -24,6 +23,7 @@ from pathlib import Path
 from warren.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable, WarrenError
 from warren.store.idempotency import Remembering, TooNew, proposal
 from warren.store.log import LogMember, LogMetrics, LogStatus, MemberMetrics, StateMachine
+from warren.store.raft import collector
 from warren.store.raft.background import ThreadJob, gently
 from warren.store.raft.compaction import Limits
 from warren.store.raft.disks import DiskUnwritable, RealDisk
@@ -84,6 +84,7 @@ class RaftLog:
 
     async def start(self, machine: StateMachine) -> None:
         self._loop = asyncio.get_running_loop()
+        collector.keep_short()
         self._machine = Remembering(machine, self._config.commands_version)
         self._disk = await asyncio.to_thread(RealDisk, self._config.directory)
         try:
@@ -149,7 +150,7 @@ class RaftLog:
             reply(Done())
 
         await self._ask(capture)
-        return await asyncio.to_thread(b"".join, found[0])
+        return await asyncio.to_thread(b"".join, gently(found[0]))
 
     async def transfer_leadership(self, timeout: timedelta, to: str = "") -> None:
         try:
@@ -242,10 +243,8 @@ class RaftLog:
             limits=config.limits,
             commands_version=config.commands_version,
         )
-        node = Node(setup, time.monotonic())
-        # The state lives long: the collector need not walk all of it again and again, which would
-        # stop this process for as long as an election takes.
-        gc.freeze()
+        with collector.set_aside():
+            node = Node(setup, time.monotonic())
         shell = Shell(node, time.monotonic)
         shell.listen_for_requests()
         try:
@@ -321,6 +320,7 @@ class RaftLog:
             raft.term,
             log.configuration,
             raft.connected,
+            node.silent,
             node.refused,
         )
         if known != self._known:
@@ -371,7 +371,7 @@ def _status(node: Node) -> LogStatus:
         for m in node.log.configuration.members
     )
     addresses = {member.node_id: member.address for member in roster}
-    here = (raft.connected | {raft.me}) & node.log.configuration.voters
+    here = (raft.connected - node.silent | {raft.me}) & node.log.configuration.voters
     return LogStatus(
         leader=addresses.get(raft.leader) if raft.leader else None,
         is_leader=node.leads,
