@@ -28,7 +28,9 @@ DEAD_AFTER = 1.0
 GREET_WITHIN = 2.0
 RETRY = 0.15
 PATIENCE = 1.0
-"""What the higher node id waits before it dials by itself, and anyone after a refusal."""
+"""What the higher node id waits before it dials by itself, and anyone after a first refusal."""
+PATIENCE_MAX = 30.0
+"""After many refusals, each of which doubles it. Who is wanted after all is called by others."""
 UNKNOWN_MAX = 64
 """Accepted connections that have not said hello; more are turned away."""
 _MAINTAIN = 0.05
@@ -60,6 +62,10 @@ class Transport:
         self._all: dict[int, Connection] = {}
         """Every open connection, by descriptor."""
         self._dial_at: dict[str, float] = {}
+        self._refused: dict[str, float] = {}
+        """How long a peer that refuses this manager is left alone the next time."""
+        self._unheard: set[str] = set()
+        """Peers that have said hello and nothing since: a refusal may follow."""
         self._told: dict[str, str] = {}
         self._maintain_at = self._accept_at = 0.0
         self._now = 0.0
@@ -192,16 +198,30 @@ class Transport:
 
     def _take(self, connection: Connection, frame: bytes) -> None:
         message = messages.decode(frame)
+        peer = connection.peer
+        if isinstance(message, Refused):
+            pause = self._refused.get(peer, PATIENCE)
+            self._refused[peer] = min(2 * pause, PATIENCE_MAX)
+            self._dial_at[peer] = self._now + pause
+            self._wire.heard(peer, message)
+            raise Ended(f"it refuses this manager: {message.reason}")
         if connection.stage is Stage.UP:
-            if message is not None and self._peers.get(connection.peer) is connection:
-                self._wire.heard(connection.peer, message)
+            if self._peers.get(peer) is connection:
+                self._take_part(peer)
+                if message is not None:
+                    self._wire.heard(peer, message)
         elif isinstance(message, Hello):
             self._greet(connection, message)
-        elif isinstance(message, Refused):
-            self._wire.heard(connection.peer, message)
-            raise Ended(f"it refuses this manager: {message.reason}")
         else:
             raise Malformed("it did not say hello first")
+
+    def _take_part(self, peer: str) -> None:
+        """The peer goes on after the hellos, so it does not refuse this manager."""
+        if peer in self._unheard:
+            self._unheard.discard(peer)
+            self._refused.pop(peer, None)
+            self._told.pop(peer, None)
+            logger.info("connected with %s", peer)
 
     def _greet(self, connection: Connection, hello: Hello) -> None:
         peer = connection.peer
@@ -218,8 +238,7 @@ class Transport:
             self._end(old, "")
         connection.stage = Stage.UP
         self._peers[peer] = connection
-        self._told.pop(peer, None)
-        logger.info("connected with %s", peer)
+        self._unheard.add(peer)
         self._wire.connected(peer)
 
     def _flush(self, connection: Connection) -> None:
@@ -244,7 +263,9 @@ class Transport:
         connection.close()
         if was_up:
             del self._peers[connection.peer]
-            self._dial_at[connection.peer] = self._now + self._pause(connection.peer) / 3
+            self._unheard.discard(connection.peer)
+            if connection.peer not in self._refused:
+                self._dial_at[connection.peer] = self._now + self._pause(connection.peer) / 3
         if peer and reason and self._told.get(peer) != reason:
             self._told[peer] = reason
             logger.info("no connection with %s: %s", peer, reason)
