@@ -55,8 +55,11 @@ bench: setup ## Print the figures of docs/benchmark.md, measured on the local fl
 simulate: setup ## Live through SEEDS=500 simulated clusters from START=1, on all cores
 	@python -m warren.testing.raft_simulation --seeds $(SEEDS) --start $(START)
 
-chaos: setup ## Hurt a real cluster for MINUTES=5, and check every answer; not part of test
-	@tools/chaos.py $(if $(PLAN),--plan $(PLAN),--minutes $(MINUTES))
+chaos: setup ## Hurt a real cluster for MINUTES=5 or by PLAN=counted, and check every answer
+	@tools/chaos.py $(if $(PLAN),--plan $(PLAN),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+calm: setup ## Leave a real cluster alone for MINUTES=60 on busy processors, and count elections
+	@tools/chaos.py --calm $(MINUTES)
 
 lint: setup ## ruff, yamllint, ansible-lint, shellcheck, changelog
 	@tools/run-tests lint

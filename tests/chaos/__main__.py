@@ -17,10 +17,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from warren.client.connection import Wanted, resolve
+from warren.client.connection import Connection, Wanted, resolve
 
 from tests.chaos import calm, cluster, figures, plan
-from tests.chaos.cluster import FLEET, ROOT, say
+from tests.chaos.cluster import ROOT, say
 from tests.chaos.figures import Report
 from tests.chaos.hosts import Hosts
 from tests.chaos.plan import Kind
@@ -40,28 +40,29 @@ EVIDENCE = ROOT / "dist" / "chaos"
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.environ.setdefault("WARREN_CONFIG_DIR", str(ROOT / "inventory" / f".{FLEET}"))
-    hosts_are = contextlib.nullcontext() if options.reuse else cluster.own(keep=options.keep)
+    name = options.reuse or ("calm" if options.calm else "chaos")
+    os.environ.setdefault("WARREN_CONFIG_DIR", str(ROOT / "inventory" / f".{name}"))
+    hosts_are = contextlib.nullcontext() if options.reuse else cluster.own(name, keep=options.keep)
     with hosts_are:
-        hosts = Hosts(options.reuse or FLEET)
+        hosts, connection = Hosts(name), resolve(Wanted(context=name))
         if options.calm:
-            return _calm(hosts, options.calm)
-        return _hurt(hosts, options)
+            return _calm(hosts, connection, options.calm)
+        return _hurt(hosts, connection, options)
 
 
-def _calm(hosts: Hosts, minutes: float) -> int:
+def _calm(hosts: Hosts, connection: Connection, minutes: float) -> int:
     say(f"{minutes:g} minutes of calm")
-    seen = calm.watch(hosts, resolve(Wanted(context=FLEET)), minutes)
+    seen = calm.watch(hosts, connection, minutes)
     print(calm.render(seen), flush=True)
     if not seen.passed:
         keep_evidence(hosts, EVIDENCE / f"calm-{time.time():.0f}", {"calm": asdict(seen)})
     return 0 if seen.passed else 1
 
 
-def _hurt(hosts: Hosts, options: argparse.Namespace) -> int:
+def _hurt(hosts: Hosts, connection: Connection, options: argparse.Namespace) -> int:
     counts = _counts(options)
     chance = random.Random(f"plan {options.seed}")
-    run = Run(hosts, resolve(Wanted(context=FLEET)), options.seed)
+    run = Run(hosts, connection, options.seed)
     fillable = hosts.have_small_disks()
     if sum(counts.values()):
         kinds = plan.counted(counts, chance)
@@ -134,7 +135,9 @@ def _options() -> argparse.Namespace:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
     parser.add_argument("--calm", type=float, metavar="MINUTES", help="no faults, busy processors")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--reuse", metavar="FLEET", help="a fleet with a cluster, which stays")
+    parser.add_argument(
+        "--reuse", metavar="FLEET", help="a fleet with a cluster of its name, which stays"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the hosts up")
     return parser.parse_args()
 

@@ -16,45 +16,46 @@ from tests.chaos.hosts import STATE
 from tests.fleet import fleets, locks
 
 ROOT = Path(__file__).resolve().parents[2]
-FLEET = "chaos"
-SUBNET = "10.83.0.0/24"
+SUBNETS = {"chaos": "10.83.0.0/24", "calm": "10.83.1.0/24"}
+"""Fleets of their own, so that there may be calm beside chaos."""
 HOSTS = ("m1", "m2", "m3")
-INVENTORY = ROOT / "inventory" / FLEET
 DISK_MB = 128
 
 
 @contextlib.contextmanager
-def own(*, keep: bool) -> Iterator[None]:
+def own(name: str, *, keep: bool) -> Iterator[None]:
     """Three managers from the bundle. What an earlier run left is removed first."""
-    with locks.held(f"{FLEET}-run"):
+    with locks.held(f"{name}-run"):
         try:
-            build()
+            build(name)
             yield
         finally:
             if not keep:
-                fleet("down")
+                fleet("down", name)
 
 
-def build() -> None:
+def build(name: str) -> None:
     say("bundle")
     command("ansible-playbook", "bundle.yml")
     say("hosts")
-    fleet("down")
-    fleet("up", "--hosts", str(len(HOSTS)), "--release", "trixie", "--subnet", SUBNET)
+    fleet("down", name)
+    words = ("--hosts", str(len(HOSTS)), "--release", "trixie", "--subnet", SUBNETS[name])
+    fleet("up", name, *words)
     for host in HOSTS:
-        give_small_disk(host)
-    fleet("inventory", "--out", str(INVENTORY))
-    values = {"warren_cluster_name": FLEET, "warren_bundle": str(ROOT / "bundle")}
-    (INVENTORY / "group_vars").mkdir(parents=True, exist_ok=True)
-    (INVENTORY / "group_vars" / "all.yml").write_text(json.dumps(values))
+        give_small_disk(name, host)
+    inventory = ROOT / "inventory" / name
+    fleet("inventory", name, "--out", str(inventory))
+    values = {"warren_cluster_name": name, "warren_bundle": str(ROOT / "bundle")}
+    (inventory / "group_vars").mkdir(parents=True, exist_ok=True)
+    (inventory / "group_vars" / "all.yml").write_text(json.dumps(values))
     say("cluster")
-    command("ansible-playbook", "-i", str(INVENTORY), "site.yml")
+    command("ansible-playbook", "-i", str(inventory), "site.yml")
 
 
-def give_small_disk(host: str) -> None:
+def give_small_disk(name: str, host: str) -> None:
     """Mounted from outside, while the host is off: a host has no loop devices."""
-    fleet("stop", host)
-    root = fleets.existing(FLEET).host(host).root
+    fleet("stop", name, host)
+    root = fleets.existing(name).host(host).root
     image, place = root.parent / "disk.img", root / STATE.lstrip("/")
     place.mkdir(mode=0o700, parents=True)
     command("truncate", "--size", f"{DISK_MB}M", str(image))
@@ -62,11 +63,11 @@ def give_small_disk(host: str) -> None:
     command("mount", "-o", "loop", str(image), str(place))
     (place / "lost+found").rmdir()
     place.chmod(0o700)
-    fleet("start", host)
+    fleet("start", name, host)
 
 
-def fleet(verb: str, *arguments: str) -> str:
-    return command("python3", "-m", "tests.fleet", verb, "--name", FLEET, *arguments)
+def fleet(verb: str, name: str, *arguments: str) -> str:
+    return command("python3", "-m", "tests.fleet", verb, "--name", name, *arguments)
 
 
 def command(*words: str) -> str:
