@@ -15,7 +15,7 @@ from typing import Any
 
 from warren.api import convert, status, warren_pb2
 from warren.model.errors import DeadlineExceeded, OutcomeUnknown
-from warren.state import apply, maps
+from warren.state import apply, maps, versions
 from warren.state.cluster import ClusterState
 from warren.state.commands import Applied, Command, Outcome, Rejected
 from warren.store.log import LogMember, LogMetrics, LogStatus, ReplicatedLog
@@ -23,8 +23,6 @@ from warren.store.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-COMMANDS_VERSION = 1
-"""Of the command set in `state/commands.py`: raised with a command that older managers lack."""
 PIECE_OBJECTS = 50
 """In a piece of a snapshot: about a millisecond's work."""
 _MAPS = ("nodes", "services", "tasks", "tokens")
@@ -80,8 +78,10 @@ class Store:
         which may be done through another manager, and it takes effect once.
         """
         data = convert.command_to_bytes(command)
+        version = versions.version_of(command)
         try:
-            outcome = convert.outcome_from_bytes(await self._log.propose(data, timeout, key=key))
+            done = await self._log.propose(data, timeout, key=key, version=version)
+            outcome = convert.outcome_from_bytes(done)
         except DeadlineExceeded as error:
             message = f"{error.message}: whether the change was made is unknown"
             raise OutcomeUnknown(message) from error

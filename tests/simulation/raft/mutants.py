@@ -70,7 +70,10 @@ MUTANTS = (
         "        self.newest = meta\n",
     ),
     Mutant(
-        "a snapshot is not synced", f"{RAFT}/snapshot_files.py", "            file.sync()\n", ""
+        "a snapshot is not synced",
+        f"{RAFT}/snapshot_files.py",
+        "            file.sync()\n        finally",
+        "        finally",
     ),
     Mutant(
         "the log does not restart where it contradicts the snapshot",
@@ -264,6 +267,24 @@ MUTANTS = (
         f"{RAFT}/pending.py",
         "            if proposal.term == term:\n",
         "            if term:\n",
+    ),
+    Mutant(
+        "a leader that hears nobody keeps the others patient",
+        f"{RAFT}/replication.py",
+        "timing.hush < now - known.asked_at",
+        "now < now - known.asked_at",
+    ),
+    Mutant(
+        "two candidates that deny each other wait for all their patience",
+        f"{RAFT}/elections.py",
+        "raft.deadline if role.pre else min(raft.deadline, _soon(raft, now, chance))",
+        "raft.deadline",
+    ),
+    Mutant(
+        "a leader that was cut off believes in its connections",
+        f"{RAFT}/node.py",
+        "            self.silent = self.raft.connected - elections.present(before, now)\n",
+        "            self.silent = frozenset()\n",
     ),
     Mutant(
         "keys are not remembered",

@@ -103,8 +103,9 @@ class RaftLog:
             with suppress(WarrenError):
                 await self.transfer_leadership(_HAND_OVER)
         self._stopping.set()
-        if self._shell is not None:
-            self._shell.submit(lambda _now: None, lambda _answer: None)
+        with self._lock:
+            if self._shell is not None:
+                self._shell.submit(lambda _now: None, lambda _answer: None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         self._thread = None

@@ -59,7 +59,9 @@ def receive_answer(raft: Raft, sender: str, answer: AppendAnswer, now: float) ->
         return raft
     before = role.progress[sender]
     echoed = max(before.echoed, answer.round)
-    after = replace(before, answered_at=now, asked_at=None, echoed=echoed)
+    # Who was told no more for a while is told something at once, and not with the next heartbeat.
+    told = 0 if is_hushed(raft, before, now) else before.told_commit
+    after = replace(before, answered_at=now, asked_at=None, echoed=echoed, told_commit=told)
     if answer.accepted and answer.index:
         match = max(before.match, answer.index)
         after = replace(
