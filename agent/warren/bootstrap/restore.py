@@ -30,6 +30,7 @@ from warren.model.nodes import Node, NodeDescription, NodeMesh, NodeRole, NodeSp
 from warren.model.services import Secret
 from warren.model.tasks import Task, TaskState
 from warren.model.views import BackupHead
+from warren.state import versions
 from warren.state.cluster import ClusterState
 from warren.store import store
 from warren.store.raft import renewal
@@ -59,7 +60,7 @@ def restore_cluster(
     node_files.refuse_member(config)
     checked, backed_up = backups.read(archive, passphrase)
     head = checked.head
-    if head.commands_version > store.COMMANDS_VERSION:
+    if head.commands_version > versions.COMMANDS_VERSION:
         raise FailedPrecondition(f"the backup was made by Warren {head.warren}: use that, or newer")
     now = datetime.now(UTC)
     state = restored_state(backed_up, hosts, now, lambda: new_id(NODE_ID_DIGITS))

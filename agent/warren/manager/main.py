@@ -22,10 +22,11 @@ from warren.manager.cluster import ManagerContext
 from warren.manager.manager import Manager
 from warren.model.errors import WarrenError
 from warren.model.nodes import NodeRole
+from warren.state.versions import COMMANDS_VERSION
 from warren.store.raft.engine import RaftConfig, RaftLog
 from warren.store.raft.tls import TlsFiles
 from warren.store.raft.transport import Contact
-from warren.store.store import COMMANDS_VERSION, Store
+from warren.store.store import Store
 
 logger = logging.getLogger("warren.manager")
 
