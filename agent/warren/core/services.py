@@ -77,6 +77,8 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     if before is not None and before.removing:
         raise FailedPrecondition(f"service {spec.name} is being removed")
     _check_ports_of_cluster(spec, state)
+    if not any(port.published for port in spec.ports):
+        return
     for name, other in sorted(state.services.items()):
         if name != spec.name:
             _check_ports_of_other(spec, other.spec)

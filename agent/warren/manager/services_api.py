@@ -9,7 +9,7 @@ from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.model.errors import NotFound
-from warren.model.services import Service, ServiceSpec, template_of
+from warren.model.services import Service, ServiceSpec, same_template
 from warren.model.views import ServiceApplied
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutService, RemoveService
@@ -147,4 +147,4 @@ def _message(applied: ServiceApplied) -> warren_pb2.ServiceApplied:
 def _next_revision(stored: Service | None, after: ServiceSpec) -> int:
     if stored is None:
         return 1
-    return stored.revision + (template_of(stored.spec) != template_of(after))
+    return stored.revision + (not same_template(stored.spec, after))
