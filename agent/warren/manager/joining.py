@@ -7,7 +7,7 @@ count on it from then on.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import grpc
@@ -19,7 +19,7 @@ from warren.manager.cluster import ManagerContext
 from warren.manager.forwarding import open_channel
 from warren.model.assignments import ManagerAddress
 from warren.model.errors import PermissionDenied, WarrenError
-from warren.model.nodes import NodeRole
+from warren.model.nodes import Node, NodeRole
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +59,23 @@ def next_pause(pause: timedelta, refusals: Sequence[WarrenError]) -> timedelta:
 async def refresh_managers(context: ManagerContext) -> None:
     """Until cancelled: note in node.json where the managers are."""
     written: tuple[ManagerAddress, ...] = ()
+    looked_at: Mapping[str, Node] = {}
     while True:
         count = context.store.changes.count
-        managers = context.managers()
-        if managers != written and context.store.state.cluster is not None:
-            try:
-                await asyncio.to_thread(node_files.write_managers, context.config, managers)
-            except OSError as error:
-                logger.warning("cannot note the managers in node.json: %s", error)
-            written = managers
+        state = context.store.state
+        if state.nodes is not looked_at and state.cluster is not None:
+            looked_at, managers = state.nodes, context.managers()
+            if managers != written:
+                await _write(context, managers)
+                written = managers
         await context.store.changes.wait_newer(count)
+
+
+async def _write(context: ManagerContext, managers: tuple[ManagerAddress, ...]) -> None:
+    try:
+        await asyncio.to_thread(node_files.write_managers, context.config, managers)
+    except OSError as error:
+        logger.warning("cannot note the managers in node.json: %s", error)
 
 
 async def wait_demoted(context: ManagerContext) -> None:

@@ -68,16 +68,15 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     ) -> None:
         self._context = context
         self._forwarder = forwarder
-        self._routes = routes
+        self._handlers = {method: self._handler(method, route) for method, route in routes.items()}
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """gRPC asks which handler serves a call."""
-        method = handler_call_details.method
-        route = self._routes.get(method)
-        if route is None:
-            return None
+        return self._handlers.get(handler_call_details.method)
+
+    def _handler(self, method: str, route: Route) -> "grpc.RpcMethodHandler[bytes, bytes]":
         if route.stream is not None:
             return grpc.unary_stream_rpc_method_handler(self._streaming(method, route))
         return grpc.unary_unary_rpc_method_handler(self._single(method, route))
