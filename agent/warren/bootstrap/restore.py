@@ -8,7 +8,6 @@ tokens are not restored, as nobody knows who has read them since; the secret tha
 a new one.
 """
 
-import secrets
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -69,9 +68,7 @@ def restore_cluster(
         raise InvalidInput("must be a manager among the hosts", path="name")
     check_host(config, node.spec)
     managers = (assignment.manager_address(cluster.spec, node),)
-    membership = node_files.membership_of(
-        node, cluster.id, cluster.spec, managers, raft_secret=cluster.raft_secret
-    )
+    membership = node_files.membership_of(node, cluster.id, cluster.spec, managers)
     credentials = _credentials(cluster, node, now)
     files = _log_files(config, membership, state, gone=sorted(backed_up.nodes))
     mark = config.state_dir / node_files.RESTORED_MARK
@@ -111,7 +108,7 @@ def restored_state(
     before: ClusterState, hosts: Sequence[Host], now: datetime, new_node_id: Callable[[], str]
 ) -> ClusterState:
     """The state that the restored cluster begins with. Pure, but for the ids that it is given."""
-    cluster = replace(_cluster(before), raft_secret=Secret(secrets.token_urlsafe(32)))
+    cluster = _cluster(before)
     index = before.index + 1
     kept = [before.node_named(host.name) for host in hosts]
     used = [node.mesh for node in kept if node is not None]

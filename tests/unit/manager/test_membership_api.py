@@ -90,15 +90,13 @@ async def test_a_worker_joins(kit: Kit) -> None:
     assert (subject.name, subject.roles) == (node.id, ("worker",))
     assert answer.ca_certificate == AUTHORITY.certificate
     assert [manager.api for manager in answer.managers] == ["192.0.2.1:7443"]
-    assert answer.raft_secret == ""
 
 
-async def test_a_manager_gets_the_secret_of_the_log(kit: Kit) -> None:
+async def test_a_manager_gets_a_certificate_for_both_roles(kit: Kit) -> None:
     token = await a_token(kit, NodeRole.MANAGER)
 
     answer = await join(kit, a_request(token, "m2", spec=as_manager("m2")))
 
-    assert answer.raft_secret == "secret"
     assert certificates.subject_of(answer.certificate).roles == ("manager", "worker")
     assert [manager.name for manager in answer.managers] == ["m1"]
 
