@@ -77,7 +77,7 @@ def _hurt(hosts: Hosts, connection: Connection, options: argparse.Namespace) -> 
         faults = plan.endless(possible, chance)
         report = run.carry_out(faults, total=None, seconds=options.minutes * 60)
     print(figures.render(report), flush=True)
-    if report.failures:
+    if report.failures or figures.slow(report.outcomes):
         keep_evidence(hosts, EVIDENCE / f"seed-{report.seed}-{time.time():.0f}", evidence(report))
     return 1 if report.failures else 0
 

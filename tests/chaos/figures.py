@@ -40,6 +40,12 @@ class Report:
     failures: tuple[str, ...]
 
 
+def slow(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """Those that took longer than a lost leader may at the worst."""
+    alone = (outcome for outcome in outcomes if plan.hurts_leader_alone(outcome.kind))
+    return tuple(outcome for outcome in alone if outcome.without_write > plan.TARGET_WORST)
+
+
 def longest_gap(begin: float, times: Sequence[float], end: float) -> float:
     """The longest time without an acknowledged write from `begin` to `end`."""
     points = [begin, *(at for at in times if begin <= at <= end), end]
@@ -77,7 +83,7 @@ def render(report: Report) -> str:
         f"seed {report.seed}: {len(report.outcomes)} faults in {report.seconds / 60:.1f} min",
         f"  {'':<31}{'':>5}  {'seconds without a write':>24} {'elections':>10} {'slowest':>8}",
         f"  {'fault':<31}{'count':>5}  {'median':>8} {'90 %':>7} {'worst':>7} "
-        f"{'per fault':>10} {'answer':>8}",
+        f"{'per fault':>10} {'answer':>8}  {plan.TARGET_MEDIAN:g} and {plan.TARGET_WORST:g} s",
     ]
     lines += [_row(kind, report) for kind in plan.Kind if kinds[kind]]
     lines += [
@@ -99,8 +105,15 @@ def _row(kind: plan.Kind, report: Report) -> str:
     answer = max(outcome.slowest_answer for outcome in outcomes)
     return (
         f"  {kind.value:<31}{len(gaps):5}  {statistics.median(gaps):8.2f} {ninth:7.2f} "
-        f"{gaps[-1]:7.2f} {elections:10.2f} {answer:8.2f}"
-    )
+        f"{gaps[-1]:7.2f} {elections:10.2f} {answer:8.2f}  {_verdict(kind, gaps)}"
+    ).rstrip()
+
+
+def _verdict(kind: plan.Kind, gaps: Sequence[float]) -> str:
+    if not plan.hurts_leader_alone(kind):
+        return ""
+    good = statistics.median(gaps) <= plan.TARGET_MEDIAN and max(gaps) <= plan.TARGET_WORST
+    return "met" if good else "missed"
 
 
 def _errors(errors: Mapping[str, int]) -> str:

@@ -38,8 +38,15 @@ SECONDS = {
     Kind.TORN: 7.0,
 }
 """What one takes on a busy machine, from the cluster's being whole until it is whole again."""
+TARGET_MEDIAN, TARGET_WORST = 0.6, 1.0
+"""Seconds without a write when the leader alone is hurt."""
 MARGIN = 2.0
 """So many times that is the bound of a counted plan."""
+
+
+def hurts_leader_alone(kind: Kind) -> bool:
+    """A majority is unharmed, and a new leader can be had at once."""
+    return kind not in (Kind.ALL_KILLED, Kind.FOLLOWER_DISK_FULL)
 
 
 def of_group(kinds: tuple[Kind, ...], count: int) -> dict[Kind, int]:

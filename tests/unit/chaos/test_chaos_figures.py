@@ -53,6 +53,7 @@ def test_the_report_has_a_line_for_each_kind_and_the_verdict() -> None:
         outcomes=(
             an_outcome(plan.Kind.LEADER_KILLED, 0.2),
             an_outcome(plan.Kind.LEADER_KILLED, 0.4, elections=2),
+            an_outcome(plan.Kind.ALL_KILLED, 2.5),
             an_outcome(plan.Kind.CUT, 0.5),
         ),
         history=(an_operation(1.0, 2.0), an_operation(1.0, None), an_operation(1, 2, Kind.READ)),
@@ -63,15 +64,23 @@ def test_the_report_has_a_line_for_each_kind_and_the_verdict() -> None:
     assert (
         figures.render(report)
         == """\
-seed 7: 3 faults in 1.5 min
+seed 7: 4 faults in 1.5 min
                                          seconds without a write  elections  slowest
-  fault                          count    median    90 %   worst  per fault   answer
-  leader killed                      2      0.30    0.40    0.40       1.50     0.80
-  leader cut off                     1      0.50    0.50    0.50       1.00     1.00
+  fault                          count    median    90 %   worst  per fault   answer  0.6 and 1 s
+  leader killed                      2      0.30    0.40    0.40       1.50     0.80  met
+  all managers killed                1      2.50    2.50    2.50       1.00     5.00
+  leader cut off                     1      0.50    0.50    0.50       1.00     1.00  met
   1 writes acknowledged, 1 with unknown outcome, 1 reads
   errors told to clients: 3 Unavailable
   linearizable, nothing lost, managers equal"""
     )
+
+
+def test_only_a_lost_leader_alone_is_slow() -> None:
+    killed = an_outcome(plan.Kind.LEADER_KILLED, 1.2)
+    others = (an_outcome(plan.Kind.ALL_KILLED, 2.5), an_outcome(plan.Kind.CUT, 0.9))
+
+    assert figures.slow((*others, killed)) == (killed,)
 
 
 def test_a_failure_takes_the_verdict_away() -> None:
