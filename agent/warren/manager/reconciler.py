@@ -38,9 +38,8 @@ class Reconciler:
             changes = self._context.store.changes.count
             news = self._contacts.news.count
             state = self._context.store.state
-            decision = reconcile(
-                state, self._context.now(), self._context.new_id, self._contacts.times()
-            )
+            now = self._context.now()
+            decision = reconcile(state, now, self._context.new_id, self._contacts.times(now))
             if not decision.commands:
                 await self._wait(changes, news, decision.wake_at)
             elif not await self._carry_out(state, decision):
