@@ -1,6 +1,7 @@
 """The verdict: every register's history has an order, nothing is lost, and all managers agree."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from warren.client.client import Client
@@ -41,11 +42,12 @@ def difference(connection: Connection) -> str:
     end = time.monotonic() + EQUAL_WITHIN
     found = ""
     while time.monotonic() < end:
-        states, silent = own_states(connection)
+        managers = endpoints(connection)
+        states, silent = own_states(connection, managers)
         indexes = [index for index, _ in states]
         if silent:
             found = silent
-        elif len(states) < len(connection.endpoints) or len(set(indexes)) > 1:
+        elif len(states) < len(managers) or len(set(indexes)) > 1:
             found = f"managers are at {indexes}"
         elif any(state != states[0] for state in states):
             return f"managers differ at index {indexes[0]}"
@@ -55,10 +57,20 @@ def difference(connection: Connection) -> str:
     return f"not equal after {EQUAL_WITHIN:g} s: {found}"
 
 
-def own_states(connection: Connection) -> tuple[list[tuple[int, tuple[ServiceView, ...]]], str]:
+def endpoints(connection: Connection) -> tuple[str, ...]:
+    """Of those that are managers now; the context may know others."""
+    with Client(connection, timeout=EQUAL_WITHIN) as client:
+        view = client.get_cluster()
+    addresses = (manager.node.description.address for manager in view.managers)
+    return tuple(f"{address}:{view.spec.api_port}" for address in addresses)
+
+
+def own_states(
+    connection: Connection, managers: Sequence[str]
+) -> tuple[list[tuple[int, tuple[ServiceView, ...]]], str]:
     """Index and services of each manager that stood still meanwhile; why one did not answer."""
     states = []
-    for endpoint in connection.endpoints:
+    for endpoint in managers:
         try:
             with Client(replace(connection, endpoints=(endpoint,)), timeout=5.0) as client:
                 index = client.get_cluster(stale=True).index
