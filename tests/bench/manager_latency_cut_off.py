@@ -3,8 +3,9 @@
 Three managers as real processes, each in a network namespace of its own. All packets of the leader
 are dropped, of both directions or of one, while clients write through each other manager, watch
 through them, and ask the old leader, too. Printed, for each way: from the cut to the first write
-that is accepted, to the slower of both managers' first, to the end or next view of a stream, and
-until the old leader refuses. Needs root; leaves nothing behind.
+that is accepted, to the slower of both managers' first, to that of a client that was connected
+with the old leader, to the end or next view of a stream, and until the old leader refuses.
+Needs root; leaves nothing behind.
 """
 
 import argparse
@@ -19,12 +20,15 @@ from pathlib import Path
 
 import grpc
 from warren.api import warren_pb2, warren_pb2_grpc
+from warren.bootstrap import node_files
+from warren.client import Client
+from warren.client.connection import Connection, Credentials
 from warren.model.errors import WarrenError
 from warren.model.services import ServiceSpec
 
 from tests.bench.manager_latency import grow
 from tests.contract.manager_networks import BOTH, INPUT, OUTPUT, cut, three_hosts
-from tests.contract.manager_processes import Host, members, wait_until
+from tests.contract.manager_processes import SPEC, Host, members, wait_until
 
 WAYS = {"both": BOTH, "output": OUTPUT, "input": INPUT}
 TARGETS = {"first": "0.6 s, worst 1.0 s", "refused": "0.6 s"}
@@ -55,11 +59,14 @@ def measure(made: list[Host], way: str, number: int) -> dict[str, float]:
     for stream in streams:
         stream.seen.wait(10)
     time.sleep(0.5)
+    remote = a_client([leader, *others])
+    remote.get_service("watched")
     with cut(leader, WAYS[way]):
         began = time.perf_counter()
+        client = Timed(partial(_apply, remote, "s-remote", str(number)))
         writers = [Timed(partial(_write, host, f"s-{host.name}", str(number))) for host in others]
         refused = Timed(partial(_until_refused, leader))
-        for writer in writers:
+        for writer in (*writers, client):
             writer.join()
         ends = [writer.ended - began for writer in writers]
         streams_ended = max(stream.ended_or_moved(began) for stream in streams)
@@ -67,12 +74,29 @@ def measure(made: list[Host], way: str, number: int) -> dict[str, float]:
         found = {
             "first": min(ends),
             "through each": max(ends),
+            "by a client of it": client.ended - began,
             "stream": streams_ended,
             "refused": refused.ended - began,
         }
+    remote.close()
     for stream in streams:
         stream.close()
     return found
+
+
+def a_client(made: list[Host]) -> Client:
+    """One that knows all managers, by the network, and is connected with the first."""
+    credentials = node_files.read_credentials(made[0].config)
+    connection = Connection(
+        endpoints=tuple(f"{host.address}:{SPEC.api_port}" for host in made),
+        credentials=Credentials(
+            ca_cert=credentials.ca_certificate,
+            client_cert=credentials.certificate,
+            client_key=credentials.key,
+        ),
+        source="the bench",
+    )
+    return Client(connection, timeout=20.0)
 
 
 class Timed:
@@ -119,10 +143,15 @@ class Watcher:
 
 
 def _write(host: Host, name: str, value: str) -> None:
+    with host.client(timeout=20.0) as client:
+        _apply(client, name, value)
+
+
+def _apply(client: Client, name: str, value: str) -> None:
     """Repeated until it is accepted."""
     spec = ServiceSpec(name=name, image="example/web:1", replicas=0, labels={"v": value})
     while True:
-        with suppress(WarrenError), host.client(timeout=20.0) as client:
+        with suppress(WarrenError):
             client.apply_service(spec, ["image", "replicas", "labels"])
             return
 
