@@ -99,14 +99,13 @@ class Forwarder:
         leader = self._context.leader()
         if leader is None:
             raise LeaderMoved("no leader is known: ask again")
-        link, credentials = self._link, self._credentials()
+        before, link, credentials = self._link, self._link, self._credentials()
         if link is None or not link.serves(leader, credentials):
-            self._link = _Link(self._context, leader, credentials)
-            if link is not None and not link.calls:
-                await link.close()
-            link = self._link
+            link = self._link = _Link(self._context, leader, credentials)
         link.calls += 1
         try:
+            if before is not None and before is not link and not before.calls:
+                await before.close()
             yield link
         finally:
             link.calls -= 1
