@@ -4,6 +4,7 @@ Each manager's own metrics tell of elections and terms, its unit of restarts. On
 the time, so that there is something to replicate, and its longest wait is noted.
 """
 
+import math
 import secrets
 import statistics
 import threading
@@ -24,6 +25,8 @@ from tests.chaos.run import wait_whole
 SHARE = 0.5
 """Of each processor, that is taken away from the managers."""
 SAMPLE_EVERY = 10.0
+BANDS = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, 8.0), (8.0, math.inf))
+"""Of load averages per processor: others may want the machine, too."""
 WRITE_EVERY = 0.1
 METRICS = f"""systemctl show -p MainPID --value {UNIT}; python3 -c '
 import socket
@@ -44,22 +47,32 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """The time between two samples."""
+
+    seconds: float
+    load: float
+    """Load average of the machine, for each processor."""
+    busy: float
+    """Share of the time of all processors."""
+    elections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calm:
     """What was seen in that time."""
 
     seconds: float
     first: Mapping[str, Sample]
     last: Mapping[str, Sample]
-    loads: tuple[float, ...]
-    busy: tuple[float, ...]
+    intervals: tuple[Interval, ...]
     writes: int
     longest_gap: float
     errors: tuple[str, ...]
 
     @property
-    def terms(self) -> int:
-        """Elections that were stood for, won or not."""
-        return max(s.term for s in self.last.values()) - max(s.term for s in self.first.values())
+    def elections(self) -> int:
+        return terms(self.first, self.last)
 
     @property
     def restarted(self) -> tuple[str, ...]:
@@ -67,7 +80,7 @@ class Calm:
 
     @property
     def passed(self) -> bool:
-        return not (self.terms or self.restarted or self.errors)
+        return not (self.elections or self.restarted or self.errors)
 
 
 @dataclass(slots=True)
@@ -99,18 +112,24 @@ def watch(hosts: Hosts, connection: Connection, minutes: float) -> Calm:
     seconds = minutes * 60
     begin = time.monotonic()
     first = last = samples(hosts)
-    loads, shares = [], []
+    intervals = []
     writer, busy = Writer(connection), load.Busy()
     thread = threading.Thread(target=writer.run, daemon=True)
     with load.Load(SHARE, seconds + 60):
         thread.start()
         try:
             while (left := begin + seconds - time.monotonic()) > 0:
+                since = time.monotonic()
                 time.sleep(min(SAMPLE_EVERY, left))
                 before, last = last, samples(hosts)
-                loads.append(load.average())
-                shares.append(busy.share())
-                _tell(before, last, loads[-1])
+                interval = Interval(
+                    seconds=time.monotonic() - since,
+                    load=load.average(),
+                    busy=busy.share(),
+                    elections=terms(before, last),
+                )
+                intervals.append(interval)
+                _tell(before, last, interval)
         finally:
             writer.stop()
             thread.join()
@@ -119,12 +138,16 @@ def watch(hosts: Hosts, connection: Connection, minutes: float) -> Calm:
         seconds=end - begin,
         first=first,
         last=last,
-        loads=tuple(loads),
-        busy=tuple(shares),
+        intervals=tuple(intervals),
         writes=len(writer.accepted),
         longest_gap=figures.longest_gap(begin, writer.accepted, end),
         errors=tuple(writer.errors),
     )
+
+
+def terms(first: Mapping[str, Sample], last: Mapping[str, Sample]) -> int:
+    """Elections that were stood for in between, won or not."""
+    return max(s.term for s in last.values()) - max(s.term for s in first.values())
 
 
 def samples(hosts: Hosts) -> dict[str, Sample]:
@@ -144,20 +167,21 @@ def parse(text: str) -> Sample:
     )
 
 
-def _tell(before: Mapping[str, Sample], now: Mapping[str, Sample], average: float) -> None:
+def _tell(before: Mapping[str, Sample], now: Mapping[str, Sample], interval: Interval) -> None:
     for name, sample in now.items():
         if (sample.term, sample.pid) != (before[name].term, before[name].pid):
-            say(f"{load.now()} {name}: {before[name]} became {sample}, load average {average:.1f}")
+            told = f"{before[name]} became {sample}"
+            say(f"{load.now()} {name}: {told}, load average {interval.load:.1f} per processor")
 
 
 def render(calm: Calm) -> str:
     """What was counted, and the verdict."""
     lines = [
         f"{calm.seconds / 60:.0f} min without a fault, {SHARE:.0%} of each processor taken away",
-        f"  load average {min(calm.loads):.1f} to {max(calm.loads):.1f}, mean "
-        f"{statistics.mean(calm.loads):.1f}; processors busy {statistics.mean(calm.busy):.0%}",
         f"  {calm.writes} writes, at most {calm.longest_gap:.2f} s without one",
+        "  load average per processor, minutes, processors busy, elections",
     ]
+    lines += [line for band in BANDS if (line := _band(calm, *band))]
     for name, last in calm.last.items():
         won = last.elections_won - calm.first[name].elections_won
         lines.append(
@@ -166,8 +190,20 @@ def render(calm: Calm) -> str:
         )
     lines += [f"  FAILED: {name} was restarted" for name in calm.restarted]
     lines += [f"  FAILED: {error}" for error in calm.errors]
-    if calm.terms:
-        lines.append(f"  FAILED: {calm.terms} false elections")
+    if calm.elections:
+        lines.append(f"  FAILED: {calm.elections} false elections")
     if calm.passed:
         lines.append("  no false election")
     return "\n".join(lines)
+
+
+def _band(calm: Calm, least: float, below: float) -> str:
+    """One line for the time in which the load was so; none if there was none."""
+    within = [interval for interval in calm.intervals if least <= interval.load < below]
+    if not within:
+        return ""
+    minutes = sum(interval.seconds for interval in within) / 60
+    busy = statistics.mean(interval.busy for interval in within)
+    name = f"{least:g} to {below:g}" if below < math.inf else f"{least:g} and more"
+    count = sum(interval.elections for interval in within)
+    return f"    {name:<12}{minutes:6.1f} {busy:6.0%} {count:4}"

@@ -70,8 +70,8 @@ def _ticks() -> tuple[int, int]:
 
 
 def average() -> float:
-    """Processes that wanted a processor, over the last minute."""
-    return os.getloadavg()[0]
+    """Processes that wanted a processor, over the last minute, for each processor."""
+    return os.getloadavg()[0] / len(os.sched_getaffinity(0))
 
 
 def now() -> str:

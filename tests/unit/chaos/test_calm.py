@@ -1,15 +1,18 @@
 from dataclasses import replace
 
 from tests.chaos import calm
-from tests.chaos.calm import Calm, Sample
+from tests.chaos.calm import Calm, Interval, Sample
 
 BEFORE = Sample(pid=10, term=3, elections_won=1, sync_p99=0.004)
 QUIET = Calm(
     seconds=3600.0,
     first={"m1": BEFORE, "m2": BEFORE},
     last={"m1": BEFORE, "m2": BEFORE},
-    loads=(2.0, 4.0),
-    busy=(0.7, 0.9),
+    intervals=(
+        Interval(seconds=1200, load=0.9, busy=0.6, elections=0),
+        Interval(seconds=600, load=1.0, busy=0.7, elections=0),
+        Interval(seconds=1800, load=1.9, busy=0.9, elections=0),
+    ),
     writes=36000,
     longest_gap=0.25,
     errors=(),
@@ -35,8 +38,10 @@ def test_an_hour_without_elections_passes() -> None:
     assert QUIET.passed
     assert calm.render(QUIET).splitlines() == [
         "60 min without a fault, 50% of each processor taken away",
-        "  load average 2.0 to 4.0, mean 3.0; processors busy 80%",
         "  36000 writes, at most 0.25 s without one",
+        "  load average per processor, minutes, processors busy, elections",
+        "    0 to 1        20.0    60%    0",
+        "    1 to 2        40.0    80%    0",
         "  m1: 0 elections won, term 3 to 3, sync of the journal 4.0 ms (99 %)",
         "  m2: 0 elections won, term 3 to 3, sync of the journal 4.0 ms (99 %)",
         "  no false election",
