@@ -6,7 +6,8 @@ bucket. So a state with 100,000 tasks takes a command as fast as one with a hund
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from itertools import chain
 from typing import TypeVar
 
 V = TypeVar("V")
@@ -37,6 +38,18 @@ class BucketMap(Mapping[str, V]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key in self._buckets[_place(key)]
 
+    def values(self) -> ValuesView[V]:
+        """Without looking each key up, as deciders go over all tasks again and again."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, V]:
+        """In the same way."""
+        return _Items(self)
+
+    def buckets(self) -> tuple[Mapping[str, V], ...]:
+        """The parts that it consists of."""
+        return self._buckets
+
     def __repr__(self) -> str:
         return repr(dict(self))
 
@@ -62,6 +75,24 @@ class BucketMap(Mapping[str, V]):
     def _with(self, place: int, bucket: dict[str, V], change: int) -> "BucketMap[V]":
         buckets = (*self._buckets[:place], bucket, *self._buckets[place + 1 :])
         return BucketMap(buckets, self._count + change)
+
+
+class _Values(ValuesView[V]):
+    def __init__(self, mapping: BucketMap[V]) -> None:
+        super().__init__(mapping)
+        self._parts = mapping.buckets()
+
+    def __iter__(self) -> Iterator[V]:
+        return chain.from_iterable(part.values() for part in self._parts)
+
+
+class _Items(ItemsView[str, V]):
+    def __init__(self, mapping: BucketMap[V]) -> None:
+        super().__init__(mapping)
+        self._parts = mapping.buckets()
+
+    def __iter__(self) -> Iterator[tuple[str, V]]:
+        return chain.from_iterable(part.items() for part in self._parts)
 
 
 def put(mapping: Mapping[str, V], key: str, value: V) -> Mapping[str, V]:
