@@ -85,10 +85,11 @@ class Host:
         endpoints = [f"{other.address}:{self._spec.join_port}" for other in others]
         join.join(self.config, token, endpoints, self.node)
 
-    def start(self) -> None:
-        """Start the manager; it may not serve yet."""
+    def start(self, **variables: str) -> None:
+        """Start the manager, with these in its environment; it may not serve yet."""
         # The client of this process silences gRPC for itself, not for managers.
-        environment = {k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"}
+        inherited = {k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"}
+        environment = {**inherited, **variables}
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -154,9 +155,9 @@ def manager_token(host: Host) -> str:
 
 
 @contextmanager
-def hosts(directory: Path, count: int) -> Iterator[list[Host]]:
+def hosts(directory: Path, count: int, *, spec: ClusterSpec = SPEC) -> Iterator[list[Host]]:
     """Hosts without a cluster; their managers are killed at the end."""
-    made = [Host(directory, number) for number in range(1, count + 1)]
+    made = [Host(directory, number, spec=spec) for number in range(1, count + 1)]
     try:
         yield made
     finally:

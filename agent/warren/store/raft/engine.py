@@ -31,7 +31,7 @@ from warren.store.raft.journal import Identity
 from warren.store.raft.members import Change, Step
 from warren.store.raft.node import Node, Setup
 from warren.store.raft.pending import Answer, Done, NotDone, Reply, Unknown
-from warren.store.raft.raft_state import Broken, Leader, Timing
+from warren.store.raft.raft_state import Broken, Leader, RefusedByPeers, Timing
 from warren.store.raft.shell import Shell
 from warren.store.raft.tls import TlsFiles
 from warren.store.raft.transport import Contact, Transport
@@ -81,6 +81,8 @@ class RaftLog:
         self._stopping = threading.Event()
         self._answers: deque[tuple[asyncio.Future[Answer], Answer]] = deque()
         self._known: tuple[object, ...] = ()
+        self.needs_a_person = False
+        """Why this engine ended: nothing that a restart could change."""
 
     async def start(self, machine: StateMachine) -> None:
         self._loop = asyncio.get_running_loop()
@@ -254,7 +256,7 @@ class RaftLog:
             node.close()
             shell.destroy()
             message = f"cannot listen on {config.address} for Raft: {error.strerror}"
-            raise FailedPrecondition(message) from error
+            raise Unavailable(message) from error
         return shell
 
     def _run(self) -> None:
@@ -264,6 +266,7 @@ class RaftLog:
             while not self._stopping.is_set():
                 self._live()
         except (WarrenError, Broken, TooNew) as error:
+            self.needs_a_person = isinstance(error, RefusedByPeers | TooNew)
             self._on_failure(str(error))
         except Exception as error:
             # An assertion above all: going on could destroy data, and nothing was sent since.

@@ -41,6 +41,7 @@ from warren.store.raft.raft_state import (
     KeepChunk,
     Leader,
     Raft,
+    RefusedByPeers,
     Send,
     SendSnapshot,
     Timing,
@@ -465,7 +466,7 @@ class Node:
 
     def _take_refusal(self, refused: Refused) -> None:
         if refused.fatal:
-            raise Broken(f"the other managers refuse this one: {refused.reason}")
+            raise RefusedByPeers(f"the other managers refuse this one: {refused.reason}")
         self.refused = refused.reason
 
     def _send_chunk(self, effect: SendSnapshot) -> None:

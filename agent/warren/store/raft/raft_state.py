@@ -208,3 +208,7 @@ class Decision:
 
 class Broken(Exception):
     """A law of Raft does not hold here: going on could destroy data. The daemon must end."""
+
+
+class RefusedByPeers(Broken):
+    """The others will not have this member, for what is on its disk."""

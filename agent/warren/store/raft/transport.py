@@ -11,13 +11,15 @@ import errno
 import logging
 import random
 import socket
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from warren.store.raft import messages
+from warren.store.raft import clocks, messages
 from warren.store.raft.connections import Connection, Ended, Stage, new_socket, prepare
 from warren.store.raft.messages import Hello, Malformed, Message, Refused
 from warren.store.raft.node import Node
+from warren.store.raft.raft_state import Broken
 from warren.store.raft.shell import ERROR, READ, WRITE, Shell
 from warren.store.raft.tls import Contexts, Stranger, TlsFiles, manager_named
 
@@ -67,6 +69,8 @@ class Transport:
         self._unheard: set[str] = set()
         """Peers that have said hello and nothing since: a refusal may follow."""
         self._told: dict[str, str] = {}
+        self._ahead: dict[str, float] = {}
+        """Seconds by which the clocks of peers were ahead, when they said hello."""
         self._maintain_at = self._accept_at = 0.0
         self._now = 0.0
         self._listener = _listen(address)
@@ -191,7 +195,8 @@ class Transport:
             connection.peer = manager_named(secured, self._cluster_id)
             if connection.dialed not in ("", connection.peer):
                 raise Stranger(f"{connection.peer} answers in its place")
-            connection.say(messages.encode(self._node.hello()))
+            hello = replace(self._node.hello(), clock_ms=int(time.time() * 1000))
+            connection.say(messages.encode(hello))
         if connection.wants_write:
             connection.flush(self._now)
         connection.receive(self._now, lambda frame: self._take(connection, frame))
@@ -233,6 +238,7 @@ class Transport:
             connection.say(messages.encode(refused))
             connection.flush(self._now)
             raise Ended(f"refused: {refused.reason}")
+        self._compare_clocks(peer, hello)
         old = self._peers.get(peer)
         if old is not None:
             self._end(old, "")
@@ -240,6 +246,18 @@ class Transport:
         self._peers[peer] = connection
         self._unheard.add(peer)
         self._wire.connected(peer)
+
+    def _compare_clocks(self, peer: str, hello: Hello) -> None:
+        if not hello.clock_ms:
+            return
+        here, there = time.time(), hello.clock_ms / 1000
+        self._ahead[peer] = there - here
+        wrong = clocks.verdict(here, self._ahead, self._node.log.configuration.voters)
+        if wrong:
+            raise Broken(wrong)
+        told = clocks.difference(peer, here, there)
+        if told:
+            logger.warning("%s", told)
 
     def _flush(self, connection: Connection) -> None:
         self._guard(connection, lambda: connection.flush(self._now))
