@@ -1,6 +1,8 @@
 """Control, services: Apply, Get, List, Delete, Watch. Parses, asks `core`, proposes, answers."""
 
+import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 from warren.api import convert, warren_pb2
 from warren.core import services, views
@@ -13,6 +15,9 @@ from warren.model.services import Service, ServiceSpec, same_template
 from warren.model.views import ServiceApplied
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutService, RemoveService
+
+MANY_TASKS = 500
+"""In a cluster of so many, planning a rollout takes tens of milliseconds."""
 
 
 class ServicesApi:
@@ -29,7 +34,7 @@ class ServicesApi:
         )
         given = convert.from_message(request.spec, ServiceSpec)
 
-        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ServiceApplied]:
+        def decide(state: ClusterState, wish: Wish) -> Intent[_Applied]:
             stored = state.services.get(given.name)
             if stored is None and wish.expected_version:
                 raise NotFound(f"there is no service {given.name}")
@@ -40,39 +45,43 @@ class ServicesApi:
             services.check(after, state)
             return self._put(state, Edit(before=before, after=after, version=version), wish)
 
-        return await carry_out(self._context, wish, decide)
+        applied = await carry_out(self._context, wish, decide)
+        message: warren_pb2.ServiceApplied = convert.to_message(await self._explained(applied))
+        return message
 
-    def _put(
-        self, state: ClusterState, edit: Edit[ServiceSpec], wish: Wish
-    ) -> Intent[warren_pb2.ServiceApplied]:
-        before, after = edit.before, edit.after
-        now, expected = self._context.now(), wish.expected_version or edit.version
-
-        def answer(changed: bool, version: int) -> warren_pb2.ServiceApplied:
-            plan: tuple[str, ...] = ()
-            if edit.needed:
-                plan = services.plan(state, after, now, self._context.new_id)
-            return _message(
-                ServiceApplied(
-                    changed=changed,
-                    before=services.hide(before) if before is not None else None,
-                    after=services.hide(after),
-                    changes=edit.changes(),
-                    plan=plan,
-                    version=version,
-                    revision=_next_revision(state.services.get(after.name), after),
-                )
-            )
-
+    def _put(self, state: ClusterState, edit: Edit[ServiceSpec], wish: Wish) -> Intent["_Applied"]:
+        put = PutService(
+            spec=edit.after,
+            expected_version=wish.expected_version or edit.version,
+            now=self._context.now(),
+        )
         return Intent(
             needed=edit.needed,
-            command=PutService(spec=after, expected_version=expected, now=now)
-            if edit.needed
-            else NOTHING,
+            command=put if edit.needed else NOTHING,
             version=edit.version,
-            answer=answer,
-            summary=f"service {after.name} {'changed' if before is not None else 'created'}",
+            answer=lambda changed, version: _Applied(changed, version, edit, state),
+            summary=f"service {edit.after.name} {'created' if edit.before is None else 'changed'}",
         )
+
+    async def _explained(self, applied: "_Applied") -> ServiceApplied:
+        """With all that a person wants to know of it."""
+        edit, state = applied.edit, applied.state
+        return ServiceApplied(
+            changed=applied.changed,
+            before=services.hide(edit.before) if edit.before is not None else None,
+            after=services.hide(edit.after),
+            changes=edit.changes(),
+            plan=await self._plan(state, edit.after) if edit.needed else (),
+            version=applied.version,
+            revision=_next_revision(state.services.get(edit.after.name), edit.after),
+        )
+
+    async def _plan(self, state: ClusterState, spec: ServiceSpec) -> tuple[str, ...]:
+        """Aside where it takes long, so that workers are heard meanwhile."""
+        now, new_id = self._context.now(), self._context.new_id
+        if len(state.tasks) < MANY_TASKS:
+            return services.plan(state, spec, now, new_id)
+        return await asyncio.to_thread(services.plan, state, spec, now, new_id)
 
     async def get_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller
@@ -139,9 +148,14 @@ class ServicesApi:
         return view
 
 
-def _message(applied: ServiceApplied) -> warren_pb2.ServiceApplied:
-    message: warren_pb2.ServiceApplied = convert.to_message(applied)
-    return message
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What came of an Apply, and the state that it was decided on."""
+
+    changed: bool
+    version: int
+    edit: Edit[ServiceSpec]
+    state: ClusterState
 
 
 def _next_revision(stored: Service | None, after: ServiceSpec) -> int:
