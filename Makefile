@@ -31,11 +31,13 @@ setup: apt $(VENV)/.ready ## Install what the checkout needs (apt, virtual envir
 apt:
 	@tools/apt-install requirements/apt.txt tests/fleet/apt-packages.txt tests/contract/apt-packages.txt
 
-$(VENV)/.ready: requirements/dev.txt agent/pyproject.toml
+$(VENV)/.ready: requirements/dev.txt agent/pinned.txt agent/pyproject.toml
 	@echo "setup: virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check setuptools wheel
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --require-hashes -r agent/pinned.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --no-build-isolation -e agent
 	@touch $@
