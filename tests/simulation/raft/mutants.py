@@ -298,6 +298,24 @@ MUTANTS = (
         "        head.outcomes.add(key=key, outcome=outcome)\n",
         "        pass\n",
     ),
+    Mutant(
+        "a command of a newer set is applied",
+        "store/idempotency.py",
+        "        if message.version > self._version:\n",
+        "        if message.version > self._version + 9:\n",
+    ),
+    Mutant(
+        "a snapshot does not say what it needs",
+        "store/idempotency.py",
+        "        self._applied_version = max(self._applied_version, message.version)\n",
+        "",
+    ),
+    Mutant(
+        "new commands wait for nobody",
+        f"{RAFT}/node.py",
+        "        return min(self._versions.get(node_id, 1)",
+        "        return max(self._versions.get(node_id, 1)",
+    ),
 )
 
 
