@@ -17,6 +17,7 @@ LONG = 0.01
 """Seconds."""
 _THRESHOLDS = (700, 10, 3)
 """The last: full collections often enough, once things were set aside, to be short."""
+_USUAL = gc.get_threshold()
 _began_at = 0.0
 
 
@@ -25,6 +26,14 @@ def keep_short() -> None:
     if _after_collection not in gc.callbacks:
         gc.callbacks.append(_after_collection)
     gc.set_threshold(*_THRESHOLDS)
+
+
+def work_as_usual() -> None:
+    """Walk everything again, for a process that lives on without the state."""
+    if _after_collection in gc.callbacks:
+        gc.callbacks.remove(_after_collection)
+    gc.set_threshold(*_USUAL)
+    gc.unfreeze()
 
 
 @contextmanager

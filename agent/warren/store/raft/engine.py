@@ -111,6 +111,7 @@ class RaftLog:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         self._thread = None
+        collector.work_as_usual()
 
     async def propose(
         self, command: bytes, timeout: timedelta, *, key: str = "", version: int = 1
