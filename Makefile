@@ -17,9 +17,11 @@ RELEASE ?= trixie
 FLEET ?= lab
 SUBNET ?= 10.79.0.0/24
 MINUTES ?= 5
+SEEDS ?= 500
+START ?= 1
 
 .PHONY: help setup apt generate lock lint types contracts unit simulation modules sanity molecule \
-        test bench chaos demo demo-down fleet fleet-down drill bundle format clean
+        test bench simulate chaos demo demo-down fleet fleet-down drill bundle format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,11 +31,13 @@ setup: apt $(VENV)/.ready ## Install what the checkout needs (apt, virtual envir
 apt:
 	@tools/apt-install requirements/apt.txt tests/fleet/apt-packages.txt tests/contract/apt-packages.txt
 
-$(VENV)/.ready: requirements/dev.txt agent/pyproject.toml
+$(VENV)/.ready: requirements/dev.txt agent/pinned.txt agent/pyproject.toml
 	@echo "setup: virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check setuptools wheel
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --require-hashes -r agent/pinned.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --no-build-isolation -e agent
 	@touch $@
@@ -50,8 +54,14 @@ test: setup ## Everything: linters, types, unit, simulation, contract, modules, 
 bench: setup ## Print the figures of docs/benchmark.md, measured on the local fleet
 	@tools/bench.py
 
-chaos: setup ## Hurt a real cluster for MINUTES=5, and check every answer; not part of test
-	@tools/chaos.py --minutes $(MINUTES)
+simulate: setup ## Live through SEEDS=500 simulated clusters from START=1, on all cores
+	@python -m warren.testing.raft_simulation --seeds $(SEEDS) --start $(START)
+
+chaos: setup ## Hurt a real cluster for MINUTES=5 or by PLAN=counted, and check every answer
+	@tools/chaos.py $(if $(PLAN),--plan $(PLAN),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+calm: setup ## Leave a real cluster alone for MINUTES=60 on busy processors, and count elections
+	@tools/chaos.py --calm $(MINUTES)
 
 lint: setup ## ruff, yamllint, ansible-lint, shellcheck, changelog
 	@tools/run-tests lint

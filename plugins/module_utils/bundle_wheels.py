@@ -28,8 +28,9 @@ from ansible_collections.warren.core.plugins.module_utils.bundle_files import (
 RELEASES = {"bookworm": ("3.11", 36), "trixie": ("3.13", 41)}
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
-# Published as sources only; pure Python, so one wheel serves every release.
-SOURCES_ONLY = ("pysyncobj",)
+# In the agent's sources: packages that are taken by their hash. Published as sources only; pure
+# Python, so one wheel serves every release.
+PINNED = "pinned.txt"
 
 LEFT_OUT = re.compile(r"(^|/)(__pycache__|build|dist|[^/]*\.egg-info)(/|$)|\.pyc$|(^|/)\.")
 
@@ -51,6 +52,11 @@ def sources_digest(agent: Path) -> str:
     return digest_of(sources(agent))
 
 
+def pinned(agent: Path) -> str:
+    """Packages that are taken by their hash, as pip reads them."""
+    return (agent / PINNED).read_text(encoding="utf-8")
+
+
 def build_agent(agent: Path, work: Path, target: Path) -> None:
     """Build the agent's wheel from a copy, so that the checkout stays as it is."""
     copy = work / "agent"
@@ -60,12 +66,11 @@ def build_agent(agent: Path, work: Path, target: Path) -> None:
     _build(str(copy), target)
 
 
-def download(wanted: list[str], release: str, architecture: str, work: Path, target: Path) -> None:
+def download(agent: Path, release: str, architecture: str, work: Path, target: Path) -> None:
     """Fetch wheels for the Python of `release` into `target`."""
     python, glibc = RELEASES[release]
-    for requirement in wanted:
-        if re.split(r"[^A-Za-z0-9_-]", requirement, maxsplit=1)[0].lower() in SOURCES_ONLY:
-            _build(requirement, work)
+    wanted = requirements(agent)
+    _build(str(agent / PINNED), work, "--require-hashes", "--requirement")
     argv = _pip("download", "--quiet", "--only-binary=:all:", "--dest", str(target))
     argv += ["--find-links", str(work), "--implementation=cp", f"--python-version={python}"]
     for abi in (f"cp{python.replace('.', '')}", "abi3", "none"):
@@ -104,12 +109,12 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def _build(what: str, target: Path) -> None:
+def _build(what: str, target: Path, *options: str) -> None:
     argv = _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(target))
     if importlib.util.find_spec("setuptools"):
         argv.append("--no-build-isolation")  # fetches nothing to build with
     try:
-        run([*argv, what], SOURCE_DATE_EPOCH="1577836800")
+        run([*argv, *options, what], SOURCE_DATE_EPOCH="1577836800")
     except BundleError as error:
         raise BundleError(f"bundle: building {what}: {error}") from None
 

@@ -243,7 +243,7 @@ def _build(
 def _sections(params: dict[str, Any], cache: Path) -> list[Section]:
     architecture, agent = _architecture(params), Path(params["agent"])
     releases, packages = _releases(params), sorted(params["packages"])
-    wheels = bundle_wheels.requirements(agent)
+    wheels = bundle_wheels.requirements(agent), bundle_wheels.pinned(agent)
     images = [{"name": params["pause_image"]}, *params["images"]]
     archives = [_stamp(each["archive"]) for each in params["images"] if each.get("archive")]
 
@@ -266,10 +266,10 @@ def _sections(params: dict[str, Any], cache: Path) -> list[Section]:
         def build(part: Path) -> Files:
             work, target = _scratch(cache, f"wheels-{release}"), f"wheels/{release}"
             fetched = _scratch(cache, f"fetched-{release}")
-            bundle_wheels.download(wheels, release, architecture, work, fetched)
+            bundle_wheels.download(agent, release, architecture, work, fetched)
             return _publish(fetched, part, [target])
 
-        return Section(f"wheels/{release}", key(wheels, bundle_wheels.RELEASES[release]), build)
+        return Section(f"wheels/{release}", key(*wheels, bundle_wheels.RELEASES[release]), build)
 
     def build_agent(part: Path) -> Files:
         work, built = _scratch(cache, "agent-sources"), _scratch(cache, "agent")

@@ -20,14 +20,9 @@ options:
     description: Read only what this host knows of its own membership.
     type: bool
     default: false
-  stale:
-    description:
-      - Answer from what the manager that is asked knows, be it old. Also answers when there is no
-        majority of managers.
-    type: bool
-    default: false
 extends_documentation_fragment:
   - warren.core.connection
+  - warren.core.stale
   - warren.core.attributes.actiongroup
   - warren.core.attributes.info
 seealso:

@@ -17,14 +17,9 @@ options:
   name:
     description: Name of the service. Without it, all services.
     type: str
-  stale:
-    description:
-      - Answer from what the manager that is asked knows, be it old. Also answers when there is no
-        majority of managers.
-    type: bool
-    default: false
 extends_documentation_fragment:
   - warren.core.connection
+  - warren.core.stale
   - warren.core.attributes.actiongroup
   - warren.core.attributes.info
 seealso:

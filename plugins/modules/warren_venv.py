@@ -28,6 +28,12 @@ options:
     description: What to install, as pip reads it.
     type: str
     default: warren[daemon]
+  pinned:
+    description:
+      - Packages with their hashes, as pip reads them, which are installed before O(package).
+        Not needed with O(wheels), as whoever built the bundle has checked them.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Can run in check mode and return changed status without installing.
@@ -74,33 +80,35 @@ def main() -> None:
             "path": {"type": "path", "default": "/opt/warren/venv"},
             "wheels": {"type": "path"},
             "package": {"type": "str", "default": "warren[daemon]"},
+            "pinned": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
     link, package = Path(module.params["path"]), module.params["package"]
     wheels = Path(module.params["wheels"]) if module.params["wheels"] else None
-    environment = link.with_name(f"{link.name}-{content_digest(wheels, package)}")
+    pinned = "" if wheels else module.params["pinned"]
+    environment = link.with_name(f"{link.name}-{content_digest(wheels, package, pinned)}")
     current = (environment / COMPLETE).exists() and link.resolve() == environment
     try:
         if not current and not module.check_mode:
             with bundle_files.locked(LOCK):
                 if not (environment / COMPLETE).exists():
-                    make(environment, wheels, package)
+                    make(environment, wheels, package, pinned)
                 switch(link, environment)
     except InstallError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=not current, environment=str(environment))
 
 
-def content_digest(wheels: Path | None, package: str) -> str:
+def content_digest(wheels: Path | None, package: str, pinned: str) -> str:
     """Tells one set of packages from another: the wheels' bytes, and the Python they are for."""
-    digest = hashlib.sha256(f"{sys.version_info[:2]} {package}".encode())
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {package} {pinned}".encode())
     for wheel in sorted(wheels.glob("*.whl")) if wheels else ():
         digest.update(wheel.name.encode() + hashlib.sha256(wheel.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
 
-def make(environment: Path, wheels: Path | None, package: str) -> None:
+def make(environment: Path, wheels: Path | None, package: str, pinned: str) -> None:
     """Make the environment. The mark that says it is complete is written last."""
     shutil.rmtree(environment, ignore_errors=True)
     environment.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +123,11 @@ def make(environment: Path, wheels: Path | None, package: str) -> None:
         _run([python, "-m", "pip", "install", *install], PYTHONPATH=str(pip))
     else:
         _run([sys.executable, "-m", "venv", str(environment)])
+        if pinned:
+            hashes = environment / "pinned.txt"
+            hashes.write_text(pinned, encoding="utf-8")
+            install = ["--no-deps", "--require-hashes", "-r", str(hashes)]
+            _run([python, "-m", "pip", "install", *install])
         _run([python, "-m", "pip", "install", package])
     (environment / COMPLETE).touch()
 

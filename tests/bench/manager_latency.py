@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def _measure(made: list[Host]) -> None:
-    leader = _grow(made)
+    leader = grow(made)
     workers = [ScriptedWorker(host, leader) for host in made]
     try:
         wait_until(lambda: _all_ready(leader), "all workers are ready")
@@ -113,7 +113,7 @@ def _measure(made: list[Host]) -> None:
         _measure_failover(made, leader)
 
 
-def _grow(made: list[Host]) -> Host:
+def grow(made: list[Host]) -> Host:
     first, *others = made
     first.create()
     first.start()

@@ -97,16 +97,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--objects", type=int, default=OBJECTS)
+    parser.add_argument("--only-size", action="store_true", help="only with many objects")
     options = parser.parse_args()
     print(f"{'':44}{'measured':>20}  target")
+    if not options.only_size:
+        measure_three(options.kills)
+    measure_size(options.objects)
+
+
+def measure_three(kills: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         cluster = Cluster(Path(name))
         try:
             measure_traffic(cluster)
-            measure_failover(cluster, options.kills)
+            measure_failover(cluster, kills)
         finally:
             cluster.close()
-    measure_size(options.objects)
 
 
 def measure_traffic(cluster: Cluster) -> None:
@@ -164,8 +170,8 @@ def measure_size(objects: int) -> None:
             show("memory with them", f"{filled['memory_mib']:.0f} MiB", "400 MiB")
             paused = member.ask("pause", seconds=20)
             count = paused["snapshots"]
-            gap = f"{paused['longest'] * 1e3:.0f} ms"
-            show(f"longest pause of writes, {count} snapshots", gap, "50 ms")
+            show(f"longest pause in {count} snapshots", _longest(paused["during"]), "50 ms")
+            show("longest pause without one", _longest(paused["otherwise"]), "")
             member.kill()
             began = time.perf_counter()
             member.start()
@@ -174,6 +180,10 @@ def measure_size(objects: int) -> None:
             show("memory after it", f"{member.started['memory_mib']:.0f} MiB", "400 MiB")
         finally:
             cluster.close()
+
+
+def _longest(times: dict[str, float]) -> str:
+    return f"{times['max_ms']:.0f} ms, p99 {times['p99_ms']:.1f} ms"
 
 
 def show(what: str, measured: str, target: str) -> None:

@@ -38,9 +38,20 @@ SPEC = ClusterSpec(
 class Host:
     """A host on which a manager may run: `number` from 1."""
 
-    def __init__(self, directory: Path, number: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        number: int,
+        *,
+        spec: ClusterSpec = SPEC,
+        address: str = "",
+        namespace: str = "",
+    ) -> None:
+        """`namespace`: of the network that the manager is started in, if not in this one."""
         self.name = f"m{number}"
-        self.address = f"127.0.1.{number}"
+        self.address = address or f"127.0.1.{number}"
+        self._spec = spec
+        self.namespace = namespace
         self.directory = directory / self.name
         self.directory.mkdir()
         self.config = Config(
@@ -66,21 +77,23 @@ class Host:
     def create(self) -> None:
         """Create a cluster here."""
         create.create_cluster(
-            self.config, SPEC, self.node, mesh_key.public_key(self.config.mesh_key_path)
+            self.config, self._spec, self.node, mesh_key.public_key(self.config.mesh_key_path)
         )
 
     def join(self, token: str, *others: "Host") -> None:
         """Join through any of `others`."""
-        endpoints = [f"{other.address}:{SPEC.join_port}" for other in others]
+        endpoints = [f"{other.address}:{self._spec.join_port}" for other in others]
         join.join(self.config, token, endpoints, self.node)
 
-    def start(self) -> None:
-        """Start the manager; it may not serve yet."""
+    def start(self, **variables: str) -> None:
+        """Start the manager, with these in its environment; it may not serve yet."""
         # The client of this process silences gRPC for itself, not for managers.
-        environment = {k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"}
+        inherited = {k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"}
+        environment = {**inherited, **variables}
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *(("ip", "netns", "exec", self.namespace) if self.namespace else ()),
                     sys.executable,
                     "-c",
                     "from warren.manager.main import main; main()",
@@ -142,9 +155,9 @@ def manager_token(host: Host) -> str:
 
 
 @contextmanager
-def hosts(directory: Path, count: int) -> Iterator[list[Host]]:
+def hosts(directory: Path, count: int, *, spec: ClusterSpec = SPEC) -> Iterator[list[Host]]:
     """Hosts without a cluster; their managers are killed at the end."""
-    made = [Host(directory, number) for number in range(1, count + 1)]
+    made = [Host(directory, number, spec=spec) for number in range(1, count + 1)]
     try:
         yield made
     finally:

@@ -306,7 +306,7 @@ async def test_an_address_in_use_is_refused(tmp_path: Path) -> None:
     first, second = engine(tmp_path / "a"), engine(tmp_path / "b")
     await first.start(Keeper())
 
-    with pytest.raises(FailedPrecondition, match=r"cannot listen on 127\.0\.0\.1:21545"):
+    with pytest.raises(Unavailable, match=r"cannot listen on 127\.0\.0\.1:21545"):
         await second.start(Keeper())
 
     await first.stop()
@@ -368,7 +368,7 @@ async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     first = engine(tmp_path)
     await first.start(Keeper())
 
-    with pytest.raises(FailedPrecondition, match="another process already keeps its log in"):
+    with pytest.raises(Unavailable, match="another process already keeps its log in"):
         await engine(tmp_path).start(Keeper())
 
     await first.stop()

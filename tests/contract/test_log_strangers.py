@@ -16,7 +16,7 @@ from warren.store.log import LogMember
 from warren.store.raft import connections, messages
 from warren.store.raft.engine import RaftLog
 from warren.store.raft.messages import Append, Hello
-from warren.store.raft.tls import TlsFiles
+from warren.store.raft.tls import Contexts, TlsFiles
 from warren.store.raft.transport import Contact
 
 from tests.contract.raft_members import CLUSTER, Keeper, Pki, a_config, a_pki, address, node_id
@@ -175,6 +175,37 @@ async def test_a_new_manager_finds_the_cluster_through_its_contacts(
 
     await _wait(lambda: len(second.status().reachable) == 2)
     await second.stop()
+
+
+async def test_a_peer_that_refuses_is_called_ever_less_and_named_once(
+    log: RaftLog, pki: Pki, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So a manager that was removed, and is started again, fills neither log nor network."""
+    called: list[float] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append(asyncio.get_running_loop().time())
+        await _next(reader)
+        _say(writer, messages.encode(_a_hello("n2")))
+        refusal = messages.Refused(term=1, reason="n1 was removed", fatal=False)
+        _say(writer, messages.encode(refusal))
+        writer.close()
+
+    host, _, port = address(2, PORT).rpartition(":")
+    accepting = Contexts(pki.files("n2")).accepting()
+    server = await asyncio.start_server(refuse, host, int(port), ssl=accepting)
+    with caplog.at_level(logging.INFO, "warren.store.raft.transport"):
+        with pytest.raises((DeadlineExceeded, FailedPrecondition)):
+            await log.add_member(
+                LogMember(node_id="n2", address=address(2, PORT)), timedelta(seconds=0.5)
+            )
+        await _wait(lambda: len(called) == 3)
+    server.close()
+
+    first, second, third = called
+    assert third - second > 1.5 * (second - first) > 1.0
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["no connection with n2: it refuses this manager: n1 was removed"]
 
 
 def test_frames_larger_than_allowed_are_never_made() -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ import pytest
 import yaml
 
 from tests.modules.fake_manager import FakeManager
+from tests.modules.fake_manager_fixtures import manager
+
+__all__ = ["manager"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,14 +42,6 @@ def task(name: str, options: dict[str, Any], **keywords: Any) -> dict[str, Any]:
     if keywords.pop("check", False):
         keywords |= {"check_mode": True, "diff": True}
     return {f"warren.core.{name}": options, **keywords}
-
-
-@pytest.fixture
-def manager() -> Iterator[FakeManager]:
-    """Three nodes, no service."""
-    fake = FakeManager()
-    yield fake
-    fake.stop()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from warren.model.views import (
     MeshView,
     ServiceApplied,
 )
-from warren.state import commands
+from warren.state import commands, versions
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.store import store
@@ -249,7 +249,7 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
             index=self.state.index,
             nodes=len(self.state.nodes),
             services=len(self.state.services),
-            commands_version=store.COMMANDS_VERSION,
+            commands_version=versions.COMMANDS_VERSION,
             warren="0.1.0",
         )
         yield warren_pb2.BackupPart(head=convert.to_message(head))

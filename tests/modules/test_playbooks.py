@@ -1,8 +1,11 @@
 """deploy-service.yml and remove-service.yml, from a file to a running service."""
 
+import json
 import re
+import sys
 from pathlib import Path
 
+import pytest
 from warren.model.services import ServiceSpec
 
 from tests.modules.conftest import ROOT, Play
@@ -73,3 +76,26 @@ def test_a_service_is_removed_once(playbook: Play, manager: FakeManager) -> None
 
     assert [changed(p.output) for p in (first, second)] == [1, 0]
     assert manager.state.services == {}
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "sentence"),
+    [
+        (("--limit", "m1"), 2, "m2, m3 were left out: a recovery must see every manager"),
+        ((), 2, "none of m1, m2, m3 is a manager that can be reached"),
+    ],
+)
+def test_a_recovery_looks_at_every_manager_or_at_none(
+    playbook: Play, tmp_path: Path, limit: tuple[str, ...], code: int, sentence: str
+) -> None:
+    """A manager that is left out may lead: going on without it would make two clusters."""
+    inventory = tmp_path / "hosts.yml"
+    hosts = {
+        name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        for name in ("m1", "m2", "m3")
+    }
+    inventory.write_text(json.dumps({"warren_managers": {"hosts": hosts}}))
+
+    played = playbook("recover.yml", "-i", str(inventory), *limit)
+
+    assert (played.code, sentence in " ".join(played.output.split())) == (code, True), played.output

@@ -13,7 +13,18 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+from operator import attrgetter
+from typing import (
+    Annotated,
+    Any,
+    NamedTuple,
+    NewType,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from google.protobuf.message import Message
 
@@ -38,7 +49,10 @@ def to_message(value: object) -> Any:
 def from_message(message: Message, kind: type[M]) -> M:
     """The dataclass `kind` from a message of the same name. InvalidInput if it cannot be one."""
     try:
-        values = {name: read(message, name) for name, _, read in _plan(kind)}
+        plan = _plan(kind)
+        values = dict(zip(plan.scalars, plan.read_scalars(message), strict=True))
+        for name, read in plan.others:
+            values[name] = read(message, name)
         return kind(**values)
     except (ValueError, KeyError, OverflowError) as error:
         raise InvalidInput(f"malformed {kind.__name__}: {error}") from error
@@ -89,31 +103,63 @@ def _command_from_message(message: warren_pb2.Command) -> commands.Command:
 
 
 def _fill(message: Any, value: object) -> None:
-    for name, write, _ in _plan(type(value)):
-        write(message, getattr(value, name), name)
+    """What is nothing is left out: that is how it is read again."""
+    for name, write, is_optional in _plan(type(value)).writers:
+        current = getattr(value, name)
+        if current or is_optional:
+            write(message, current, name)
 
 
-def _plan(kind: type) -> tuple[tuple[str, Encoder, Decoder], ...]:
-    """How each field of a dataclass is written and read; worked out once per class."""
+class _Plan(NamedTuple):
+    """How the fields of a dataclass are written and read."""
+
+    writers: tuple[tuple[str, Encoder, bool], ...]
+    """Field, how it is written, and whether there is a difference between nothing and unset."""
+    scalars: tuple[str, ...]
+    """Fields that are in the message as they are."""
+    read_scalars: Callable[[Any], tuple[Any, ...]]
+    """All of them at once, which is much faster than one by one."""
+    others: tuple[tuple[str, Decoder], ...]
+
+
+def _plan(kind: type) -> _Plan:
+    """Worked out once per class."""
     plan = _plans.get(kind)
     if plan is None:
         plan = _plans[kind] = _new_plan(kind)
     return plan
 
 
-_plans: dict[type, tuple[tuple[str, Encoder, Decoder], ...]] = {}
+_plans: dict[type, _Plan] = {}
 
 
-def _new_plan(kind: Any) -> tuple[tuple[str, Encoder, Decoder], ...]:
+def _new_plan(kind: Any) -> _Plan:
     hints = get_type_hints(kind, include_extras=True)
-    return tuple((f.name, *_codec(hints[f.name])) for f in fields(kind))
+    codecs = {f.name: _codec(hints[f.name]) for f in fields(kind)}
+    scalars = tuple(name for name, codec in codecs.items() if codec is _SCALAR)
+    return _Plan(
+        writers=tuple((n, write, _is_optional(hints[n])) for n, (write, _) in codecs.items()),
+        scalars=scalars,
+        read_scalars=_getter(scalars),
+        others=tuple((n, read) for n, (_, read) in codecs.items() if n not in scalars),
+    )
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda message: tuple(getattr(message, name) for name in names)
+
+
+def _is_optional(hint: Any) -> bool:
+    return get_origin(_plain(hint)) in (Union, types.UnionType)
 
 
 def _codec(hint: Any) -> tuple[Encoder, Decoder]:
+    if _is_optional(hint):
+        (inner,) = (arg for arg in get_args(_plain(hint)) if arg is not type(None))
+        return _optional(_codec(inner), _is_message(_plain(inner)))
     hint = _plain(hint)
-    if get_origin(hint) in (Union, types.UnionType):
-        (inner,) = (arg for arg in get_args(hint) if arg is not type(None))
-        return _optional(_codec(inner))
     if get_origin(hint) is tuple:
         return _repeated(_plain(get_args(hint)[0]))
     if get_origin(hint) is Mapping:
@@ -142,12 +188,15 @@ def _is_message(hint: Any) -> bool:
     return isinstance(hint, type) and is_dataclass(hint)
 
 
-def _optional(codec: tuple[Encoder, Decoder]) -> tuple[Encoder, Decoder]:
+def _optional(codec: tuple[Encoder, Decoder], is_message: bool) -> tuple[Encoder, Decoder]:
     write, read = codec
 
     def write_present(message: Any, value: Any, name: str) -> None:
-        if value is not None:
-            write(message, value, name)
+        if value is None:
+            return
+        if is_message:
+            getattr(message, name).SetInParent()
+        write(message, value, name)
 
     return (
         write_present,
@@ -199,12 +248,20 @@ def _map(item: Any) -> tuple[Encoder, Decoder]:
 
 
 def _nested(kind: Any) -> tuple[Encoder, Decoder]:
-    def write(message: Any, value: Any, name: str) -> None:
-        field = getattr(message, name)
-        field.SetInParent()
-        _fill(field, value)
+    empty: list[Any] = []
+    """The one that stands for an absent message, once it was read."""
 
-    return write, lambda message, name: from_message(getattr(message, name), kind)
+    def write(message: Any, value: Any, name: str) -> None:
+        _fill(getattr(message, name), value)
+
+    def read(message: Any, name: str) -> Any:
+        if message.HasField(name):
+            return from_message(getattr(message, name), kind)
+        if not empty:
+            empty.append(from_message(getattr(message, name), kind))
+        return empty[0]
+
+    return write, read
 
 
 @cache
@@ -229,22 +286,35 @@ def _set(message: Any, value: Any, name: str) -> None:
 
 
 def _set_time(message: Any, value: datetime, name: str) -> None:
-    getattr(message, name).FromDatetime(value)
+    _set_parts(getattr(message, name), value - _EPOCH)
+
+
+def _time(message: Any, name: str) -> datetime:
+    return _EPOCH + _duration(message, name)
 
 
 def _set_duration(message: Any, value: timedelta, name: str) -> None:
-    getattr(message, name).FromTimedelta(value)
+    if value < timedelta():
+        getattr(message, name).FromTimedelta(value)
+    else:
+        _set_parts(getattr(message, name), value)
 
 
+def _duration(message: Any, name: str) -> timedelta:
+    parts = getattr(message, name)
+    return timedelta(seconds=parts.seconds, microseconds=int(parts.nanos / 1000))
+
+
+def _set_parts(parts: Any, value: timedelta) -> None:
+    """As protobuf's own, which take several times as long."""
+    parts.seconds = value.days * 86_400 + value.seconds
+    parts.nanos = value.microseconds * 1000
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCALAR: tuple[Encoder, Decoder] = (_set, lambda message, name: getattr(message, name))
-_TIME: tuple[Encoder, Decoder] = (
-    _set_time,
-    lambda message, name: getattr(message, name).ToDatetime(tzinfo=UTC),
-)
-_DURATION: tuple[Encoder, Decoder] = (
-    _set_duration,
-    lambda message, name: getattr(message, name).ToTimedelta(),
-)
+_TIME: tuple[Encoder, Decoder] = (_set_time, _time)
+_DURATION: tuple[Encoder, Decoder] = (_set_duration, _duration)
 
 
 def _snake(name: str) -> str:

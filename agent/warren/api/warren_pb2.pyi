@@ -1347,12 +1347,10 @@ class Cluster(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CA_CERTIFICATE_FIELD_NUMBER: _builtins.int
     CA_KEY_FIELD_NUMBER: _builtins.int
-    RAFT_SECRET_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     ca_certificate: _builtins.str
     ca_key: _builtins.str
-    raft_secret: _builtins.str
     @_builtins.property
     def spec(self) -> Global___ClusterSpec: ...
     @_builtins.property
@@ -1366,11 +1364,10 @@ class Cluster(_message.Message):
         version: _builtins.int = ...,
         ca_certificate: _builtins.str = ...,
         ca_key: _builtins.str = ...,
-        raft_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_certificate", b"ca_certificate", "ca_key", b"ca_key", "created_at", b"created_at", "id", b"id", "raft_secret", b"raft_secret", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_certificate", b"ca_certificate", "ca_key", b"ca_key", "created_at", b"created_at", "id", b"id", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3762,14 +3759,11 @@ class JoinResponse(_message.Message):
     CA_CERTIFICATE_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     MANAGERS_FIELD_NUMBER: _builtins.int
-    RAFT_SECRET_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     certificate: _builtins.str
     ca_certificate: _builtins.str
     cluster_id: _builtins.str
-    raft_secret: _builtins.str
-    """only for a manager"""
     @_builtins.property
     def node(self) -> Global___Node: ...
     @_builtins.property
@@ -3786,13 +3780,12 @@ class JoinResponse(_message.Message):
         ca_certificate: _builtins.str = ...,
         cluster_id: _builtins.str = ...,
         managers: _abc.Iterable[Global___ManagerAddress] | None = ...,
-        raft_secret: _builtins.str = ...,
         spec: Global___ClusterSpec | None = ...,
         peers: _abc.Iterable[Global___Peer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_certificate", b"ca_certificate", "certificate", b"certificate", "cluster_id", b"cluster_id", "managers", b"managers", "node", b"node", "peers", b"peers", "raft_secret", b"raft_secret", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_certificate", b"ca_certificate", "certificate", b"certificate", "cluster_id", b"cluster_id", "managers", b"managers", "node", b"node", "peers", b"peers", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

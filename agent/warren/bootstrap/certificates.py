@@ -113,6 +113,11 @@ def subject_of(certificate: str) -> Subject:
     )
 
 
+def valid_since(certificate: str) -> datetime:
+    """When a certificate began to be one."""
+    return _load(certificate).not_valid_before_utc
+
+
 def renew_at(certificate: str) -> datetime:
     """When a certificate should be renewed: a third of its life before its end."""
     loaded = _load(certificate)

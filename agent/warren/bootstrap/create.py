@@ -18,7 +18,6 @@ from warren.model.clusters import Cluster, ClusterSpec
 from warren.model.constraints import DNS_LABEL
 from warren.model.errors import InvalidInput
 from warren.model.nodes import Node, NodeDescription, NodeMesh, NodeRole, NodeSpec, NodeStatus
-from warren.model.services import Secret
 from warren.state import commands
 
 BOOTSTRAP_FILE = "bootstrap.pb"
@@ -47,7 +46,6 @@ def create_cluster(
         now=now,
     )
     member = _first_node(config, spec, node, node_id=node_id, public_key=public_key, now=now)
-    raft_secret = Secret(secrets.token_urlsafe(32))
     command = commands.CreateCluster(
         cluster=Cluster(
             id=cluster_id,
@@ -55,14 +53,11 @@ def create_cluster(
             created_at=now,
             ca_certificate=authority.certificate,
             ca_key=authority.key,
-            raft_secret=raft_secret,
         ),
         node=member,
     )
     addresses = (assignment.manager_address(spec, member),)
-    membership = node_files.membership_of(
-        member, cluster_id, spec, addresses, raft_secret=raft_secret
-    )
+    membership = node_files.membership_of(member, cluster_id, spec, addresses)
     node_files.install(
         config,
         membership,

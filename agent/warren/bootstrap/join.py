@@ -148,7 +148,6 @@ def _install(config: Config, key: Secret, response: warren_pb2.JoinResponse) -> 
         response.cluster_id,
         spec,
         [convert.from_message(manager, ManagerAddress) for manager in response.managers],
-        raft_secret=Secret(response.raft_secret),
     )
     credentials = Credentials(
         ca_certificate=response.ca_certificate, certificate=response.certificate, key=key

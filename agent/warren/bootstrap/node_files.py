@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,6 @@ class Membership:
     mesh_port: int
     managers: tuple[ManagerAddress, ...]
     """Where managers answered when last heard."""
-    raft_secret: Secret = Secret("")
-    """Only on managers."""
 
     @property
     def raft_address(self) -> str:
@@ -63,10 +61,8 @@ def membership_of(
     cluster_id: str,
     spec: ClusterSpec,
     managers: Iterable[ManagerAddress],
-    *,
-    raft_secret: Secret,
 ) -> Membership:
-    """The membership of a node; `raft_secret` is empty text for one that is no manager."""
+    """The membership of a node."""
     return Membership(
         cluster_id=cluster_id,
         cluster=spec.name,
@@ -79,7 +75,6 @@ def membership_of(
         raft_port=spec.raft_port,
         mesh_port=spec.mesh_port,
         managers=tuple(managers),
-        raft_secret=raft_secret,
     )
 
 
@@ -98,8 +93,6 @@ def write_membership(config: Config, membership: Membership) -> None:
     """Write node.json, whole or not at all."""
     values = asdict(membership)
     values["roles"] = [role.value for role in membership.roles]
-    if not membership.raft_secret:
-        del values["raft_secret"]
     write_atomically(membership_path(config), (json.dumps(values, indent=2) + "\n").encode())
 
 
@@ -202,9 +195,11 @@ def sync_directory(directory: Path) -> None:
 
 
 def _membership_from(values: dict[str, Any]) -> Membership:
+    """Without what only another version of Warren knows: upgrades leave the file as it is."""
+    known = {field.name for field in fields(Membership)}
     return Membership(
         **{
-            **values,
+            **{name: value for name, value in values.items() if name in known},
             "roles": tuple(NodeRole(role) for role in values["roles"]),
             "managers": tuple(ManagerAddress(**manager) for manager in values["managers"]),
         }

@@ -8,7 +8,6 @@ tokens are not restored, as nobody knows who has read them since; the secret tha
 a new one.
 """
 
-import secrets
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from warren.model.nodes import Node, NodeDescription, NodeMesh, NodeRole, NodeSp
 from warren.model.services import Secret
 from warren.model.tasks import Task, TaskState
 from warren.model.views import BackupHead
+from warren.state import versions
 from warren.state.cluster import ClusterState
 from warren.store import store
 from warren.store.raft import renewal
@@ -59,7 +59,7 @@ def restore_cluster(
     node_files.refuse_member(config)
     checked, backed_up = backups.read(archive, passphrase)
     head = checked.head
-    if head.commands_version > store.COMMANDS_VERSION:
+    if head.commands_version > versions.COMMANDS_VERSION:
         raise FailedPrecondition(f"the backup was made by Warren {head.warren}: use that, or newer")
     now = datetime.now(UTC)
     state = restored_state(backed_up, hosts, now, lambda: new_id(NODE_ID_DIGITS))
@@ -68,9 +68,7 @@ def restore_cluster(
         raise InvalidInput("must be a manager among the hosts", path="name")
     check_host(config, node.spec)
     managers = (assignment.manager_address(cluster.spec, node),)
-    membership = node_files.membership_of(
-        node, cluster.id, cluster.spec, managers, raft_secret=cluster.raft_secret
-    )
+    membership = node_files.membership_of(node, cluster.id, cluster.spec, managers)
     credentials = _credentials(cluster, node, now)
     files = _log_files(config, membership, state, gone=sorted(backed_up.nodes))
     mark = config.state_dir / node_files.RESTORED_MARK
@@ -110,7 +108,7 @@ def restored_state(
     before: ClusterState, hosts: Sequence[Host], now: datetime, new_node_id: Callable[[], str]
 ) -> ClusterState:
     """The state that the restored cluster begins with. Pure, but for the ids that it is given."""
-    cluster = replace(_cluster(before), raft_secret=Secret(secrets.token_urlsafe(32)))
+    cluster = _cluster(before)
     index = before.index + 1
     kept = [before.node_named(host.name) for host in hosts]
     used = [node.mesh for node in kept if node is not None]

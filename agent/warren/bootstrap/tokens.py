@@ -10,8 +10,8 @@ Managers store only the hash of the secret.
 import base64
 import binascii
 import hashlib
+import hmac
 import re
-import secrets
 from dataclasses import dataclass
 
 from warren.model.errors import InvalidInput
@@ -48,9 +48,14 @@ class Token:
         return Secret(f"{body}-{_check(body)}")
 
 
-def new(role: NodeRole, ca_digest: bytes) -> Token:
-    """A token with a new secret of 256 bits."""
-    return Token(role=role, ca_digest=ca_digest, secret=secrets.token_bytes(32))
+def new(role: NodeRole, ca_digest: bytes, *, key: Secret, call: str) -> Token:
+    """The token that a call makes, the same at each of its attempts and on each manager.
+
+    Whoever does not know `key`, which never leaves the managers, can say nothing about its secret.
+    """
+    what = f"join token|{role.value}|{call}".encode()
+    secret = hmac.new(key.encode(), what, hashlib.sha256).digest()
+    return Token(role=role, ca_digest=ca_digest, secret=secret)
 
 
 def parse(text: str) -> Token:

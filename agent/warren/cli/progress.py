@@ -1,7 +1,6 @@
 """Progress of a wait, on stderr: a line that is rewritten on a terminal, else one per change."""
 
 import sys
-from types import TracebackType
 from typing import TextIO
 
 from warren.model.views import ServiceView
@@ -18,12 +17,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._terminal and self._last:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

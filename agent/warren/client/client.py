@@ -9,7 +9,6 @@ Raises only `model.errors`. Threads, and the loop of a daemon, have no place her
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
@@ -79,24 +78,21 @@ class Client:
         self._endpoints = list(connection.endpoints)
         """In the order to try: one that failed goes to the end."""
         self._channel: grpc.Channel | None = None
+        self._stub: Any = None
+        """Of the channel; making one is slow."""
         self._endpoint = ""
 
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Let go of the connection; a later call makes a new one."""
         if self._channel is not None:
             self._channel.close()
-        self._channel = None
+        self._channel = self._stub = None
 
     # ------------------------------------------------------------ services
 
@@ -346,8 +342,7 @@ class Client:
         """The answer of the first attempt that has one."""
         refusals: dict[str, str] = {}
         while True:
-            channel = self._connected(attempts, refusals)
-            call = getattr(warren_pb2_grpc.ControlStub(channel), attempts.method)
+            call = getattr(self._connected(attempts, refusals), attempts.method)
             try:
                 return attempt(call)
             except grpc.RpcError as error:
@@ -394,10 +389,10 @@ class Client:
             return attempts.told(DeadlineExceeded(f"{endpoint} did not answer in time"))
         return attempts.told(self._unavailable(refusals))
 
-    def _connected(self, attempts: Attempts, refusals: dict[str, str]) -> grpc.Channel:
-        """The channel in use, or one to the first endpoint that listens and was not refused."""
-        if self._channel is not None:
-            return self._channel
+    def _connected(self, attempts: Attempts, refusals: dict[str, str]) -> Any:
+        """The stub in use, or one of the first endpoint that listens and was not refused."""
+        if self._stub is not None:
+            return self._stub
         candidates = [e for e in self._endpoints if e not in refusals]
         timeout = min(CONNECT_TIMEOUT, attempts.left() or CONNECT_TIMEOUT)
         self._endpoint, silent = diagnosis.first_listening(candidates, timeout)
@@ -405,7 +400,8 @@ class Client:
         if not self._endpoint:
             raise attempts.told(self._unavailable(refusals))
         self._channel = self._open(self._endpoint)
-        return self._channel
+        self._stub = warren_pb2_grpc.ControlStub(self._channel)
+        return self._stub
 
     def _open(self, endpoint: str) -> grpc.Channel:
         credentials = self.connection.credentials

@@ -3,17 +3,28 @@
 Placed tasks are counted at once, so that ten tasks created together spread. A task that no node
 can take stays PENDING and says why; the text is proposed only when it changes, because a loop that
 writes on every look would never rest.
+
+A cluster that comes up, restored or after all its hosts were off, is not scheduled at once: its
+first node would get everything. Tasks wait for the other nodes, but not for long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from warren.core import filters
 from warren.core.decisions import Decision
+from warren.model.nodes import Availability, Node, NodeRole, NodeState
 from warren.model.tasks import Task, TaskState
 from warren.state.cluster import ClusterState
 from warren.state.commands import AssignTask, Command, SetTaskStatus
+
+PATIENCE = {
+    NodeState.UNKNOWN: timedelta(seconds=30),  # joins, or was restored: its host is being set up
+    NodeState.DOWN: timedelta(seconds=5),  # has its worker already, or is off for good
+}
+"""How long after the first node of a cluster that comes up the others are waited for."""
+SETTLING = "waits a moment for the other nodes: the cluster has only just come up"
 
 
 def decide(state: ClusterState, now: datetime) -> Decision:
@@ -24,6 +35,9 @@ def decide(state: ClusterState, now: datetime) -> Decision:
     )
     if not pending:
         return Decision()
+    settled_at = _settled_at(state.nodes.values(), now)
+    if settled_at is not None:
+        return Decision(commands=tuple(_explained(pending, SETTLING)), wake_at=settled_at)
     nodes = filters.usage(state, state.tasks.values())
     needs = _Needs(state, nodes)
     commands: list[Command] = []
@@ -36,6 +50,25 @@ def decide(state: ClusterState, now: datetime) -> Decision:
             place.add(task, state.services[task.service].spec.ports)
             commands.append(AssignTask(task_id=task.id, node_id=place.node.id, now=now))
     return Decision(commands=(*commands, *_explanations(unplaced, needs, nodes)))
+
+
+def _settled_at(nodes: Collection[Node], now: datetime) -> datetime | None:
+    """Until when tasks wait for more nodes; None: they do not.
+
+    A node that was ready before, by the clock of an earlier leader even later than now, shows that
+    the cluster was up already.
+    """
+    ready = [node.status.since for node in nodes if node.status.state is NodeState.READY]
+    awaited = [PATIENCE[node.status.state] for node in nodes if _is_awaited(node)]
+    if not ready or not awaited or max(ready) > now:
+        return None
+    settled_at = min(ready) + max(awaited)
+    return settled_at if settled_at > now else None
+
+
+def _is_awaited(node: Node) -> bool:
+    wanted = NodeRole.WORKER in node.spec.roles and node.spec.availability is Availability.ACTIVE
+    return wanted and node.status.state is not NodeState.READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +139,12 @@ def _explanations(
         key = (task.service, task.revision)
         if key not in reasons:
             reasons[key] = filters.explain(needs.of(task).every, nodes)
-        if reasons[key] != task.status.message:
-            status = replace(task.status, message=reasons[key])
-            commands.append(SetTaskStatus(task_id=task.id, status=status))
+        commands += _explained([task], reasons[key])
     return commands
+
+
+def _explained(tasks: Iterable[Task], reason: str) -> Iterator[Command]:
+    for task in tasks:
+        if reason != task.status.message:
+            status = replace(task.status, message=reason)
+            yield SetTaskStatus(task_id=task.id, status=status)

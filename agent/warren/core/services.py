@@ -69,20 +69,29 @@ def changes(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...
 
 def check(spec: ServiceSpec, state: ClusterState) -> None:
     """InvalidInput if the spec makes no sense; FailedPrecondition if it cannot be had now."""
-    manifest.parse_service(manifest.service_to_dict(spec, omit_defaults=False, secrets=True))
+    before = state.services.get(spec.name)
+    _check_values(before.spec if before is not None else None, spec)
     _check_resources(spec)
     _check_constraints(spec)
     _check_ports(spec)
     health_specs.check(spec)
-    before = state.services.get(spec.name)
     if before is not None and before.removing:
         raise FailedPrecondition(f"service {spec.name} is being removed")
     if before is None:
         vips.check_room(state)
     _check_ports_of_cluster(spec, state)
+    if not any(port.published for port in spec.ports):
+        return
     for name, other in sorted(state.services.items()):
         if name != spec.name:
             _check_ports_of_other(spec, other.spec)
+
+
+def _check_values(before: ServiceSpec | None, spec: ServiceSpec) -> None:
+    """Each by itself, as a manifest would be read. What is stored was checked before it was."""
+    only = specs.differing(before, spec)
+    data = manifest.to_dict(spec, secrets=True, omit_defaults=before is None, only=only)
+    manifest.parse_service({"name": spec.name, **data}, partial=True)
 
 
 def _check_resources(spec: ServiceSpec) -> None:
@@ -255,7 +264,7 @@ def _describe(before: ClusterState, after: ClusterState, commands: Iterable[Comm
     lines: dict[int, str] = {}
     for slot, task in stopped.items():
         if not any(other.slot == slot and other.wanted for other in after.tasks_of(task.service)):
-            lines[slot] = f"slot {slot}  -task on {_node_name(after, task)}"
+            lines[slot] = f"slot {slot}  -task on {node_name(after, task)}"
     for slot, task in created.items():
         old = [t for t in before.tasks_of(task.service) if t.slot == slot and _placed(t)]
         lines[slot] = f"slot {slot}  {_arrival(after, task, old, stop_first=slot in stopped)}"
@@ -270,19 +279,22 @@ def _arrival(state: ClusterState, task: Task, old: list[Task], *, stop_first: bo
     """How a new task comes into its slot, in which `old` tasks may be."""
     if task.status.state is TaskState.PENDING:
         if old and not stop_first:
-            where = _node_name(state, old[0])
+            where = node_name(state, old[0])
             return f"replacement stays pending, the task on {where} goes on: {task.status.message}"
         return f"stays pending: {task.status.message}"
     if not old:
-        return f"+task on {_node_name(state, task)}"
-    moved = "" if old[0].node_id == task.node_id else f" instead of {_node_name(state, old[0])}"
+        return f"+task on {node_name(state, task)}"
+    moved = "" if old[0].node_id == task.node_id else f" instead of {node_name(state, old[0])}"
     order = "stop first" if stop_first else "start first"
-    return f"replace on {_node_name(state, task)}{moved} ({order})"
+    return f"replace on {node_name(state, task)}{moved} ({order})"
 
 
-def _node_name(state: ClusterState, task: Task) -> str:
+def node_name(state: ClusterState, task: Task) -> str:
+    """Of the task's node, for people; empty text where it has none yet."""
     node = state.nodes.get(task.node_id)
-    return node.spec.name if node is not None else task.node_id
+    if node is not None:
+        return node.spec.name
+    return f"(removed node {task.node_id})" if task.node_id else ""
 
 
 def _waiting(state: ClusterState, name: str) -> list[str]:

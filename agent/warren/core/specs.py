@@ -5,14 +5,33 @@ and writing is the manifest's, so that paths and texts are those that the user k
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields, replace
-from typing import Any, TypeVar
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, Generic, TypeVar
 
 from warren.model import manifest
 from warren.model.errors import InvalidInput
 from warren.model.views import Change
 
 S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit(Generic[S]):
+    """What an Apply comes to."""
+
+    before: S | None
+    after: S
+    version: int
+    """Of what is stored; 0 where nothing is."""
+
+    @property
+    def needed(self) -> bool:
+        """There is something to store."""
+        return self.after != self.before
+
+    def changes(self) -> tuple[Change, ...]:
+        """Every difference, for people."""
+        return changes(self.before, self.after)
 
 
 def merge(before: S | None, spec: S, given: Iterable[str], *, path: str) -> S:
@@ -30,13 +49,22 @@ def merge(before: S | None, spec: S, given: Iterable[str], *, path: str) -> S:
     return type(spec)(**values)
 
 
+def differing(before: S | None, after: S) -> tuple[str, ...]:
+    """Names of the fields in which two specs differ; all, where there is nothing before."""
+    names = (field.name for field in fields(after))  # type: ignore[arg-type]
+    if before is None:
+        return tuple(names)
+    return tuple(name for name in names if getattr(before, name) != getattr(after, name))
+
+
 def changes(before: S | None, after: S) -> tuple[Change, ...]:
     """Every difference, in the order of the fields. On creation: all that is not the default."""
     bare = before is None
-    old = {} if bare else manifest.to_dict(before, secrets=True)
-    new = manifest.to_dict(after, secrets=True, omit_defaults=bare)
-    shown_old = {} if bare else manifest.to_dict(before)
-    shown_new = manifest.to_dict(after, omit_defaults=bare)
+    only = differing(before, after)
+    old = {} if bare else manifest.to_dict(before, secrets=True, only=only)
+    new = manifest.to_dict(after, secrets=True, omit_defaults=bare, only=only)
+    shown_old = {} if bare else manifest.to_dict(before, only=only)
+    shown_new = manifest.to_dict(after, omit_defaults=bare, only=only)
     found = _differences((old, new), (shown_old, shown_new), ())
     return tuple(
         Change(path=manifest.format_path(path), before=_text(one), after=_text(other))

@@ -34,7 +34,7 @@ def service_view(state: ClusterState, name: str, now: datetime) -> ServiceView: 
         service=replace(service, spec=services.hide(service.spec)),
         status=service_status(state, service, tasks),
         tasks=tuple(_shown(task) for task in tasks),
-        node_names=tuple(_node_name(state, task) for task in tasks),
+        node_names=tuple(services.node_name(state, task) for task in tasks),
     )
 
 
@@ -123,7 +123,7 @@ def _failure(state: ClusterState, task: Task) -> str:
         cause = f"exit code {status.exit_code}"
     line = status.last_log if status.last_log not in cause else ""
     details = "; last log line: ".join(part for part in (cause, line) if part)
-    where = f"{task.name} on {_node_name(state, task)}"
+    where = f"{task.name} on {services.node_name(state, task)}"
     if not status.failures and _is_sick(task):
         return f"{where} is {details}"
     times = {0: "", 1: " once"}.get(status.failures, f" {status.failures} times")
@@ -151,10 +151,11 @@ def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) ->
     for task in current:
         if task.status.state is not TaskState.RUNNING:
             why = f": {task.status.message}" if task.status.message else ""
-            return f"{task.name} on {_node_name(state, task)} is {task.status.state.value}{why}"
+            where = f"{task.name} on {services.node_name(state, task)}"
+            return f"{where} is {task.status.state.value}{why}"
     for task in current:
         if not task.ready:
-            return f"{task.name} on {_node_name(state, task)} is {_unready(task)}"
+            return f"{task.name} on {services.node_name(state, task)} is {_unready(task)}"
     completed = _completed(service, tasks)
     if completed:
         return f"{completed[0].name} has completed and is not started again (restart.condition)"
@@ -162,7 +163,7 @@ def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) ->
     if leaving:
         drains = drain.is_draining(leaving[0])
         doing = f"is {_draining(leaving[0])}" if drains else "has still to stop"
-        return f"{leaving[0].name} on {_node_name(state, leaving[0])} {doing}"
+        return f"{leaving[0].name} on {services.node_name(state, leaving[0])} {doing}"
     return ""
 
 
@@ -194,12 +195,6 @@ def _completed(service: Service, tasks: Iterable[Task]) -> list[Task]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _node_name(state: ClusterState, task: Task) -> str:
-    """The node's name; its id if the node is gone; empty text where unassigned."""
-    node = state.nodes.get(task.node_id)
-    return node.spec.name if node is not None else task.node_id
 
 
 def node_view(

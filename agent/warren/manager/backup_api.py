@@ -13,6 +13,7 @@ from warren.api import convert, warren_pb2
 from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext, cluster_of
 from warren.model.views import BackupHead
+from warren.state import versions
 from warren.state.cluster import ClusterState
 from warren.store import store
 
@@ -49,7 +50,7 @@ class BackupApi:
             index=state.index,
             nodes=len(state.nodes),
             services=len(state.services),
-            commands_version=store.COMMANDS_VERSION,
+            commands_version=versions.COMMANDS_VERSION,
             warren=warren.__version__,
         )
 

@@ -1,22 +1,21 @@
 """Control, the cluster itself: Get, Apply."""
 
-import logging
 from dataclasses import replace
 from datetime import timedelta
 
 import warren
 from warren.api import convert, warren_pb2
 from warren.core import specs, views
+from warren.core.specs import Edit
 from warren.manager.authorization import Caller
+from warren.manager.changing import NOTHING, Intent, Wish, carry_out, edit_fields
 from warren.manager.cluster import ManagerContext, cluster_of
 from warren.manager.members_api import AskMember, all_members, ask_nobody
 from warren.model.clusters import ClusterSpec
-from warren.model.errors import Conflict, InvalidInput
+from warren.model.errors import InvalidInput
+from warren.state.cluster import ClusterState
 from warren.state.commands import PutClusterSpec
 
-logger = logging.getLogger(__name__)
-
-ATTEMPTS = 3
 CHANGEABLE = (
     "heartbeat_interval",
     "node_down_after",
@@ -61,35 +60,31 @@ class ClusterApi:
     async def apply_cluster(
         self, request: warren_pb2.ApplyClusterRequest, caller: Caller
     ) -> warren_pb2.ApplyClusterResponse:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self._apply(request, caller, attempt)
-            except Conflict:
-                if request.expected_version or attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt answers or raises")
-
-    async def _apply(
-        self, request: warren_pb2.ApplyClusterRequest, caller: Caller, attempt: int
-    ) -> warren_pb2.ApplyClusterResponse:
-        cluster = cluster_of(await self._context.store.barrier())
-        if request.expected_version and request.expected_version != cluster.version:
-            message = f"version {cluster.version}, not {request.expected_version}"
-            raise Conflict(f"cluster {cluster.spec.name} was changed: {message}")
-        given = convert.from_message(request.spec, ClusterSpec)
-        after = specs.merge(cluster.spec, given, request.fields, path="cluster")
-        _check(cluster.spec, after)
-        if after != cluster.spec and not request.dry_run:
-            put = PutClusterSpec(spec=after, expected_version=cluster.version)
-            await self._context.store.commit(put, key=caller.key(attempt))
-            logger.info("cluster settings changed by %s", caller.name)
-        changes = specs.changes(cluster.spec, after)
-        return warren_pb2.ApplyClusterResponse(
-            changed=after != cluster.spec,
-            before=convert.to_message(cluster.spec),
-            after=convert.to_message(after),
-            changes=[convert.to_message(change) for change in changes],
+        wish = Wish(
+            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
         )
+        given = convert.from_message(request.spec, ClusterSpec)
+
+        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ApplyClusterResponse]:
+            cluster = cluster_of(state)
+            wish.require_version(cluster.version, f"cluster {cluster.spec.name}")
+            after = specs.merge(cluster.spec, given, request.fields, path="cluster")
+            _check(cluster.spec, after)
+            edit = Edit(before=cluster.spec, after=after, version=cluster.version)
+            expected = request.expected_version or cluster.version
+            return Intent(
+                needed=edit.needed,
+                command=PutClusterSpec(spec=after, expected_version=expected)
+                if edit.needed
+                else NOTHING,
+                version=edit.version,
+                answer=lambda changed, _: warren_pb2.ApplyClusterResponse(
+                    **edit_fields(edit, changed=changed)
+                ),
+                summary="cluster settings changed",
+            )
+
+        return await carry_out(self._context, wish, decide)
 
 
 def _check(before: ClusterSpec, after: ClusterSpec) -> None:

@@ -2,10 +2,15 @@
 
 When each worker was last heard, whether it has reported, and up to which index it carries what it
 was told. A new leader knows nothing of all that and hears it anew.
+
+
+Measured by a clock that nobody sets: when the leader's time of day jumps, by a wrong time server or
+a person, no node falls silent for that, and none that is silent is spared.
 """
 
-from collections.abc import Mapping
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 
 from warren.store.watch import Watch
 
@@ -13,8 +18,9 @@ from warren.store.watch import Watch
 class Contacts:
     """Written by the dispatcher, read by the reconciler."""
 
-    def __init__(self) -> None:
-        self._times: dict[str, datetime] = {}
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._heard_at: dict[str, float] = {}
         self._reported: set[str] = set()
         self._carried: dict[str, int] = {}
         self.news: Watch[str] = Watch("")
@@ -22,21 +28,25 @@ class Contacts:
         self.awaited: frozenset[int] = frozenset()
         """Indexes that something waits for until all carry them. Set by the reconciler."""
 
-    def reset(self, times: Mapping[str, datetime]) -> None:
-        """What a new leader assumes."""
-        self._times = dict(times)
+    def reset(self, node_ids: Iterable[str]) -> None:
+        """What a new leader assumes: these were heard now."""
+        self._heard_at = dict.fromkeys(node_ids, self._monotonic())
         self._reported.clear()
         self._carried.clear()
 
-    def hear(self, node_id: str, now: datetime, *, is_news: bool) -> None:
+    def hear(self, node_id: str, *, is_news: bool) -> None:
         """A worker said something. `is_news`: it may make the node ready."""
-        self._times[node_id] = now
+        self._heard_at[node_id] = self._monotonic()
         if is_news:
             self.news.set(node_id)
 
-    def times(self) -> Mapping[str, datetime]:
-        """By node id; the caller may keep it."""
-        return dict(self._times)
+    def times(self, now: datetime) -> Mapping[str, datetime]:
+        """By node id, as seen from `now`: a silence is as long as it was, whatever clocks did."""
+        passed = self._monotonic()
+        return {
+            node_id: now - timedelta(seconds=passed - heard_at)
+            for node_id, heard_at in self._heard_at.items()
+        }
 
     def report(self, node_id: str) -> None:
         """The state has what the worker said of all of its tasks."""

@@ -201,7 +201,7 @@ class Dispatcher:
     def _hear(self, node_id: str) -> None:
         node = self._context.store.state.nodes.get(node_id)
         is_news = node is not None and node.status.state is not NodeState.READY
-        self._contacts.hear(node_id, self._context.now(), is_news=is_news)
+        self._contacts.hear(node_id, is_news=is_news)
 
     async def _require_lead(self, stream: Stream) -> None:
         if not self._context.leads():

@@ -1,10 +1,15 @@
 """Passes calls on to the leader, as bytes, over this node's own certificate.
 
 The leader learns the original caller from metadata, which it believes because a manager sent it.
-One channel is kept, to the leader last forwarded to.
+One channel is kept, to the leader last forwarded to; an older one is closed with its last call.
+A leader that was cut off never answers, and its connection looks alive for seconds: what was
+passed on to it is given up as soon as this manager knows another leader, or is cut off itself.
 """
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import grpc
 
@@ -19,6 +24,8 @@ from warren.model.views import MemberView
 
 SERVER_NAME = "manager.warren"
 """In every manager's certificate, whatever address it is reached by."""
+
+T = TypeVar("T")
 
 _DEFAULT_TIMEOUT = 30.0
 _ASK_TIMEOUT = 2.0
@@ -40,35 +47,35 @@ class Forwarder:
         """`credentials` answers the newest: certificates are renewed while this lives."""
         self._context = context
         self._credentials = credentials
-        self._channel: grpc.aio.Channel | None = None
-        self._opened_with: tuple[str, Credentials] | None = None
+        self._link: _Link | None = None
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout: float | None) -> bytes:
         """A unary call, answered by the leader."""
-        channel = await self._channel_to_leader()
-        call = channel.unary_unary(method, None, None)
-        try:
-            answer: bytes = await call(
+        async with self._linked() as link:
+            call = link.channel.unary_unary(method, None, None)(
                 data, timeout=timeout or _DEFAULT_TIMEOUT, metadata=_metadata(caller)
             )
-        except grpc.aio.AioRpcError as error:
-            raise _failure(error) from error
-        return answer
+            try:
+                return await self._while_led(link, call)
+            finally:
+                call.cancel()
 
     async def stream(
         self, method: str, data: bytes, caller: Caller, timeout: float | None
     ) -> AsyncGenerator[bytes, None]:
-        """A call with a stream of answers. It ends with the caller's interest."""
-        channel = await self._channel_to_leader()
-        open_stream = channel.unary_stream(method, None, None)
-        call = open_stream(data, timeout=timeout, metadata=_metadata(caller))
-        try:
-            async for answer in call:
-                yield answer
-        except grpc.aio.AioRpcError as error:
-            raise _failure(error) from error
-        finally:
-            call.cancel()
+        """A call with a stream of answers. It ends with the caller's interest, or with the lead."""
+        async with self._linked() as link:
+            call = link.channel.unary_stream(method, None, None)(
+                data, timeout=timeout, metadata=_metadata(caller)
+            )
+            answers: AsyncIterator[bytes] = aiter(call)
+            try:
+                while (answer := await self._while_led(link, anext(answers, None))) is not None:
+                    yield answer
+            except OutcomeUnknown as error:
+                raise LeaderMoved(error.message) from error
+            finally:
+                call.cancel()
 
     async def member(self, manager: ManagerAddress) -> MemberView:
         """What a manager says of itself; a channel for this one question."""
@@ -82,21 +89,75 @@ class Forwarder:
 
     async def close(self) -> None:
         """Let go of the connection."""
-        if self._channel is not None:
-            await self._channel.close(None)
-        self._channel = self._opened_with = None
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
-    async def _channel_to_leader(self) -> grpc.aio.Channel:
+    @asynccontextmanager
+    async def _linked(self) -> AsyncIterator["_Link"]:
+        """The channel to the leader, for one call."""
         leader = self._context.leader()
         if leader is None:
             raise LeaderMoved("no leader is known: ask again")
-        wanted = (leader.api, self._credentials())
-        if self._channel is None or self._opened_with != wanted:
-            previous, self._channel = self._channel, open_channel(*wanted)
-            self._opened_with = wanted
-            if previous is not None:
-                await previous.close(grace=1.0)
-        return self._channel
+        before, link, credentials = self._link, self._link, self._credentials()
+        if link is None or not link.serves(leader, credentials):
+            link = self._link = _Link(self._context, leader, credentials)
+        link.calls += 1
+        try:
+            if before is not None and before is not link and not before.calls:
+                await before.close()
+            yield link
+        finally:
+            link.calls -= 1
+            if link is not self._link and not link.calls:
+                await link.close()
+
+    @staticmethod
+    async def _while_led(link: "_Link", answer: Awaitable[T]) -> T:
+        """What the leader answers, unless it is given up."""
+        answering = asyncio.ensure_future(answer)
+        try:
+            await asyncio.wait((answering, link.given_up), return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                return answering.result()
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error) from error
+        finally:
+            answering.cancel()
+        raise OutcomeUnknown("the leader changed before it answered")
+
+
+class _Link:
+    """A channel to a leader. `calls`: how many are on it."""
+
+    def __init__(
+        self, context: ManagerContext, leader: ManagerAddress, credentials: Credentials
+    ) -> None:
+        self.channel = open_channel(leader.api, credentials)
+        self.given_up = asyncio.create_task(_wait_given_up(context, leader))
+        self.calls = 0
+        self._made_for = leader, credentials
+
+    def serves(self, leader: ManagerAddress, credentials: Credentials) -> bool:
+        """It may be used for another call."""
+        return self._made_for == (leader, credentials) and not self.given_up.done()
+
+    async def close(self) -> None:
+        self.given_up.cancel()
+        await self.channel.close(None)
+
+
+async def _wait_given_up(context: ManagerContext, leader: ManagerAddress) -> None:
+    """Another leads, or no majority is in contact: nothing more is expected of `leader`."""
+    waits = [
+        asyncio.create_task(context.wait_other_leader(leader)),
+        asyncio.create_task(context.wait_isolated()),
+    ]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def open_channel(api: str, credentials: Credentials) -> grpc.aio.Channel:

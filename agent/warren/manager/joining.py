@@ -7,7 +7,7 @@ count on it from then on.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import grpc
@@ -18,11 +18,14 @@ from warren.bootstrap.node_files import Credentials
 from warren.manager.cluster import ManagerContext
 from warren.manager.forwarding import open_channel
 from warren.model.assignments import ManagerAddress
-from warren.model.nodes import NodeRole
+from warren.model.errors import PermissionDenied, WarrenError
+from warren.model.nodes import Node, NodeRole
 
 logger = logging.getLogger(__name__)
 
 PAUSE = timedelta(seconds=0.5)
+PAUSE_MAX = timedelta(seconds=30)
+"""Of a host that was removed: each refusal doubles the pause, until a person resets the host."""
 CALL_TIMEOUT = timedelta(seconds=15)
 
 
@@ -30,32 +33,49 @@ async def join_members(context: ManagerContext, credentials: Callable[[], Creden
     """Ask until a manager says yes; returns at once on the only manager there is."""
     membership = context.membership
     others = [m for m in membership.managers if m.node_id != membership.node_id]
-    said = ""
+    said: set[str] = set()
+    pause = PAUSE
     while others and not context.leads():
+        refusals = []
         for manager in others:
             refusal = await _ask(context, manager, credentials())
-            if not refusal:
+            if refusal is None:
                 logger.info("member of the log, says %s", manager.name)
                 return
-            if refusal != said:
+            refusals.append(refusal)
+            if refusal.message not in said:
+                said.add(refusal.message)
                 logger.warning("not yet a member of the log: %s: %s", manager.name, refusal)
-                said = refusal
-        await asyncio.sleep(PAUSE.total_seconds())
+        pause = next_pause(pause, refusals)
+        await asyncio.sleep(pause.total_seconds())
+
+
+def next_pause(pause: timedelta, refusals: Sequence[WarrenError]) -> timedelta:
+    """After one of `pause`. Only who is refused by whoever answers, and not put off, slows down."""
+    is_final = any(isinstance(refusal, PermissionDenied) for refusal in refusals)
+    return min(2 * pause, PAUSE_MAX) if is_final else PAUSE
 
 
 async def refresh_managers(context: ManagerContext) -> None:
     """Until cancelled: note in node.json where the managers are."""
     written: tuple[ManagerAddress, ...] = ()
+    looked_at: Mapping[str, Node] = {}
     while True:
         count = context.store.changes.count
-        managers = context.managers()
-        if managers != written and context.store.state.cluster is not None:
-            try:
-                await asyncio.to_thread(node_files.write_managers, context.config, managers)
-            except OSError as error:
-                logger.warning("cannot note the managers in node.json: %s", error)
-            written = managers
+        state = context.store.state
+        if state.nodes is not looked_at and state.cluster is not None:
+            looked_at, managers = state.nodes, context.managers()
+            if managers != written:
+                await _write(context, managers)
+                written = managers
         await context.store.changes.wait_newer(count)
+
+
+async def _write(context: ManagerContext, managers: tuple[ManagerAddress, ...]) -> None:
+    try:
+        await asyncio.to_thread(node_files.write_managers, context.config, managers)
+    except OSError as error:
+        logger.warning("cannot note the managers in node.json: %s", error)
 
 
 async def wait_demoted(context: ManagerContext) -> None:
@@ -74,8 +94,10 @@ async def wait_demoted(context: ManagerContext) -> None:
         await context.store.changes.wait_newer(count)
 
 
-async def _ask(context: ManagerContext, manager: ManagerAddress, credentials: Credentials) -> str:
-    """Empty text: this manager is a member now. Otherwise why it is not."""
+async def _ask(
+    context: ManagerContext, manager: ManagerAddress, credentials: Credentials
+) -> WarrenError | None:
+    """None: this manager is a member now. Otherwise why it is not."""
     membership = context.membership
     request = warren_pb2.AddMemberRequest(node_id=membership.node_id, raft=membership.raft_address)
     async with open_channel(manager.api, credentials) as channel:
@@ -83,5 +105,5 @@ async def _ask(context: ManagerContext, manager: ManagerAddress, credentials: Cr
         try:
             await stub.AddMember(request, timeout=CALL_TIMEOUT.total_seconds())
         except grpc.aio.AioRpcError as error:
-            return str(status.error_from_rpc(error))
-    return ""
+            return status.error_from_rpc(error)
+    return None

@@ -10,22 +10,24 @@ import json
 import logging
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from warren import config as configuration
-from warren.bootstrap import node_files, recover
+from warren.bootstrap import certificates, node_files, recover
 from warren.bootstrap.create import BOOTSTRAP_FILE
 from warren.bootstrap.node_files import Membership
 from warren.config import Config
 from warren.drivers import service_manager
 from warren.manager.cluster import ManagerContext
 from warren.manager.manager import Manager
-from warren.model.errors import WarrenError
+from warren.model.errors import FailedPrecondition, Unavailable, WarrenError
 from warren.model.nodes import NodeRole
+from warren.state.versions import COMMANDS_VERSION
 from warren.store.raft.engine import RaftConfig, RaftLog
 from warren.store.raft.tls import TlsFiles
 from warren.store.raft.transport import Contact
-from warren.store.store import COMMANDS_VERSION, Store
+from warren.store.store import Store
 
 logger = logging.getLogger("warren.manager")
 
@@ -74,10 +76,22 @@ def run(config_path: Path) -> int:
         stream=sys.stderr,
     )
     try:
+        _check_clock(config)
         return asyncio.run(_serve(config, membership))
     except WarrenError as error:
         logger.error("%s", error)
-        return 1
+        return EX_CONFIG if isinstance(error, FailedPrecondition) else 1
+
+
+def _check_clock(config: Config) -> None:
+    """A clock that is behind the node's own certificate would find no certificate valid."""
+    now = datetime.now(UTC)
+    since = certificates.valid_since((node_files.pki_path(config) / "node.crt").read_text())
+    if now < since:
+        raise Unavailable(
+            f"this host's clock is wrong: it says {now:%Y-%m-%d %H:%M:%S} UTC, and the node's "
+            f"certificate is valid since {since:%Y-%m-%d %H:%M:%S} UTC; set the clock"
+        )
 
 
 async def _serve(config: Config, membership: Membership) -> int:
@@ -104,7 +118,9 @@ async def _serve(config: Config, membership: Membership) -> int:
     context = ManagerContext(config=config, membership=membership, store=Store(engine))
     await Manager(context).run(stop, ready)
     logger.info("manager stopped")
-    return 1 if failures else 0
+    if not failures:
+        return 0
+    return EX_CONFIG if engine.needs_a_person else 1
 
 
 def _engine_config(config: Config, membership: Membership) -> RaftConfig:

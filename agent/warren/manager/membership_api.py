@@ -127,7 +127,6 @@ class MembershipApi:
     def _welcome(
         self, state: ClusterState, cluster: Cluster, node: Node, request: str
     ) -> warren_pb2.JoinResponse:
-        is_manager = NodeRole.MANAGER in node.spec.roles
         certificate = certificates.sign_node(
             authority_of(cluster),
             request,
@@ -143,7 +142,6 @@ class MembershipApi:
             ca_certificate=cluster.ca_certificate,
             cluster_id=cluster.id,
             managers=[convert.to_message(manager) for manager in managers],
-            raft_secret=cluster.raft_secret if is_manager else "",
             spec=convert.to_message(cluster.spec),
         )
 

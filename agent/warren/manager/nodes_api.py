@@ -5,22 +5,20 @@ being meant to. The leader hands over before it is demoted or removed; the call 
 next leader, which the router sees to.
 """
 
-import logging
 from datetime import timedelta
 
 from warren.api import convert, warren_pb2
 from warren.core import managers, specs, views
+from warren.core.specs import Edit
 from warren.manager.authorization import Caller
+from warren.manager.changing import NOTHING, Intent, Wish, carry_out, edit_fields
 from warren.manager.cluster import ManagerContext
-from warren.model.errors import Conflict, InvalidInput, LeaderMoved, NotFound
+from warren.model.errors import InvalidInput, LeaderMoved, NotFound
 from warren.model.nodes import Node, NodeRole, NodeSpec
 from warren.model.views import Change
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutNodeSpec, RemoveNode
 
-logger = logging.getLogger(__name__)
-
-ATTEMPTS = 3
 KEEPALIVE_MAX = timedelta(seconds=65535)
 """WireGuard counts it in 16 bits."""
 
@@ -34,40 +32,38 @@ class NodesApi:
     async def apply_node(
         self, request: warren_pb2.ApplyNodeRequest, caller: Caller
     ) -> warren_pb2.ApplyNodeResponse:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self._apply(request, caller, attempt)
-            except Conflict:
-                if request.expected_version or attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt answers or raises")
-
-    async def _apply(
-        self, request: warren_pb2.ApplyNodeRequest, caller: Caller, attempt: int
-    ) -> warren_pb2.ApplyNodeResponse:
-        state = await self._context.store.barrier()
-        node = _find(state, request.name)
-        if request.expected_version and request.expected_version != node.version:
-            message = f"version {node.version}, not {request.expected_version}"
-            raise Conflict(f"node {node.spec.name} was changed: {message}")
-        given = convert.from_message(request.spec, NodeSpec)
-        after = specs.merge(node.spec, given, request.fields, path=node.spec.name)
-        _check(node.spec, after)
-        managers.check_roles(state, node, after, self._context.council())
-        changes = specs.changes(node.spec, after)
-        if after != node.spec and not request.dry_run:
-            if _is_manager(node.spec) and not _is_manager(after):
-                await self._hand_over_from(node)
-                await self._context.store.demote_member(node.id)
-            put = PutNodeSpec(node_id=node.id, spec=after, expected_version=node.version)
-            await self._context.store.commit(put, key=caller.key(attempt))
-            logger.info("node %s changed by %s: %s", node.spec.name, caller.name, _texts(changes))
-        return warren_pb2.ApplyNodeResponse(
-            changed=after != node.spec,
-            before=convert.to_message(node.spec),
-            after=convert.to_message(after),
-            changes=[convert.to_message(change) for change in changes],
+        wish = Wish(
+            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
         )
+        given = convert.from_message(request.spec, NodeSpec)
+
+        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ApplyNodeResponse]:
+            node = _find(state, request.name)
+            wish.require_version(node.version, f"node {node.spec.name}")
+            after = specs.merge(node.spec, given, request.fields, path=node.spec.name)
+            _check(node.spec, after)
+            managers.check_roles(state, node, after, self._context.council())
+            edit = Edit(before=node.spec, after=after, version=node.version)
+            expected = request.expected_version or node.version
+            put = PutNodeSpec(node_id=node.id, spec=after, expected_version=expected)
+            return Intent(
+                needed=edit.needed,
+                command=put if edit.needed else NOTHING,
+                version=edit.version,
+                answer=lambda changed, _: warren_pb2.ApplyNodeResponse(
+                    **edit_fields(edit, changed=changed)
+                ),
+                summary=f"node {node.spec.name} changed ({_texts(edit.changes())})",
+                prepare=lambda: self._demote(node, after),
+            )
+
+        return await carry_out(self._context, wish, decide)
+
+    async def _demote(self, node: Node, after: NodeSpec) -> None:
+        """In the log's membership, if the node is to be a manager no longer."""
+        if _is_manager(node.spec) and not _is_manager(after):
+            await self._hand_over_from(node)
+            await self._context.store.demote_member(node.id)
 
     async def get_node(
         self, request: warren_pb2.GetNodeRequest, caller: Caller
@@ -86,23 +82,28 @@ class NodesApi:
         self, request: warren_pb2.DeleteNodeRequest, caller: Caller
     ) -> warren_pb2.DeleteNodeResponse:
         """A node that is there is removed only by force. One that is not a node: nothing to do."""
-        state = await self._context.store.barrier()
-        try:
-            node = _find(state, request.name)
-        except NotFound:
-            return warren_pb2.DeleteNodeResponse(changed=caller.attempt > 1)
-        managers.check_removal(state, node, self._context.council(), force=request.force)
-        if not request.dry_run:
-            await self._remove(node, caller)
-            logger.info("node %s removed by %s", node.spec.name, caller.name)
-        return warren_pb2.DeleteNodeResponse(changed=True)
+        wish, now = Wish(caller=caller, dry_run=request.dry_run), self._context.now()
 
-    async def _remove(self, node: Node, caller: Caller) -> None:
-        if _is_manager(node.spec):
+        def decide(state: ClusterState, _: Wish) -> Intent[warren_pb2.DeleteNodeResponse]:
+            node = _found(state, request.name)
+            if node is not None:
+                managers.check_removal(state, node, self._context.council(), force=request.force)
+            node_id = node.id if node is not None else request.name
+            return Intent(
+                needed=node is not None,
+                command=RemoveNode(node_id=node_id, now=now),
+                version=state.index,
+                answer=lambda changed, _: warren_pb2.DeleteNodeResponse(changed=changed),
+                summary=f"node {request.name} removed",
+                prepare=lambda: self._leave_log(node),
+            )
+
+        return await carry_out(self._context, wish, decide)
+
+    async def _leave_log(self, node: Node | None) -> None:
+        if node is not None and _is_manager(node.spec):
             await self._hand_over_from(node)
             await self._context.store.remove_member(node.id)
-        remove = RemoveNode(node_id=node.id, now=self._context.now())
-        await self._context.store.commit(remove, key=caller.key())
 
     async def _hand_over_from(self, node: Node) -> None:
         """LeaderMoved when the node led: the next leader goes on with the call."""
@@ -124,11 +125,15 @@ class NodesApi:
 
 
 def _find(state: ClusterState, name: str) -> Node:
-    """By name or id."""
-    node = state.node_named(name) or state.nodes.get(name)
+    node = _found(state, name)
     if node is None:
         raise NotFound(f"there is no node {name}")
     return node
+
+
+def _found(state: ClusterState, name: str) -> Node | None:
+    """By name or id."""
+    return state.node_named(name) or state.nodes.get(name)
 
 
 def _check(before: NodeSpec, after: NodeSpec) -> None:

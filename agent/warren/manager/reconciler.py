@@ -48,11 +48,12 @@ class Reconciler:
     def _decide(self, state: ClusterState) -> Decision:
         self._contacts.awaited = awaited(state)
         ready = (n.id for n in state.nodes.values() if n.status.state is NodeState.READY)
+        now = self._context.now()
         return reconcile(
             state,
-            self._context.now(),
+            now,
             self._context.new_id,
-            self._contacts.times(),
+            self._contacts.times(now),
             self._contacts.carried(),
             unheard=frozenset(ready) - self._contacts.reported(),
         )

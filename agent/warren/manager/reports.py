@@ -1,23 +1,28 @@
 """Status reports of workers, on their way into the log.
 
 While one entry is being committed, newer reports gather and go into the next together: under load
-entries grow in size, not in number, and only the newest status of a task is written.
+entries grow in size, not in number, and only the newest status of a task is written. A state that a
+task only passes through waits a moment for the one that follows, so that a start is one entry or
+two, each of which every manager writes, decides on and tells the workers of.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from warren.manager.cluster import ManagerContext
 from warren.model.errors import WarrenError
-from warren.model.tasks import TaskStatus
+from warren.model.tasks import TaskState, TaskStatus
 from warren.state.commands import Batch, SetTaskStatus
 
 logger = logging.getLogger(__name__)
 
 PAUSE = timedelta(seconds=0.5)
 BATCH_MAX = 500
+PASSING = (TaskState.PREPARING, TaskState.STARTING, TaskState.STOPPING)
+PASSING_WAIT = timedelta(milliseconds=100)
 
 
 class Reports:
@@ -29,6 +34,7 @@ class Reports:
         self._arrived = asyncio.Event()
         self._written = asyncio.Event()
         self._written.set()
+        self._urgent = asyncio.Event()
 
     def add(self, node_id: str, statuses: Mapping[str, TaskStatus]) -> None:
         """Take what a node says of its own tasks; what it says of others' is none of its business.
@@ -45,6 +51,8 @@ class Reports:
             self._statuses[task_id] = status
             self._written.clear()
             self._arrived.set()
+            if status.state not in PASSING:
+                self._urgent.set()
 
     async def wait_written(self) -> None:
         """Until the state has all that was taken."""
@@ -55,6 +63,7 @@ class Reports:
         try:
             while True:
                 await self._arrived.wait()
+                await self._wait_urgent()
                 self._arrived.clear()
                 while self._statuses:
                     await self._write_some()
@@ -62,6 +71,12 @@ class Reports:
         finally:
             self._statuses.clear()
             self._written.set()
+
+    async def _wait_urgent(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PASSING_WAIT.total_seconds()):
+                await self._urgent.wait()
+        self._urgent.clear()
 
     async def _write_some(self) -> None:
         taken = dict(list(self._statuses.items())[:BATCH_MAX])

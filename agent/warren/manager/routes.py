@@ -29,6 +29,8 @@ NODES = frozenset({MANAGER, WORKER})
 CHANGES = ("Apply", "Delete", "Create", "Rotate")
 """How the names of methods begin that change the cluster when a user says so."""
 UNREPEATABLE = ("Exec",)
+RESUMABLE = ("WatchService",)
+"""Streams that say at first how things are, then what changes."""
 
 
 def all_routes(
@@ -107,6 +109,7 @@ def _routes(
             name=name,
             changes=name.startswith(CHANGES),
             repeatable=name not in UNREPEATABLE,
+            resumable=name in RESUMABLE,
             stale=_stale(message) if kind == "unary" else None,
             **{kind: handler},
         )

@@ -22,7 +22,6 @@ from warren.manager import authorization, repeating
 from warren.manager.authorization import Caller
 from warren.manager.cluster import ManagerContext
 from warren.manager.forwarding import Forwarder
-from warren.model.assignments import ManagerAddress
 from warren.model.errors import LeaderMoved, OutcomeUnknown, Unavailable, WarrenError
 
 logger = logging.getLogger(__name__)
@@ -52,6 +51,8 @@ class Route:
     """It changes the cluster, so that it matters whether it was done."""
     repeatable: bool = True
     """It may be attempted again without harm."""
+    resumable: bool = False
+    """Of streams: one that breaks may begin anew with the next leader, unnoticed."""
     stale: Callable[[bytes], bool] | None = None
     """Of reads: whether a request asks for the manager's own state, be it old."""
     unary: Callable[[Any, Caller], Awaitable[Message]] | None = None
@@ -67,16 +68,15 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     ) -> None:
         self._context = context
         self._forwarder = forwarder
-        self._routes = routes
+        self._handlers = {method: self._handler(method, route) for method, route in routes.items()}
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """gRPC asks which handler serves a call."""
-        method = handler_call_details.method
-        route = self._routes.get(method)
-        if route is None:
-            return None
+        return self._handlers.get(handler_call_details.method)
+
+    def _handler(self, method: str, route: Route) -> "grpc.RpcMethodHandler[bytes, bytes]":
         if route.stream is not None:
             return grpc.unary_stream_rpc_method_handler(self._streaming(method, route))
         return grpc.unary_unary_rpc_method_handler(self._single(method, route))
@@ -113,9 +113,7 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 ):
                     raise repeating.at_the_end(error, maybe_done=maybe_done) from error
             caller = replace(caller, attempt=caller.attempt + 1)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSE):
-                    await self._context.store.changes.wait_newer(changes)
+            await self._wait_change(changes)
 
     async def _attempt(self, call: "_Call", context: Context, give_up_at: float) -> bytes:
         if await self._is_answered_here(call.route, call.caller, give_up_at):
@@ -124,25 +122,8 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             except WarrenError as error:
                 seen = repeating.as_seen_outside(error, leads=self._context.leads())
                 raise seen from error
-        answer = self._forwarder.call(call.method, call.data, call.caller, context.time_remaining())
-        leader = self._context.leader()
-        if leader is None or not call.route.repeatable:
-            return await answer
-        return await self._unless_lead_moves(asyncio.ensure_future(answer), leader)
-
-    async def _unless_lead_moves(
-        self, answer: "asyncio.Future[bytes]", leader: ManagerAddress
-    ) -> bytes:
-        """A leader that was cut off may never answer: the next one shall not be waited for."""
-        moved = asyncio.create_task(self._context.wait_other_leader(leader))
-        try:
-            await asyncio.wait((answer, moved), return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                return answer.result()
-            raise OutcomeUnknown("the leader changed before it answered")
-        finally:
-            moved.cancel()
-            answer.cancel()
+        remaining = context.time_remaining()
+        return await self._forwarder.call(call.method, call.data, call.caller, remaining)
 
     async def _answer(self, route: Route, data: bytes, caller: Caller) -> bytes:
         assert route.unary is not None
@@ -156,24 +137,54 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         async def serve(data: bytes, context: Context) -> AsyncIterator[bytes]:
             try:
                 caller = self._admit(method, route, context)
-                if await self._is_answered_here(route, caller, self._give_up_at(context)):
-                    assert route.stream is not None
-                    caller = authorization.as_of(caller, self._context.store.state)
-                    authorization.require(caller, route.roles, route.name)
-                    messages = route.stream(route.request.FromString(data), caller)
-                    async with aclosing(messages):
-                        async for message in messages:
-                            yield message.SerializeToString()
-                    return
-                remaining = context.time_remaining()
-                answers = self._forwarder.stream(method, data, caller, remaining)
-                async with aclosing(answers):
-                    async for answer in answers:
-                        yield answer
+                messages = self._stream(_Call(method, route, data, caller), context)
+                async with aclosing(messages):
+                    async for message in messages:
+                        yield message
             except Exception as error:  # noqa: BLE001 - the edge: each becomes a status
                 await refuse(context, method, error)
 
         return serve
+
+    async def _stream(self, call: "_Call", context: Context) -> AsyncGenerator[bytes, None]:
+        """Answer or forward; what may begin anew goes on with the next leader."""
+        while True:
+            changes = self._context.store.changes.count
+            messages = await self._stream_once(call, context)
+            try:
+                async with aclosing(messages):
+                    async for message in messages:
+                        yield message
+                return
+            except WarrenError as error:
+                is_lost = repeating.is_worth_repeating(error)
+                if not (is_lost and call.route.resumable) or call.caller.forwarded:
+                    raise
+            await self._wait_change(changes)
+
+    async def _stream_once(self, call: "_Call", context: Context) -> AsyncGenerator[bytes, None]:
+        if await self._is_answered_here(call.route, call.caller, self._give_up_at(context)):
+            return self._stream_here(call)
+        remaining = context.time_remaining()
+        return self._forwarder.stream(call.method, call.data, call.caller, remaining)
+
+    async def _stream_here(self, call: "_Call") -> AsyncGenerator[bytes, None]:
+        assert call.route.stream is not None
+        caller = authorization.as_of(call.caller, self._context.store.state)
+        authorization.require(caller, call.route.roles, call.route.name)
+        messages = call.route.stream(call.route.request.FromString(call.data), caller)
+        try:
+            async with aclosing(messages):
+                async for message in messages:
+                    yield message.SerializeToString()
+        except WarrenError as error:
+            raise repeating.as_seen_outside(error, leads=self._context.leads()) from error
+
+    async def _wait_change(self, since: int) -> None:
+        """A short pause, unless something has changed meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE):
+                await self._context.store.changes.wait_newer(since)
 
     def _admit(self, method: str, route: Route, context: Context) -> Caller:
         caller = authorization.caller_of(context)

@@ -1,23 +1,23 @@
 """Control, services: Apply, Get, List, Delete, Watch. Parses, asks `core`, proposes, answers."""
 
-import logging
+import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
+from dataclasses import dataclass
 
 from warren.api import convert, warren_pb2
 from warren.core import services, views
+from warren.core.specs import Edit
 from warren.manager.authorization import Caller
+from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
-from warren.model.errors import Conflict, NotFound
-from warren.model.services import Service, ServiceSpec, template_of
+from warren.model.errors import NotFound
+from warren.model.services import Service, ServiceSpec, same_template
 from warren.model.views import ServiceApplied
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutService, RemoveService
 
-logger = logging.getLogger(__name__)
-
-ATTEMPTS = 3
-"""When the caller named no version, a change that came in between is no reason to refuse."""
+MANY_TASKS = 500
+"""In a cluster of so many, planning a rollout takes tens of milliseconds."""
 
 
 class ServicesApi:
@@ -29,79 +29,59 @@ class ServicesApi:
     async def apply_service(
         self, request: warren_pb2.ApplyServiceRequest, caller: Caller
     ) -> warren_pb2.ServiceApplied:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                answer: warren_pb2.ServiceApplied = convert.to_message(
-                    await self._apply(request, caller, attempt)
-                )
-                return answer
-            except Conflict:
-                if request.expected_version or attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt answers or raises")
-
-    async def _apply(
-        self, request: warren_pb2.ApplyServiceRequest, caller: Caller, attempt: int
-    ) -> ServiceApplied:
-        state = await self._context.store.barrier()
+        wish = Wish(
+            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
+        )
         given = convert.from_message(request.spec, ServiceSpec)
-        stored = state.services.get(given.name)
-        _expect(stored, request.expected_version, given.name)
-        before = stored.spec if stored is not None else None
-        after = services.merge(before, given, request.fields)
-        services.check(after, state)
-        if stored is not None and after == before:
-            return await self._unchanged(stored, caller.key(attempt) if caller.attempt > 1 else "")
-        answer = ServiceApplied(
-            changed=True,
-            before=services.hide(before) if before is not None else None,
-            after=services.hide(after),
-            changes=services.changes(before, after),
-            plan=services.plan(state, after, self._context.now(), self._context.new_id),
-            version=stored.version if stored is not None else 0,
-            revision=_next_revision(stored, after),
-        )
-        if request.dry_run:
-            return answer
-        return await self._put(answer, after, caller, attempt)
 
-    async def _put(
-        self, answer: ServiceApplied, spec: ServiceSpec, caller: Caller, attempt: int
-    ) -> ServiceApplied:
-        put = PutService(spec=spec, expected_version=answer.version, now=self._context.now())
-        applied = await self._context.store.commit(put, key=caller.key(attempt))
-        verb = "changed" if answer.before is not None else "created"
-        logger.info("service %s %s by %s", spec.name, verb, caller.name)
+        def decide(state: ClusterState, wish: Wish) -> Intent[_Applied]:
+            stored = state.services.get(given.name)
+            if stored is None and wish.expected_version:
+                raise NotFound(f"there is no service {given.name}")
+            version = stored.version if stored is not None else 0
+            wish.require_version(version, f"service {given.name}")
+            before = stored.spec if stored is not None else None
+            after = services.merge(before, given, request.fields)
+            services.check(after, state)
+            return self._put(state, Edit(before=before, after=after, version=version), wish)
+
+        applied = await carry_out(self._context, wish, decide)
+        message: warren_pb2.ServiceApplied = convert.to_message(await self._explained(applied))
+        return message
+
+    def _put(self, state: ClusterState, edit: Edit[ServiceSpec], wish: Wish) -> Intent["_Applied"]:
+        put = PutService(
+            spec=edit.after,
+            expected_version=wish.expected_version or edit.version,
+            now=self._context.now(),
+        )
+        return Intent(
+            needed=edit.needed,
+            command=put if edit.needed else NOTHING,
+            version=edit.version,
+            answer=lambda changed, version: _Applied(changed, version, edit, state),
+            summary=f"service {edit.after.name} {'created' if edit.before is None else 'changed'}",
+        )
+
+    async def _explained(self, applied: "_Applied") -> ServiceApplied:
+        """With all that a person wants to know of it."""
+        edit, state = applied.edit, applied.state
         return ServiceApplied(
-            changed=True,
-            before=answer.before,
-            after=answer.after,
-            changes=answer.changes,
-            plan=answer.plan,
-            version=applied.index,
-            revision=answer.revision,
+            changed=applied.changed,
+            before=services.hide(edit.before) if edit.before is not None else None,
+            after=services.hide(edit.after),
+            changes=edit.changes(),
+            plan=await self._plan(state, edit.after) if edit.needed else (),
+            version=applied.version,
+            revision=_next_revision(state.services.get(edit.after.name), edit.after),
         )
 
-    async def _unchanged(self, stored: Service, key: str) -> ServiceApplied:
-        """The answer when there is nothing to do; `key`: of an earlier attempt, which may have.
-
-        Proposed with its key, the same again does nothing, and answers what that attempt did.
-        """
-        spec = services.hide(stored.spec)
-        answer = ServiceApplied(
-            changed=False,
-            before=spec,
-            after=spec,
-            version=stored.version,
-            revision=stored.revision,
-        )
-        if not key:
-            return answer
-        same = PutService(
-            spec=stored.spec, expected_version=stored.version, now=self._context.now()
-        )
-        applied = await self._context.store.commit(same, key=key)
-        return replace(answer, changed=applied.index <= stored.version)
+    async def _plan(self, state: ClusterState, spec: ServiceSpec) -> tuple[str, ...]:
+        """Aside where it takes long, so that workers are heard meanwhile."""
+        now, new_id = self._context.now(), self._context.new_id
+        if len(state.tasks) < MANY_TASKS:
+            return services.plan(state, spec, now, new_id)
+        return await asyncio.to_thread(services.plan, state, spec, now, new_id)
 
     async def get_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller
@@ -118,22 +98,31 @@ class ServicesApi:
     async def delete_service(
         self, request: warren_pb2.DeleteServiceRequest, caller: Caller
     ) -> warren_pb2.DeleteServiceResponse:
-        state = await self._context.store.barrier()
-        stored = state.services.get(request.name)
-        if stored is None or stored.removing:
-            return warren_pb2.DeleteServiceResponse(changed=caller.attempt > 1)
-        _expect(stored, request.expected_version, request.name)
+        wish = Wish(
+            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
+        )
         now = self._context.now()
-        plan = services.removal_plan(state, request.name, now, self._context.new_id)
-        if not request.dry_run:
-            await self._context.store.commit(
-                RemoveService(
+
+        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.DeleteServiceResponse]:
+            stored = state.services.get(request.name)
+            needed = stored is not None and not stored.removing
+            plan: tuple[str, ...] = ()
+            if stored is not None and needed:
+                wish.require_version(stored.version, f"service {request.name}")
+                plan = services.removal_plan(state, request.name, now, self._context.new_id)
+            return Intent(
+                needed=needed,
+                command=RemoveService(
                     name=request.name, expected_version=request.expected_version, now=now
                 ),
-                key=caller.key(),
+                version=stored.version if stored is not None else state.index,
+                answer=lambda changed, _: warren_pb2.DeleteServiceResponse(
+                    changed=changed, plan=plan
+                ),
+                summary=f"service {request.name} removed",
             )
-            logger.info("service %s removed by %s", request.name, caller.name)
-        return warren_pb2.DeleteServiceResponse(changed=True, plan=plan)
+
+        return await carry_out(self._context, wish, decide)
 
     async def watch_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller
@@ -159,17 +148,17 @@ class ServicesApi:
         return view
 
 
-def _expect(stored: Service | None, expected: int, name: str) -> None:
-    if not expected:
-        return
-    if stored is None:
-        raise NotFound(f"there is no service {name}")
-    if stored.version != expected:
-        message = f"service {name} was changed: version {stored.version}, not {expected}"
-        raise Conflict(message)
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What came of an Apply, and the state that it was decided on."""
+
+    changed: bool
+    version: int
+    edit: Edit[ServiceSpec]
+    state: ClusterState
 
 
 def _next_revision(stored: Service | None, after: ServiceSpec) -> int:
     if stored is None:
         return 1
-    return stored.revision + (template_of(stored.spec) != template_of(after))
+    return stored.revision + (not same_template(stored.spec, after))

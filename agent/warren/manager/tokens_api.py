@@ -6,11 +6,13 @@ from datetime import timedelta
 from warren.api import convert, warren_pb2
 from warren.bootstrap import certificates, tokens
 from warren.manager.authorization import Caller
+from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext, cluster_of
 from warren.model.clusters import JoinToken
-from warren.model.errors import InvalidInput
+from warren.model.errors import FailedPrecondition, InvalidInput
 from warren.model.nodes import NodeRole
 from warren.model.views import JoinTokenView
+from warren.state.cluster import ClusterState
 from warren.state.commands import AddJoinToken, RemoveJoinToken
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,13 @@ class TokensApi:
             raise InvalidInput("must be manager or worker", path="role")
         lifetime = _lifetime(request)
         cluster = cluster_of(await self._context.store.barrier())
-        token = tokens.new(role, certificates.digest(cluster.ca_certificate))
+        # Repeated, the call must answer the same token, though its text is stored nowhere.
+        token = tokens.new(
+            role,
+            certificates.digest(cluster.ca_certificate),
+            key=cluster.ca_key,
+            call=caller.key() or self._context.new_call(),
+        )
         now = self._context.now()
         stored = JoinToken(
             id=token.id,
@@ -46,9 +54,12 @@ class TokensApi:
             created_at=now,
             expires_at=now + lifetime,
         )
-        await self._context.store.commit(AddJoinToken(token=stored))
+        await self._context.store.commit(AddJoinToken(token=stored), key=caller.key())
+        made = self._context.store.state.tokens.get(token.id)
+        if made is None:
+            raise FailedPrecondition(f"join token {token.id} was revoked since it was made")
         logger.info("join token %s for a %s made by %s", token.id, role.value, caller.name)
-        return _view(stored, token.text())
+        return _view(made, token.text())
 
     async def list_join_tokens(
         self, request: warren_pb2.ListJoinTokensRequest, caller: Caller
@@ -60,12 +71,16 @@ class TokensApi:
     async def delete_join_token(
         self, request: warren_pb2.DeleteJoinTokenRequest, caller: Caller
     ) -> warren_pb2.DeleteJoinTokenResponse:
-        state = await self._context.store.barrier()
-        if request.id not in state.tokens:
-            return warren_pb2.DeleteJoinTokenResponse(changed=False)
-        await self._context.store.propose(RemoveJoinToken(token_id=request.id))
-        logger.info("join token %s revoked by %s", request.id, caller.name)
-        return warren_pb2.DeleteJoinTokenResponse(changed=True)
+        def decide(state: ClusterState, _: Wish) -> Intent[warren_pb2.DeleteJoinTokenResponse]:
+            return Intent(
+                needed=request.id in state.tokens,
+                command=RemoveJoinToken(token_id=request.id),
+                version=state.index,
+                answer=lambda changed, _: warren_pb2.DeleteJoinTokenResponse(changed=changed),
+                summary=f"join token {request.id} revoked",
+            )
+
+        return await carry_out(self._context, Wish(caller=caller), decide)
 
 
 def _lifetime(request: warren_pb2.CreateJoinTokenRequest) -> timedelta:

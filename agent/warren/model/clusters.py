@@ -56,8 +56,6 @@ class Cluster:
     """PEM."""
     ca_key: Secret
     """PEM."""
-    raft_secret: Secret
-    """Shared by managers: authenticates Raft connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

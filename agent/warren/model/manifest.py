@@ -9,7 +9,7 @@ reservation above its limit, a port taken twice) is judged by `core/services.py`
 import math
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from datetime import timedelta
 from difflib import get_close_matches
@@ -81,9 +81,18 @@ def service_to_dict(
     return {"name": spec.name, **to_dict(spec, omit_defaults=omit_defaults, secrets=secrets)}
 
 
-def to_dict(value: Any, *, omit_defaults: bool = False, secrets: bool = False) -> dict[str, Any]:
-    """A dataclass of the model as plain data. Secrets read `(hidden)` unless asked for."""
-    return _write_fields(value, Form(omit_defaults, secrets))
+def to_dict(
+    value: Any,
+    *,
+    omit_defaults: bool = False,
+    secrets: bool = False,
+    only: Container[str] | None = None,
+) -> dict[str, Any]:
+    """A dataclass of the model as plain data. Secrets read `(hidden)` unless asked for.
+
+    `only`: the fields to write, if not all.
+    """
+    return _write_fields(value, Form(omit_defaults, secrets), only)
 
 
 def format_path(path: Path) -> str:
@@ -129,10 +138,12 @@ def _read_fields(kind: type[T], entries: dict[str, object], path: Path) -> T:
     return kind(**values)
 
 
-def _write_fields(value: Any, form: Form) -> dict[str, Any]:
+def _write_fields(value: Any, form: Form, only: Container[str] | None = None) -> dict[str, Any]:
     written = {}
     plan = _plan(type(value))
     for name, entry in plan.items():
+        if only is not None and name not in only:
+            continue
         current = getattr(value, name)
         if form.omit_defaults and not entry.required and current == entry.default:
             continue

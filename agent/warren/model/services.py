@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import Enum
+from operator import attrgetter
 from typing import Annotated, NewType
 
 from warren.model.constraints import DNS_LABEL, NotEmpty, Pattern, Range
@@ -245,6 +246,15 @@ class Service:
     """Virtual address, for life. Empty until the leader has given one."""
 
 
+_TEMPLATE_FIELDS = tuple(field.name for field in fields(TaskTemplate))
+_template_values = attrgetter(*_TEMPLATE_FIELDS)
+
+
 def template_of(spec: ServiceSpec) -> TaskTemplate:
     """The task template within a service's spec."""
-    return TaskTemplate(**{f.name: getattr(spec, f.name) for f in fields(TaskTemplate)})
+    return TaskTemplate(**dict(zip(_TEMPLATE_FIELDS, _template_values(spec), strict=True)))
+
+
+def same_template(one: ServiceSpec, other: ServiceSpec) -> bool:
+    """Both make the same revision."""
+    return bool(_template_values(one) == _template_values(other))

@@ -40,7 +40,8 @@ class ServiceView:
     status: ServiceStatus
     tasks: tuple[Task, ...] = ()
     node_names: tuple[str, ...] = ()
-    """Name of the node of each task, in the order of `tasks`; empty text where unassigned."""
+    """Name of the node of each task, in the order of `tasks`; empty text where unassigned, and
+    `(removed node <id>)` where the node has left the cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

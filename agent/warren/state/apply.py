@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar, assert_never
 
 from warren.model.nodes import Node, NodeMesh, NodeState
-from warren.model.services import Service, template_of
+from warren.model.services import Service, same_template
 from warren.model.tasks import DesiredState, Task, TaskState
 from warren.state import commands as c
 from warren.state import maps
@@ -148,7 +148,7 @@ def _put_service(state: ClusterState, command: c.PutService) -> ClusterState:
         raise _Refusal("FailedPrecondition", f"service {name} is being removed")
     else:
         _expect(before.version, command.expected_version, f"service {name}")
-        new_revision = template_of(before.spec) != template_of(command.spec)
+        new_revision = not same_template(before.spec, command.spec)
         service = replace(
             before,
             spec=command.spec,

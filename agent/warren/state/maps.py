@@ -6,7 +6,8 @@ bucket. So a state with 100,000 tasks takes a command as fast as one with a hund
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from itertools import chain
 from typing import TypeVar
 
 V = TypeVar("V")
@@ -37,8 +38,25 @@ class BucketMap(Mapping[str, V]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key in self._buckets[_place(key)]
 
+    def values(self) -> ValuesView[V]:
+        """Without looking each key up, as deciders go over all tasks again and again."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, V]:
+        """In the same way."""
+        return _Items(self)
+
+    def buckets(self) -> tuple[Mapping[str, V], ...]:
+        """The parts that it consists of."""
+        return self._buckets
+
     def __repr__(self) -> str:
         return repr(dict(self))
+
+    def ordered(self) -> Iterator[tuple[str, V]]:
+        """All items; see `ordered`."""
+        for bucket in self._buckets:
+            yield from sorted(bucket.items(), key=_key)
 
     def put(self, key: str, value: V) -> "BucketMap[V]":
         """A copy with `key` set."""
@@ -63,6 +81,24 @@ class BucketMap(Mapping[str, V]):
     def _with(self, place: int, bucket: dict[str, V], change: int) -> "BucketMap[V]":
         buckets = (*self._buckets[:place], bucket, *self._buckets[place + 1 :])
         return BucketMap(buckets, self._count + change)
+
+
+class _Values(ValuesView[V]):
+    def __init__(self, mapping: BucketMap[V]) -> None:
+        super().__init__(mapping)
+        self._parts = mapping.buckets()
+
+    def __iter__(self) -> Iterator[V]:
+        return chain.from_iterable(part.values() for part in self._parts)
+
+
+class _Items(ItemsView[str, V]):
+    def __init__(self, mapping: BucketMap[V]) -> None:
+        super().__init__(mapping)
+        self._parts = mapping.buckets()
+
+    def __iter__(self) -> Iterator[tuple[str, V]]:
+        return chain.from_iterable(part.items() for part in self._parts)
 
 
 def put(mapping: Mapping[str, V], key: str, value: V) -> Mapping[str, V]:
@@ -113,6 +149,20 @@ def bucketed(mapping: Mapping[str, V]) -> BucketMap[V]:
     for key, value in mapping.items():
         buckets[_place(key)][key] = value
     return BucketMap(buckets, len(mapping))
+
+
+def ordered(mapping: Mapping[str, V]) -> Iterator[tuple[str, V]]:
+    """The items, in an order that the keys alone decide, without sorting all at once.
+
+    Sorting a large mapping is one operation of the interpreter, during which no thread runs.
+    """
+    if isinstance(mapping, BucketMap):
+        return mapping.ordered()
+    return iter(sorted(mapping.items(), key=lambda item: (_place(item[0]), item[0])))
+
+
+def _key(item: tuple[str, object]) -> str:
+    return item[0]
 
 
 def _place(key: str) -> int:

@@ -6,7 +6,9 @@ ones, in the order of the log, and snapshots carry them. `Remembering` stands be
 the state machine; engines wrap what they are started with.
 
 It is also where a command set's version is checked: a manager that does not know a command stops,
-as skipping it would make its state differ from the others'.
+as skipping it would make its state differ from the others'. Snapshots say the newest version of
+what was applied, not of who wrote them: until a new command is in the log, managers of two versions
+write the same snapshot, and each can restore the other's.
 """
 
 import struct
@@ -22,7 +24,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class TooNew(Exception):
-    """The log holds a command of a newer version of Warren: upgrade this manager."""
+    """The log holds what only a newer version of Warren knows: upgrade this manager."""
 
 
 def proposal(command: bytes, key: str = "", version: int = 1) -> bytes:
@@ -38,16 +40,15 @@ class Remembering:
         """`version`: the newest command set that `machine` knows."""
         self._machine = machine
         self._version = version
+        self._applied_version = 1
         self._outcomes: OrderedDict[str, bytes] = OrderedDict()
 
     def apply(self, command: bytes) -> bytes:
         """Apply a proposal, or answer what became of the first one with its key."""
         message = store_pb2.Proposal.FromString(command)
         if message.version > self._version:
-            raise TooNew(
-                f"the log holds a command of version {message.version} and this manager knows "
-                f"{self._version}: upgrade it"
-            )
+            raise self._too_new("the log holds a command", message.version)
+        self._applied_version = max(self._applied_version, message.version)
         if not message.key:
             return self._machine.apply(message.command)
         outcome = self._outcomes.get(message.key)
@@ -61,11 +62,13 @@ class Remembering:
         """Keys and outcomes, then the pieces of the machine's own snapshot."""
         outcomes = list(self._outcomes.items())
         state = self._machine.snapshot()
-        return _pieces(outcomes, state)
+        head = store_pb2.SnapshotHead(format=FORMAT, version=self._applied_version)
+        return _pieces(head, outcomes, state)
 
     def restore(self, snapshot: bytes) -> None:
         """Become what `snapshot` wrote."""
         self._outcomes.clear()
+        self._applied_version = 1
         if not snapshot:
             self._machine.restore(b"")
             return
@@ -73,12 +76,21 @@ class Remembering:
         head = store_pb2.SnapshotHead.FromString(snapshot[_LENGTH.size : start])
         if head.format != FORMAT:
             raise TooNew(f"the snapshot has format {head.format}, and this manager knows {FORMAT}")
+        if head.version > self._version:
+            raise self._too_new("the snapshot holds the effect of commands", head.version)
+        self._applied_version = max(1, head.version)
         self._outcomes.update((known.key, known.outcome) for known in head.outcomes)
         self._machine.restore(snapshot[start:])
 
+    def _too_new(self, what: str, version: int) -> TooNew:
+        return TooNew(
+            f"{what} of version {version} and this manager knows {self._version}: upgrade it"
+        )
 
-def _pieces(outcomes: list[tuple[str, bytes]], state: Iterator[bytes]) -> Iterator[bytes]:
-    head = store_pb2.SnapshotHead(format=FORMAT)
+
+def _pieces(
+    head: store_pb2.SnapshotHead, outcomes: list[tuple[str, bytes]], state: Iterator[bytes]
+) -> Iterator[bytes]:
     for key, outcome in outcomes:
         head.outcomes.add(key=key, outcome=outcome)
     data = head.SerializeToString(deterministic=True)

@@ -97,7 +97,11 @@ class ReplicatedLog(Protocol):
     """An engine."""
 
     async def start(self, machine: StateMachine) -> None:
-        """Restore what is on disk, then take part. Raises FailedPrecondition when it cannot."""
+        """Restore what is on disk, then take part.
+
+        FailedPrecondition: what is on disk must not be used. Unavailable: not now, as another
+        process uses it, or the address.
+        """
 
     async def stop(self) -> None:
         """Leave the network and let go of files; membership stays."""

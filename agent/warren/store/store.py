@@ -11,10 +11,11 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from warren.api import convert, status, warren_pb2
 from warren.model.errors import DeadlineExceeded, OutcomeUnknown
-from warren.state import apply
+from warren.state import apply, maps, versions
 from warren.state.cluster import ClusterState
 from warren.state.commands import Applied, Command, Outcome, Rejected
 from warren.store.log import LogMember, LogMetrics, LogStatus, ReplicatedLog
@@ -22,10 +23,10 @@ from warren.store.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-COMMANDS_VERSION = 1
-"""Of the command set in `state/commands.py`: raised with a command that older managers lack."""
 PIECE_OBJECTS = 50
 """In a piece of a snapshot: about a millisecond's work."""
+_MAPS = ("nodes", "services", "tasks", "tokens")
+"""The fields of a state that grow with the cluster."""
 PROPOSE_TIMEOUT = timedelta(seconds=10)
 BARRIER_TIMEOUT = timedelta(seconds=5)
 
@@ -77,8 +78,10 @@ class Store:
         which may be done through another manager, and it takes effect once.
         """
         data = convert.command_to_bytes(command)
+        version = versions.version_of(command)
         try:
-            outcome = convert.outcome_from_bytes(await self._log.propose(data, timeout, key=key))
+            done = await self._log.propose(data, timeout, key=key, version=version)
+            outcome = convert.outcome_from_bytes(done)
         except DeadlineExceeded as error:
             message = f"{error.message}: whether the change was made is unknown"
             raise OutcomeUnknown(message) from error
@@ -167,7 +170,10 @@ class _Replica:
 
     def restore(self, snapshot: bytes) -> None:
         message = warren_pb2.ClusterState.FromString(snapshot)
-        self.state = convert.from_message(message, ClusterState)
+        state = convert.from_message(message, ClusterState)
+        # Now, and not in the way of the first write.
+        large: dict[str, Any] = {name: maps.large(getattr(state, name)) for name in _MAPS}
+        self.state = replace(state, **large)
         self._tell()
 
     def _tell(self) -> None:
@@ -179,8 +185,8 @@ class _Replica:
 def pieces(state: ClusterState) -> Iterator[bytes]:
     """The state's message, a few objects at a time: protobuf joins what is concatenated."""
     yield _bytes(ClusterState(index=state.index, cluster=state.cluster))
-    for name in ("nodes", "services", "tasks", "tokens"):
-        objects = iter(sorted(getattr(state, name).items()))
+    for name in _MAPS:
+        objects = maps.ordered(getattr(state, name))
         while some := dict(itertools.islice(objects, PIECE_OBJECTS)):
             yield _bytes(replace(ClusterState(), **{name: some}))  # type: ignore[arg-type]
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18warren/store/store.proto\x12\x0fwarren.store.v1\"9\n\x08Proposal\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x03 \x01(\x0c\"*\n\nRemembered\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\x0c\"M\n\x0cSnapshotHead\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12-\n\x08outcomes\x18\x02 \x03(\x0b\x32\x1b.warren.store.v1.Rememberedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18warren/store/store.proto\x12\x0fwarren.store.v1\"9\n\x08Proposal\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x03 \x01(\x0c\"*\n\nRemembered\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\x0c\"^\n\x0cSnapshotHead\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12-\n\x08outcomes\x18\x02 \x03(\x0b\x32\x1b.warren.store.v1.Remembered\x12\x0f\n\x07version\x18\x03 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REMEMBERED']._serialized_start=104
   _globals['_REMEMBERED']._serialized_end=146
   _globals['_SNAPSHOTHEAD']._serialized_start=148
-  _globals['_SNAPSHOTHEAD']._serialized_end=225
+  _globals['_SNAPSHOTHEAD']._serialized_end=242
 # @@protoc_insertion_point(module_scope)

@@ -73,7 +73,10 @@ class SnapshotHead(_message.Message):
 
     FORMAT_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     format: _builtins.int
+    version: _builtins.int
+    """the newest command set of which a command was applied; 0: 1"""
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Remembered]:
         """oldest first"""
@@ -83,10 +86,11 @@ class SnapshotHead(_message.Message):
         *,
         format: _builtins.int = ...,
         outcomes: _abc.Iterable[Global___Remembered] | None = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "outcomes", b"outcomes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "outcomes", b"outcomes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,7 +53,6 @@ def a_cluster(**settings: Any) -> Cluster:
         created_at=NOON,
         ca_certificate="-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
         ca_key=Secret("key"),
-        raft_secret=Secret("secret"),
     )
 
 

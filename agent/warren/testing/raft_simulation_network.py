@@ -1,23 +1,33 @@
 """Connections as TCP makes them: in order, without loss while they last, lost when they break.
 
 A direction may stall (what is sent arrives later, or never if the connection ends first), be slow,
-or break. A connection ends when a side hears nothing for `DEAD_AFTER`, as pings tell it, or when
-its process dies. After that a new one begins with a hello in both directions; nothing sent on the
-old one is delivered any more.
+or break. A connection ends when a side hears nothing for a while (`Habits.dead_after`), as pings
+tell it, or when its process dies. After that a new one begins with a hello in both directions;
+nothing sent on the old one is delivered any more.
 """
 
 import random
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from warren.store.raft import messages
 from warren.store.raft.messages import Hello, Message, Refused
 
-DEAD_AFTER = 1.0
-RETRY = 0.15
-
 Schedule = Callable[[float, Callable[[], None]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """Of those who use the network: our engine's, unless a test tries another one."""
+
+    encode: Callable[[Any], bytes] = messages.encode
+    decode: Callable[[bytes], Any] = messages.decode
+    dead_after: float = 1.0
+    """Seconds of silence after which a side ends a connection."""
+    retry: float = 0.15
+    """Seconds between two attempts to connect."""
 
 
 class Host(Protocol):
@@ -45,8 +55,15 @@ class Host(Protocol):
 class Network:
     """All connections between running members."""
 
-    def __init__(self, chance: random.Random, now: Callable[[], float], at: Schedule) -> None:
+    def __init__(
+        self,
+        chance: random.Random,
+        now: Callable[[], float],
+        at: Schedule,
+        habits: Habits | None = None,
+    ) -> None:
         self._chance, self._now, self._at = chance, now, at
+        self._habits = habits or Habits()
         self.latency = (0.0002, 0.002)
         self.blocked: set[tuple[str, str]] = set()
         """Directions in which nothing arrives."""
@@ -112,7 +129,7 @@ class Network:
         if epoch is None:
             return
         self.messages += 1
-        data = messages.encode(message)
+        data = self._habits.encode(message)
         if (a, b) in self.blocked:
             self._held[a, b].append((epoch, data))
         else:
@@ -161,7 +178,7 @@ class Network:
             self._at(self._latest[way], lambda: self._deliver(way, epoch, data))
             return
         self._heard_at[b, a] = self._now()
-        message = messages.decode(data)
+        message = self._habits.decode(data)
         assert message is not None
         self.on_message(a, b, message)
         host.heard(a, message)
@@ -175,14 +192,15 @@ class Network:
             same = self._epoch.get((b, a)) == self._epoch.get((a, b))
             if flows and same and peer is not None and peer.paused_until <= now:
                 self._heard_at[a, b] = now
-            elif now - self._heard_at[a, b] > DEAD_AFTER and self._is_awake(a):
+            elif now - self._heard_at[a, b] > self._habits.dead_after and self._is_awake(a):
                 self._end(a, b)
         names = sorted(self.hosts)
         for position, a in enumerate(names):
             for b in names[position + 1 :]:
                 if not (self.is_connected(a, b) and self.is_connected(b, a)):
                     self.connect(a, b)
-        self._at(now + RETRY * self._chance.uniform(0.8, 1.2), self._maintain)
+        pause = self._habits.retry * self._chance.uniform(0.8, 1.2)
+        self._at(now + pause, self._maintain)
 
     def _is_awake(self, node_id: str) -> bool:
         return node_id in self.hosts and self.hosts[node_id].paused_until <= self._now()

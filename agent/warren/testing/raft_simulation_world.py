@@ -7,13 +7,12 @@ does the same again. `World` has the levers (crash, lose power, pause, block, fi
 """
 
 import hashlib
-import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from warren.store.idempotency import Remembering, proposal
+from warren.store.idempotency import Remembering, TooNew, proposal
 from warren.store.raft import members
 from warren.store.raft.compaction import Limits
 from warren.store.raft.disks import DiskUnwritable
@@ -29,6 +28,7 @@ from warren.store.raft.snapshot_files import Meta
 from warren.testing.raft_simulation_checks import Checks, Seen, Violation
 from warren.testing.raft_simulation_disk import SimulatedDisk
 from warren.testing.raft_simulation_network import Network
+from warren.testing.raft_simulation_time import Timeline
 
 TICK = 0.05
 CLUSTER = "simulated"
@@ -98,16 +98,18 @@ class Process:
         self.turn_at: float | None = None
         self.seen = Seen()
         self.history = History(lambda n, d: world.checks.applied(node_id, n, d))
+        version = world.versions.get(node_id, 1)
         setup = Setup(
             identity=Identity(cluster_id=CLUSTER, node_id=node_id),
             address=f"{node_id}:1",
             disk=world.disk(node_id),
-            machine=Remembering(self.history),
+            machine=Remembering(self.history, version),
             background=self._background,
             chance=world.chance_raft.random,
             new_disk_id=f"disk-{node_id}-{world.counts['starts']}",
             bootstrap=bootstrap,
             limits=world.plan.limits,
+            commands_version=version,
         )
         self.node = Node(setup, world.now)
         self.shell = Shell(self.node, lambda: world.now)
@@ -167,12 +169,12 @@ class Process:
         self.world.run_process(self, write)
 
 
-class World:
+class World(Timeline):
     """Members, network, clock."""
 
     def __init__(self, plan: Plan) -> None:
+        super().__init__()
         self.plan = plan
-        self.now = 1000.0
         self.chance = random.Random(f"faults {plan.seed}")
         self.chance_raft = random.Random(f"raft {plan.seed}")
         self.checks = Checks()
@@ -185,6 +187,8 @@ class World:
         """Clients repeat, with the same key, what they do not know the end of."""
         self.disks: dict[str, SimulatedDisk] = {}
         self.processes: dict[str, Process] = {}
+        self.versions: dict[str, int] = {}
+        """The command sets that members know, from their next start on; 1 if not named."""
         self.stopped: dict[str, str] = {}
         """Members that refuse to run, and why."""
         self.trace = hashlib.sha256()
@@ -192,8 +196,6 @@ class World:
         self.traced = False
         self.network = Network(random.Random(f"network {plan.seed}"), lambda: self.now, self.at)
         self.network.on_message = self._note_message
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
         self.ids = [f"n{number}" for number in range(1, plan.members + 1)]
         self._next_id = plan.members + 1
         self._form()
@@ -212,26 +214,6 @@ class World:
             journal.close()
         for node_id in self.ids:
             self.start(node_id)
-
-    # --- time
-
-    def at(self, when: float, event: Callable[[], None]) -> None:
-        """Let something happen."""
-        self._count += 1
-        heapq.heappush(self._events, (when, self._count, event))
-
-    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
-        """Let time pass, or less if `until` comes true; answers whether it did."""
-        end = self.now + seconds
-        while self._events and self._events[0][0] <= end:
-            when, _, event = heapq.heappop(self._events)
-            self.now = max(self.now, when)
-            event()
-            self.counts["events"] += 1
-            if until is not None and until():
-                return True
-        self.now = max(self.now, end)
-        return until is not None and until()
 
     # --- processes
 
@@ -253,6 +235,9 @@ class World:
             process = Process(self, node_id, bootstrap=bootstrap)
         except DiskUnwritable:
             self.at(self.now + 1.0, lambda: self.start(node_id))
+            return
+        except TooNew as error:
+            self.stopped[node_id] = str(error)
             return
         disk.failpoint = lambda where: self.fail_at(where)
         self.processes[node_id] = process
@@ -289,8 +274,8 @@ class World:
             process.node.close()
             self.crash(process.node_id)
             self.at(self.now + 1.0, lambda: self.start(process.node_id))
-        except Broken as broken:
-            self.stopped[process.node_id] = str(broken)
+        except (Broken, TooNew) as error:
+            self.stopped[process.node_id] = str(error)
             self.crash(process.node_id)
 
     def fail_at(self, where: str) -> None:
@@ -360,14 +345,21 @@ class World:
         newest = max(leaders, key=lambda p: p.node.raft.term, default=None)
         return None if newest is None else newest.node_id
 
-    def write(self, node_id: str, operation: str, *, patience: float = 3.0, size: int = 0) -> None:
-        """A client writes through a member, and again through others while the end is unknown."""
+    def write(self, node_id: str, operation: str, *, size: int = 0, version: int = 1) -> None:
+        """A client writes through a member, and again through others while the end is unknown.
+
+        `version`: of the command set that has this command; refused, as engines do, while a member
+        is not known to know it.
+        """
         process = self.processes.get(node_id)
         if process is None:
             return
+        if version > 1 and version > process.node.known_version():
+            self.counts["too new"] += 1
+            return
         self.counts["writes"] += 1
-        command = proposal(operation.ljust(size, ".").encode(), key=operation)
-        until = self.now + patience
+        command = proposal(operation.ljust(size, ".").encode(), operation, version)
+        until = self.now + 3.0
 
         def answered(answer: Answer) -> None:
             self._written(process, operation, size, answer)

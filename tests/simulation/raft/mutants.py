@@ -70,7 +70,10 @@ MUTANTS = (
         "        self.newest = meta\n",
     ),
     Mutant(
-        "a snapshot is not synced", f"{RAFT}/snapshot_files.py", "            file.sync()\n", ""
+        "a snapshot is not synced",
+        f"{RAFT}/snapshot_files.py",
+        "            file.sync()\n        finally",
+        "        finally",
     ),
     Mutant(
         "the log does not restart where it contradicts the snapshot",
@@ -266,6 +269,24 @@ MUTANTS = (
         "            if term:\n",
     ),
     Mutant(
+        "a leader that hears nobody keeps the others patient",
+        f"{RAFT}/replication.py",
+        "timing.hush < now - known.asked_at",
+        "now < now - known.asked_at",
+    ),
+    Mutant(
+        "two candidates that deny each other wait for all their patience",
+        f"{RAFT}/elections.py",
+        "raft.deadline if role.pre else min(raft.deadline, _soon(raft, now, chance))",
+        "raft.deadline",
+    ),
+    Mutant(
+        "a leader that was cut off believes in its connections",
+        f"{RAFT}/node.py",
+        "            self.silent = self.raft.connected - elections.present(before, now)\n",
+        "            self.silent = frozenset()\n",
+    ),
+    Mutant(
         "keys are not remembered",
         "store/idempotency.py",
         "        outcome = self._outcomes.get(message.key)\n",
@@ -276,6 +297,24 @@ MUTANTS = (
         "store/idempotency.py",
         "        head.outcomes.add(key=key, outcome=outcome)\n",
         "        pass\n",
+    ),
+    Mutant(
+        "a command of a newer set is applied",
+        "store/idempotency.py",
+        "        if message.version > self._version:\n",
+        "        if message.version > self._version + 9:\n",
+    ),
+    Mutant(
+        "a snapshot does not say what it needs",
+        "store/idempotency.py",
+        "        self._applied_version = max(self._applied_version, message.version)\n",
+        "",
+    ),
+    Mutant(
+        "new commands wait for nobody",
+        f"{RAFT}/node.py",
+        "        return min(self._versions.get(node_id, 1)",
+        "        return max(self._versions.get(node_id, 1)",
     ),
 )
 

@@ -9,9 +9,10 @@ from warren.bootstrap import join, tokens
 from warren.config import Config
 from warren.model.errors import InvalidInput, Unauthenticated, Unavailable
 from warren.model.nodes import NodeRole, NodeSpec
+from warren.model.services import Secret
 
 WORKER = NodeSpec(name="w1")
-TOKEN = tokens.new(NodeRole.WORKER, b"d" * 32).text()
+TOKEN = tokens.new(NodeRole.WORKER, b"d" * 32, key=Secret("k"), call="c1").text()
 AT_ONCE = timedelta()
 
 

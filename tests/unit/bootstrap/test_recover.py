@@ -7,7 +7,7 @@ import pytest
 from warren.bootstrap import node_files, recover
 from warren.bootstrap.node_files import Membership
 from warren.config import Config
-from warren.model.errors import FailedPrecondition
+from warren.model.errors import FailedPrecondition, Unavailable
 from warren.model.nodes import NodeRole
 from warren.store.raft import members
 from warren.store.raft.disks import RealDisk
@@ -87,7 +87,7 @@ def test_a_damaged_log_is_a_finding(config: Config) -> None:
 def test_a_running_manager_is_not_looked_at(config: Config) -> None:
     running = RealDisk(node_files.raft_path(config))
 
-    with pytest.raises(FailedPrecondition, match="another process already keeps its log"):
+    with pytest.raises(Unavailable, match="another process already keeps its log"):
         recover.inspect(config)
 
     running.close()

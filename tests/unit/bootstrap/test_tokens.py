@@ -7,6 +7,7 @@ from warren.bootstrap import tokens
 from warren.bootstrap.tokens import Token
 from warren.model.errors import InvalidInput
 from warren.model.nodes import NodeRole
+from warren.model.services import Secret
 
 TOKEN = Token(role=NodeRole.WORKER, ca_digest=bytes(range(32)), secret=bytes(range(32, 64)))
 TEXT = TOKEN.text()
@@ -51,10 +52,21 @@ def test_says_what_is_wrong(text: str, sentence: str) -> None:
     assert str(refused.value) == f"join token: {sentence}"
 
 
-def test_new_tokens_differ_in_their_secrets_alone() -> None:
-    one, other = (tokens.new(NodeRole.MANAGER, b"d" * 32) for _ in range(2))
+def a_token(call: str = "c1", role: NodeRole = NodeRole.MANAGER, key: str = "key") -> Token:
+    return tokens.new(role, b"d" * 32, key=Secret(key), call=call)
+
+
+def test_tokens_of_two_calls_differ_in_their_secrets_alone() -> None:
+    one, other = a_token("c1"), a_token("c2")
 
     assert one.secret != other.secret
     assert (one.role, one.ca_digest) == (other.role, other.ca_digest)
     assert one.id == one.secret_hash[:8]
     assert len(one.text()) == 121
+
+
+def test_a_call_has_one_token_which_only_the_key_tells() -> None:
+    assert a_token() == a_token()
+    assert (
+        len({a_token().secret, a_token(role=NodeRole.WORKER).secret, a_token(key="k").secret}) == 3
+    )

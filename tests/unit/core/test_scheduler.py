@@ -18,6 +18,7 @@ from warren.model.services import (
     Resources,
 )
 from warren.model.tasks import DesiredState, Task, TaskState
+from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import AssignTask, SetTaskStatus
 from warren.testing.builders import GIB, a_node, a_service, a_state, a_task, at
@@ -239,3 +240,88 @@ def test_says_that_the_limit_per_node_is_reached() -> None:
     assert reason(*nodes, tasks=(a_task(1, "w1"),), placement=placement) == (
         "no suitable node (2 nodes): 1 is not ready, 1 has 1 task of web already"
     )
+
+
+class TestComingUp:
+    """The first node of a restored cluster, or of one that was off, does not get everything."""
+
+    TASKS = (a_task(1), a_task(2))
+
+    def state(self, *nodes: Node) -> ClusterState:
+        return a_state(nodes=nodes, services=[a_service(replicas=2)], tasks=self.TASKS)
+
+    @pytest.mark.parametrize(
+        ("others", "seconds"),
+        [
+            ((NodeState.DOWN,), 5),
+            ((NodeState.UNKNOWN,), 30),
+            ((NodeState.UNKNOWN, NodeState.DOWN), 30),
+        ],
+    )
+    def test_tasks_wait_for_the_others_but_not_for_long(
+        self, others: tuple[NodeState, ...], seconds: int
+    ) -> None:
+        away = [a_node(f"w{number}", state=state) for number, state in enumerate(others, 2)]
+        state = self.state(a_node("w1"), *away)
+
+        decision = scheduler.decide(state, at(seconds - 1))
+        later = scheduler.decide(state, at(seconds))
+
+        assert decision == Decision(
+            commands=tuple(
+                SetTaskStatus(
+                    task_id=task.id,
+                    status=replace(
+                        task.status,
+                        message="waits a moment for the other nodes: "
+                        "the cluster has only just come up",
+                    ),
+                )
+                for task in self.TASKS
+            ),
+            wake_at=at(seconds),
+        )
+        assert [type(command) for command in later.commands] == [AssignTask, AssignTask]
+
+    def test_all_that_are_there_in_time_get_their_share(self) -> None:
+        state = self.state(a_node("w1"), a_node("w2"), a_node("w3", state=NodeState.DOWN))
+
+        decision = scheduler.decide(state, at(5))
+
+        assert {c.node_id for c in decision.commands if isinstance(c, AssignTask)} == {"w1", "w2"}
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            a_node("w2"),
+            a_node("w2", state=NodeState.DOWN, availability=Availability.DRAIN),
+            a_node("m2", state=NodeState.DOWN, roles=(NodeRole.MANAGER,)),
+        ],
+    )
+    def test_nobody_waits_for_nodes_that_would_get_no_task(self, other: Node) -> None:
+        decision = scheduler.decide(self.state(a_node("w1"), other), at(1))
+
+        assert [type(command) for command in decision.commands] == [AssignTask, AssignTask]
+
+    def test_a_cluster_that_was_up_already_waits_for_no_node_that_joins(self) -> None:
+        fresh = a_node("w3")
+        fresh = replace(fresh, status=replace(fresh.status, since=at(99)))
+        joining = a_node("w2", state=NodeState.UNKNOWN)
+
+        decision = scheduler.decide(self.state(a_node("w1"), joining, fresh), at(100))
+
+        assert [type(command) for command in decision.commands] == [AssignTask, AssignTask]
+
+    def test_a_clock_that_went_back_holds_nothing_up(self) -> None:
+        state = self.state(a_node("w1"), a_node("w2", state=NodeState.DOWN))
+
+        decision = scheduler.decide(state, at(-86_400))
+
+        assert [type(command) for command in decision.commands] == [AssignTask, AssignTask]
+
+    def test_what_is_said_already_is_not_written_again(self) -> None:
+        state = self.state(a_node("w1"), a_node("w2", state=NodeState.DOWN))
+        for command in scheduler.decide(state, at(1)).commands:
+            state, _ = apply(state, command)
+
+        assert scheduler.decide(state, at(2)) == Decision(wake_at=at(5))

@@ -1,5 +1,6 @@
 """The cluster's settings: what may change, and how it looks at a glance."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -96,3 +97,16 @@ async def test_an_expected_version_must_be_the_stored_one() -> None:
     async with a_kit() as kit:
         with pytest.raises(Conflict, match="cluster warren was changed"):
             await apply(kit, ClusterSpec(task_history=1), "task_history", expected_version=9)
+
+
+async def test_a_repeated_change_that_was_made_says_that_it_was() -> None:
+    request = warren_pb2.ApplyClusterRequest(
+        spec=convert.to_message(ClusterSpec(task_history=1)), fields=["task_history"]
+    )
+    async with a_kit() as kit:
+        api = ClusterApi(kit.context)
+        await api.apply_cluster(request, replace(ROOT, call="c1"))
+        own = await api.apply_cluster(request, replace(ROOT, call="c1", attempt=2))
+        others = await api.apply_cluster(request, replace(ROOT, call="c2", attempt=2))
+
+        assert (own.changed, others.changed) == (True, False)

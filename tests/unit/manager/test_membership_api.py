@@ -20,6 +20,7 @@ from warren.model.errors import (
     WarrenError,
 )
 from warren.model.nodes import NodeMesh, NodeRole, NodeSpec
+from warren.model.services import Secret
 from warren.state.commands import AddNode, Command
 from warren.testing.builders import NOON, a_node
 
@@ -89,15 +90,13 @@ async def test_a_worker_joins(kit: Kit) -> None:
     assert (subject.name, subject.roles) == (node.id, ("worker",))
     assert answer.ca_certificate == AUTHORITY.certificate
     assert [manager.api for manager in answer.managers] == ["192.0.2.1:7443"]
-    assert answer.raft_secret == ""
 
 
-async def test_a_manager_gets_the_secret_of_the_log(kit: Kit) -> None:
+async def test_a_manager_gets_a_certificate_for_both_roles(kit: Kit) -> None:
     token = await a_token(kit, NodeRole.MANAGER)
 
     answer = await join(kit, a_request(token, "m2", spec=as_manager("m2")))
 
-    assert answer.raft_secret == "secret"
     assert certificates.subject_of(answer.certificate).roles == ("manager", "worker")
     assert [manager.name for manager in answer.managers] == ["m1"]
 
@@ -177,7 +176,7 @@ async def test_refuses_a_revoked_token(kit: Kit) -> None:
 
 
 async def test_refuses_a_token_of_another_cluster(kit: Kit) -> None:
-    token = tokens.new(NodeRole.WORKER, b"d" * 32).text()
+    token = tokens.new(NodeRole.WORKER, b"d" * 32, key=Secret("k"), call="c1").text()
 
     assert await refusal(kit, a_request(token)) == (
         "Unauthenticated: this join token is of another cluster than warren"

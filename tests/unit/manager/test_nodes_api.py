@@ -179,6 +179,29 @@ async def test_a_repeated_removal_that_was_done_says_that_it_was() -> None:
         assert answer.changed
 
 
+async def test_a_repeated_change_that_was_made_says_that_it_was() -> None:
+    async with a_kit(STATE) as kit:
+        request = warren_pb2.ApplyNodeRequest(
+            name="w1", spec=convert.to_message(DRAIN), fields=["availability"]
+        )
+        api = NodesApi(kit.context)
+        await api.apply_node(request, replace(ROOT, call="c1"))
+        own = await api.apply_node(request, replace(ROOT, call="c1", attempt=2))
+        others = await api.apply_node(request, replace(ROOT, call="c2", attempt=2))
+
+        assert (own.changed, others.changed) == (True, False)
+
+
+async def test_a_repeated_removal_of_what_another_call_removed_changes_nothing() -> None:
+    async with a_kit(STATE) as kit:
+        request = warren_pb2.DeleteNodeRequest(name="w2")
+        api = NodesApi(kit.context)
+        await api.delete_node(request, replace(ROOT, call="c1"))
+        answer = await api.delete_node(request, replace(ROOT, call="c2", attempt=2))
+
+        assert not answer.changed
+
+
 async def test_an_expected_version_must_be_the_stored_one() -> None:
     async with a_kit(STATE) as kit:
         with pytest.raises(Conflict, match="node w1 was changed: version 0, not 9"):

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from warren.api import convert, warren_pb2
@@ -15,9 +16,9 @@ from warren.model.errors import (
     OutcomeUnknown,
     Unavailable,
 )
-from warren.model.services import HIDDEN, RegistryAuth, Secret, ServiceSpec
+from warren.model.services import HIDDEN, Port, RegistryAuth, Secret, ServiceSpec
 from warren.model.views import Change, ServiceApplied
-from warren.state.commands import PutService
+from warren.state.commands import ForgetService, PutService, RemoveService
 from warren.testing.builders import NOON, a_node, a_service, a_spec, a_task
 
 from tests.unit.manager.manager_kit import Kit, a_cluster_state, a_kit
@@ -160,6 +161,39 @@ async def test_a_repeated_call_that_had_nothing_to_do_says_so() -> None:
         assert not await attempt(kit, 2, replicas)
 
 
+async def test_a_repeated_call_may_expect_the_version_that_it_has_replaced_itself() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        api = ServicesApi(kit.context)
+        request = an_apply(a_spec(replicas=5), "replicas", expected_version=1)
+        first = await api.apply_service(request, replace(ROOT, call="c1"))
+        again = await api.apply_service(request, replace(ROOT, call="c1", attempt=2))
+
+        assert (first.changed, again.changed) == (True, True)
+        with pytest.raises(Conflict, match="service web was changed: version 101, not 1"):
+            await api.apply_service(request, replace(ROOT, call="c2", attempt=2))
+
+
+async def test_what_is_refused_by_an_old_state_is_decided_on_the_newest() -> None:
+    """The barrier brings the news that the other service, which had the port, is gone."""
+    port = Port(target=80, published=80)
+    state = a_cluster_state(services=[a_service("api", ports=(port,))])
+    async with a_kit(state) as kit:
+        barrier = kit.log.read_barrier
+
+        async def news(timeout: timedelta) -> None:
+            await barrier(timeout)
+            for command in (
+                RemoveService(name="api", expected_version=0, now=NOON),
+                ForgetService(name="api"),
+            ):
+                await kit.log.propose(convert.command_to_bytes(command), timeout)
+
+        kit.log.read_barrier = news  # type: ignore[method-assign]
+        answer = await apply(kit, an_apply(a_spec(ports=(port,)), "image", "ports"))
+
+        assert answer.changed
+
+
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
@@ -225,6 +259,30 @@ async def test_deletes_a_service_with_a_plan() -> None:
         assert (real.changed, list(real.plan)) == (True, list(dry.plan))
         assert kit.state.services["web"].removing
         assert not again.changed
+
+
+async def delete(kit: Kit, call: str, attempt: int) -> bool:
+    caller = replace(ROOT, call=call, attempt=attempt)
+    request = warren_pb2.DeleteServiceRequest(name="web")
+    return (await ServicesApi(kit.context).delete_service(request, caller)).changed
+
+
+async def test_a_repeated_delete_of_what_another_call_removes_changes_nothing() -> None:
+    state = a_cluster_state(services=[a_service()], nodes=[a_node("w1")], tasks=[a_task(1, "w1")])
+    async with a_kit(state) as kit:
+        await delete(kit, "c1", 1)
+        own, others = await delete(kit, "c1", 2), await delete(kit, "c2", 2)
+
+        assert (own, others) == (True, False)
+
+
+async def test_a_repeated_delete_of_what_is_gone_says_whether_it_removed_it() -> None:
+    async with a_kit(a_cluster_state(services=[a_service()])) as kit:
+        await delete(kit, "c1", 1)
+        await kit.context.store.propose(ForgetService(name="web"))
+        own, others = await delete(kit, "c1", 2), await delete(kit, "c2", 2)
+
+        assert (own, others) == (True, False)
 
 
 async def test_a_watch_begins_with_the_present_and_ends_with_the_service() -> None:

@@ -42,3 +42,21 @@ def test_a_mapping_that_grows_large_is_put_into_buckets() -> None:
     assert isinstance(grown, BucketMap)
     assert grown == {str(number): number for number in range(2 * maps.LARGE)}
     assert maps.without(grown, "0").get("0") is None
+
+
+@given(st.sets(st.text(max_size=3), max_size=40))
+def test_the_order_of_items_is_the_keys_alone(keys: set[str]) -> None:
+    plain = dict.fromkeys(sorted(keys), 1)
+    grown = maps.bucketed(dict.fromkeys(sorted(keys, reverse=True), 1))
+
+    assert list(maps.ordered(plain)) == list(maps.ordered(grown))
+    assert dict(maps.ordered(grown)) == plain
+
+
+def test_a_large_mapping_is_prepared_for_changes_and_a_small_one_is_left() -> None:
+    small = {"a": 1}
+    large = {str(number): number for number in range(maps.LARGE)}
+
+    assert maps.large(small) is small
+    assert isinstance(maps.large(large), maps.BucketMap)
+    assert maps.large(large) == large

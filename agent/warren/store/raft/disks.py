@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from warren.model.errors import FailedPrecondition
+from warren.model.errors import Unavailable
 from warren.store.raft.raft_state import Broken
 
 
@@ -76,7 +76,7 @@ class RealDisk:
     """A directory of the host, locked for this process while it is open."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises FailedPrecondition when another process uses the directory."""
+        """Raises Unavailable while another process uses the directory."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
         self._syncs: deque[float] = deque(maxlen=1000)
@@ -87,7 +87,7 @@ class RealDisk:
         except BlockingIOError as error:
             self.close()
             message = f"another process already keeps its log in {directory}"
-            raise FailedPrecondition(message) from error
+            raise Unavailable(message) from error
 
     def close(self) -> None:
         """Unlock."""

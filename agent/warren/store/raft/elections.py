@@ -4,7 +4,9 @@ Laws: one vote per member and term; a vote only for a log that is not behind; on
 newest configuration in the log are counted, each once; but whoever an uncommitted change leaves out
 may stand, as its log may be the only one that can win. Before a member raises its term it asks
 whether it would win (`pre`), and who hears a leader denies everyone else, so that a member that
-returns disturbs nobody. A leader that no majority answers leaves by itself.
+returns disturbs nobody. A leader that no majority answers leaves by itself, and names a successor:
+if it is only deaf, the others hear it and need not wait. Who lost an election to another candidate
+tries again soon, as the two have stood in each other's way.
 """
 
 from dataclasses import replace
@@ -25,8 +27,9 @@ from warren.store.raft.raft_state import (
     Transfer,
 )
 
-RECONNECT = 0.1
-"""Share of `election_min` that a lost connection to the leader may take to come back."""
+SOON = 0.1
+"""Least share of `election_min` to wait where there is reason not to wait for all of it: so long a
+lost connection to the leader may take to come back."""
 
 
 def tick(raft: Raft, log: LogView, now: float, chance: float) -> Decision:
@@ -80,11 +83,14 @@ def receive_answer(
 ) -> Decision:
     """Count a vote, if it is for the election that is under way."""
     role = raft.role
-    if not isinstance(role, Candidate) or not answer.granted or role.pre != answer.pre:
+    if not isinstance(role, Candidate) or role.pre != answer.pre:
         return Decision(raft=raft)
     sought = raft.term + 1 if role.pre else raft.term
     if answer.sought != sought or sender not in log.configuration.voters:
         return Decision(raft=raft)
+    if not answer.granted:
+        soon = raft.deadline if role.pre else min(raft.deadline, _soon(raft, now, chance))
+        return Decision(raft=replace(raft, deadline=soon))
     raft = replace(raft, role=replace(role, granted=role.granted | {sender}))
     return _count(raft, log, now, chance, ())
 
@@ -123,9 +129,8 @@ def lose_contact(raft: Raft, peer: str, now: float, chance: float) -> Raft:
         return raft
     role = raft.role
     assert isinstance(role, Follower)
-    soon = now + raft.timing.election_min * (RECONNECT + chance / 2)
     role = replace(role, heard_at=NEVER)
-    return replace(raft, role=role, deadline=min(raft.deadline, soon))
+    return replace(raft, role=role, deadline=min(raft.deadline, _soon(raft, now, chance)))
 
 
 def wake(raft: Raft, now: float, chance: float) -> Raft:
@@ -165,8 +170,8 @@ def _tick_leader(raft: Raft, role: Leader, log: LogView, now: float, chance: flo
     configuration = log.configuration
     left = raft.me not in configuration.voters and log.configuration_index <= raft.commit
     if left or not configuration.has_quorum(present(raft, now)):
-        effects = _farewell(raft, role, log) if left else ()
-        return Decision(raft=step_down(raft, raft.term, now, chance), effects=effects)
+        down = step_down(raft, raft.term, now, chance)
+        return Decision(raft=down, effects=_farewell(raft, role, log))
     transfer = role.transfer
     if transfer is None:
         return Decision(raft=raft)
@@ -180,9 +185,11 @@ def _tick_leader(raft: Raft, role: Leader, log: LogView, now: float, chance: flo
 
 
 def _farewell(raft: Raft, role: Leader, log: LogView) -> tuple[Effect, ...]:
-    """A leader that was removed names its successor, so that nobody waits."""
+    """A leader that leaves names its successor, so that nobody waits."""
     voters = [peer for peer in role.progress if peer in log.configuration.voters]
-    best = max(voters, key=lambda peer: role.progress[peer].match, default=None)
+    best = max(
+        voters, key=lambda p: (role.progress[p].match, role.progress[p].answered_at), default=None
+    )
     return () if best is None else (Send(to=best, message=TimeoutNow(term=raft.term)),)
 
 
@@ -247,6 +254,10 @@ def stale(raft: Raft, sender: str) -> Send:
     """Tell a leader of an older term that there is a newer one."""
     answer = AppendAnswer(term=raft.term, accepted=False, index=0, round=0)
     return Send(to=sender, message=answer)
+
+
+def _soon(raft: Raft, now: float, chance: float) -> float:
+    return now + raft.timing.election_min * (SOON + chance / 2)
 
 
 def _deadline(raft: Raft, now: float, chance: float) -> float:

@@ -8,7 +8,6 @@ that may not be gone on from ends the daemon through `on_failure`, with one line
 """
 
 import asyncio
-import gc
 import logging
 import random
 import threading
@@ -24,6 +23,7 @@ from pathlib import Path
 from warren.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable, WarrenError
 from warren.store.idempotency import Remembering, TooNew, proposal
 from warren.store.log import LogMember, LogMetrics, LogStatus, MemberMetrics, StateMachine
+from warren.store.raft import collector
 from warren.store.raft.background import ThreadJob, gently
 from warren.store.raft.compaction import Limits
 from warren.store.raft.disks import DiskUnwritable, RealDisk
@@ -31,7 +31,7 @@ from warren.store.raft.journal import Identity
 from warren.store.raft.members import Change, Step
 from warren.store.raft.node import Node, Setup
 from warren.store.raft.pending import Answer, Done, NotDone, Reply, Unknown
-from warren.store.raft.raft_state import Broken, Leader, Timing
+from warren.store.raft.raft_state import Broken, Leader, RefusedByPeers, Timing
 from warren.store.raft.shell import Shell
 from warren.store.raft.tls import TlsFiles
 from warren.store.raft.transport import Contact, Transport
@@ -81,9 +81,12 @@ class RaftLog:
         self._stopping = threading.Event()
         self._answers: deque[tuple[asyncio.Future[Answer], Answer]] = deque()
         self._known: tuple[object, ...] = ()
+        self.needs_a_person = False
+        """Why this engine ended: nothing that a restart could change."""
 
     async def start(self, machine: StateMachine) -> None:
         self._loop = asyncio.get_running_loop()
+        collector.keep_short()
         self._machine = Remembering(machine, self._config.commands_version)
         self._disk = await asyncio.to_thread(RealDisk, self._config.directory)
         try:
@@ -102,11 +105,13 @@ class RaftLog:
             with suppress(WarrenError):
                 await self.transfer_leadership(_HAND_OVER)
         self._stopping.set()
-        if self._shell is not None:
-            self._shell.submit(lambda _now: None, lambda _answer: None)
+        with self._lock:
+            if self._shell is not None:
+                self._shell.submit(lambda _now: None, lambda _answer: None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         self._thread = None
+        collector.work_as_usual()
 
     async def propose(
         self, command: bytes, timeout: timedelta, *, key: str = "", version: int = 1
@@ -149,7 +154,7 @@ class RaftLog:
             reply(Done())
 
         await self._ask(capture)
-        return await asyncio.to_thread(b"".join, found[0])
+        return await asyncio.to_thread(b"".join, gently(found[0]))
 
     async def transfer_leadership(self, timeout: timedelta, to: str = "") -> None:
         try:
@@ -242,10 +247,8 @@ class RaftLog:
             limits=config.limits,
             commands_version=config.commands_version,
         )
-        node = Node(setup, time.monotonic())
-        # The state lives long: the collector need not walk all of it again and again, which would
-        # stop this process for as long as an election takes.
-        gc.freeze()
+        with collector.set_aside():
+            node = Node(setup, time.monotonic())
         shell = Shell(node, time.monotonic)
         shell.listen_for_requests()
         try:
@@ -254,7 +257,7 @@ class RaftLog:
             node.close()
             shell.destroy()
             message = f"cannot listen on {config.address} for Raft: {error.strerror}"
-            raise FailedPrecondition(message) from error
+            raise Unavailable(message) from error
         return shell
 
     def _run(self) -> None:
@@ -264,6 +267,7 @@ class RaftLog:
             while not self._stopping.is_set():
                 self._live()
         except (WarrenError, Broken, TooNew) as error:
+            self.needs_a_person = isinstance(error, RefusedByPeers | TooNew)
             self._on_failure(str(error))
         except Exception as error:
             # An assertion above all: going on could destroy data, and nothing was sent since.
@@ -321,6 +325,7 @@ class RaftLog:
             raft.term,
             log.configuration,
             raft.connected,
+            node.silent,
             node.refused,
         )
         if known != self._known:
@@ -371,7 +376,7 @@ def _status(node: Node) -> LogStatus:
         for m in node.log.configuration.members
     )
     addresses = {member.node_id: member.address for member in roster}
-    here = (raft.connected | {raft.me}) & node.log.configuration.voters
+    here = (raft.connected - node.silent | {raft.me}) & node.log.configuration.voters
     return LogStatus(
         leader=addresses.get(raft.leader) if raft.leader else None,
         is_leader=node.leads,

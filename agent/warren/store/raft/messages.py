@@ -36,6 +36,8 @@ class Hello:
     last_term: int
     configuration_index: int
     commands_version: int
+    clock_ms: int = 0
+    """The sender's time of day, since 1970; 0: not said."""
     format: int = FORMAT
 
 
@@ -247,6 +249,7 @@ def _hello(m: Hello) -> raft_pb2.Hello:
         last_term=m.last_term,
         configuration_index=m.configuration_index,
         commands_version=m.commands_version,
+        clock_ms=m.clock_ms,
     )
 
 
@@ -262,6 +265,7 @@ def _read_hello(frame: raft_pb2.Frame) -> Hello:
         last_term=m.last_term,
         configuration_index=m.configuration_index,
         commands_version=m.commands_version,
+        clock_ms=m.clock_ms,
         format=m.format,
     )
 

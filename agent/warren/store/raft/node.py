@@ -41,6 +41,7 @@ from warren.store.raft.raft_state import (
     KeepChunk,
     Leader,
     Raft,
+    RefusedByPeers,
     Send,
     SendSnapshot,
     Timing,
@@ -106,6 +107,9 @@ class Node:
         """Peers that said an acceptable hello; nobody else is listened to."""
         self._disk_ids: dict[str, str] = {}
         self._versions: dict[str, int] = {setup.identity.node_id: setup.commands_version}
+        self.silent: frozenset[str] = frozenset()
+        """Of a leader that no majority answered: who did not, and has not been heard since. Their
+        connections look alive for longer."""
         self._handed_over: Reply | None = None
         self._last_turn = now
         self._witnessed_at = self._expired_at = now
@@ -195,6 +199,9 @@ class Node:
             return
         if sender not in self._met or self._was_removed(sender):
             return
+        if self.silent:
+            is_led = isinstance(message, Append | Heartbeat)
+            self.silent = frozenset() if is_led else self.silent - {sender}
         if isinstance(message, VoteRequest):
             self._decide(
                 elections.receive_request(
@@ -279,7 +286,10 @@ class Node:
         if now - self._last_turn > SLEPT:
             self.raft = elections.wake(self.raft, now, self._setup.chance())
         self._last_turn = now
+        before = self.raft
         self._decide(elections.tick(self.raft, self.log, now, self._setup.chance()))
+        if isinstance(before.role, Leader) and not isinstance(self.raft.role, Leader):
+            self.silent = self.raft.connected - elections.present(before, now)
         self._commit()
         self._begin_round()
         self._decide(replication.outgoing(self.raft, self.log, self._files.newest.index, now))
@@ -302,7 +312,10 @@ class Node:
         if self._pending.has_waiting_reads and replication.is_open(self.raft):
             return True
         return any(
-            p.told_commit < self.raft.commit and peer in self.raft.connected and not p.sending
+            p.told_commit < self.raft.commit
+            and peer in self.raft.connected
+            and not p.sending
+            and not replication.is_hushed(self.raft, p, self._last_turn)
             for peer, p in role.progress.items()
         )
 
@@ -453,7 +466,7 @@ class Node:
 
     def _take_refusal(self, refused: Refused) -> None:
         if refused.fatal:
-            raise Broken(f"the other managers refuse this one: {refused.reason}")
+            raise RefusedByPeers(f"the other managers refuse this one: {refused.reason}")
         self.refused = refused.reason
 
     def _send_chunk(self, effect: SendSnapshot) -> None:

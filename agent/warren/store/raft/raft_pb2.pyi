@@ -117,6 +117,7 @@ class Hello(_message.Message):
     CONFIGURATION_INDEX_FIELD_NUMBER: _builtins.int
     COMMANDS_VERSION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    CLOCK_MS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
@@ -127,6 +128,8 @@ class Hello(_message.Message):
     configuration_index: _builtins.int
     commands_version: _builtins.int
     address: _builtins.str
+    clock_ms: _builtins.int
+    """time of day, since 1970"""
     def __init__(
         self,
         *,
@@ -140,10 +143,11 @@ class Hello(_message.Message):
         configuration_index: _builtins.int = ...,
         commands_version: _builtins.int = ...,
         address: _builtins.str = ...,
+        clock_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster_id", b"cluster_id", "commands_version", b"commands_version", "configuration_index", b"configuration_index", "disk_id", b"disk_id", "format", b"format", "last_index", b"last_index", "last_term", b"last_term", "node_id", b"node_id", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "clock_ms", b"clock_ms", "cluster_id", b"cluster_id", "commands_version", b"commands_version", "configuration_index", b"configuration_index", "disk_id", b"disk_id", "format", b"format", "last_index", b"last_index", "last_term", b"last_term", "node_id", b"node_id", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,9 @@ class Timing:
     """Each member draws its own patience between the two, so that one comes first."""
     quorum_check: float = 0.35
     """A leader that no majority answered for this long steps down."""
+    hush: float = 0.08
+    """A leader says no more to a member that has not answered for this long, until it does, or
+    `quorum_check` is over: if it hears nobody any more, it must not keep the others patient."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,8 @@ class Progress:
     waiting: bool = False
     """That one message is out."""
     answered_at: float = NEVER
+    asked_at: float | None = None
+    """When it was told the first thing that it has not answered."""
     echoed: int = 0
     """Newest round that it answered."""
     told_commit: int = 0
@@ -203,3 +208,7 @@ class Decision:
 
 class Broken(Exception):
     """A law of Raft does not hold here: going on could destroy data. The daemon must end."""
+
+
+class RefusedByPeers(Broken):
+    """The others will not have this member, for what is on its disk."""

@@ -58,7 +58,10 @@ def receive_answer(raft: Raft, sender: str, answer: AppendAnswer, now: float) ->
     if not isinstance(role, Leader) or sender not in role.progress:
         return raft
     before = role.progress[sender]
-    after = replace(before, answered_at=now, echoed=max(before.echoed, answer.round))
+    echoed = max(before.echoed, answer.round)
+    # Who was told no more for a while is told something at once, and not with the next heartbeat.
+    told = 0 if is_hushed(raft, before, now) else before.told_commit
+    after = replace(before, answered_at=now, asked_at=None, echoed=echoed, told_commit=told)
     if answer.accepted and answer.index:
         match = max(before.match, answer.index)
         after = replace(
@@ -83,7 +86,15 @@ def connect(raft: Raft, peer: str) -> Raft:
         return raft
     before = role.progress[peer]
     first = before.match + 1 if before.match else before.next
-    after = replace(before, next=first, probing=True, waiting=False, told_commit=0, sending=None)
+    after = replace(
+        before,
+        next=first,
+        probing=True,
+        waiting=False,
+        asked_at=None,
+        told_commit=0,
+        sending=None,
+    )
     return _with_progress(raft, role, peer, after)
 
 
@@ -99,8 +110,9 @@ def outgoing(raft: Raft, log: LogView, snapshot_index: int, now: float) -> Decis
     after: dict[str, Progress] = {}
     for peer, known in progress.items():
         after[peer] = known
-        if peer not in raft.connected:
+        if peer not in raft.connected or is_hushed(raft, known, now):
             continue
+        said = len(effects)
         if known.next <= log.base_index:
             after[peer] = _offer_snapshot(known, peer, snapshot_index, role.round, now, effects)
             if urgent:
@@ -108,6 +120,8 @@ def outgoing(raft: Raft, log: LogView, snapshot_index: int, now: float) -> Decis
                 effects.append(Send(to=peer, message=beat))
         else:
             after[peer] = _send_entries(raft, log, known, peer, effects, urgent=urgent)
+        if known.asked_at is None and len(effects) > said:
+            after[peer] = replace(after[peer], asked_at=now)
     if after != role.progress or urgent:
         told_at = now if urgent else role.told_at
         role = replace(role, progress=after, told_at=told_at, told_round=role.round)
@@ -141,6 +155,12 @@ def confirmed_round(raft: Raft, log: LogView) -> int:
     echoed = {peer: p.echoed for peer, p in raft.role.progress.items()}
     echoed[raft.me] = raft.role.round
     return _majority(log.configuration, echoed)
+
+
+def is_hushed(raft: Raft, known: Progress, now: float) -> bool:
+    """On a leader: nothing is said to that member now, as it has not answered for a while."""
+    timing = raft.timing
+    return known.asked_at is not None and timing.hush < now - known.asked_at < timing.quorum_check
 
 
 def is_open(raft: Raft) -> bool:

@@ -20,6 +20,8 @@ from warren.store.raft.members import Configuration
 
 FORMAT = 1
 KEPT = 2
+SYNC_BYTES = 2 << 20
+"""Written at once: the journal's own syncs wait for what the disk has to write before them."""
 INCOMING = "incoming.tmp"
 _OWN = "snapshot.tmp"
 _LENGTH = struct.Struct("<I")
@@ -169,11 +171,14 @@ def _meta(header: raft_pb2.SnapshotHeader, size_bytes: int) -> Meta:
 def _write_digested(file: File, head: bytes, state: Iterable[bytes]) -> int:
     digest = hashlib.sha256(head)
     file.write(head)
-    size = len(head)
+    size = synced = len(head)
     for piece in state:
         digest.update(piece)
         file.write(piece)
         size += len(piece)
+        if size - synced > SYNC_BYTES:
+            file.sync()
+            synced = size
     file.write(digest.digest())
     return size + _DIGEST_BYTES
 

@@ -64,7 +64,7 @@ def receive_answer(raft: Raft, sender: str, answer: SnapshotAnswer, now: float) 
     if sending is not None and sending.index == answer.index:
         sending = Sending(index=answer.index, offset=answer.offset, sent_at=NEVER)
     echoed = max(known.echoed, answer.round)
-    known = replace(known, answered_at=now, echoed=echoed, sending=sending)
+    known = replace(known, answered_at=now, asked_at=None, echoed=echoed, sending=sending)
     return replace(raft, role=replace(role, progress={**role.progress, sender: known}))
 
 

@@ -11,13 +11,15 @@ import errno
 import logging
 import random
 import socket
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from warren.store.raft import messages
+from warren.store.raft import clocks, messages
 from warren.store.raft.connections import Connection, Ended, Stage, new_socket, prepare
 from warren.store.raft.messages import Hello, Malformed, Message, Refused
 from warren.store.raft.node import Node
+from warren.store.raft.raft_state import Broken
 from warren.store.raft.shell import ERROR, READ, WRITE, Shell
 from warren.store.raft.tls import Contexts, Stranger, TlsFiles, manager_named
 
@@ -28,7 +30,9 @@ DEAD_AFTER = 1.0
 GREET_WITHIN = 2.0
 RETRY = 0.15
 PATIENCE = 1.0
-"""What the higher node id waits before it dials by itself, and anyone after a refusal."""
+"""What the higher node id waits before it dials by itself, and anyone after a first refusal."""
+PATIENCE_MAX = 30.0
+"""After many refusals, each of which doubles it. Who is wanted after all is called by others."""
 UNKNOWN_MAX = 64
 """Accepted connections that have not said hello; more are turned away."""
 _MAINTAIN = 0.05
@@ -60,7 +64,13 @@ class Transport:
         self._all: dict[int, Connection] = {}
         """Every open connection, by descriptor."""
         self._dial_at: dict[str, float] = {}
+        self._refused: dict[str, float] = {}
+        """How long a peer that refuses this manager is left alone the next time."""
+        self._unheard: set[str] = set()
+        """Peers that have said hello and nothing since: a refusal may follow."""
         self._told: dict[str, str] = {}
+        self._ahead: dict[str, float] = {}
+        """Seconds by which the clocks of peers were ahead, when they said hello."""
         self._maintain_at = self._accept_at = 0.0
         self._now = 0.0
         self._listener = _listen(address)
@@ -185,23 +195,38 @@ class Transport:
             connection.peer = manager_named(secured, self._cluster_id)
             if connection.dialed not in ("", connection.peer):
                 raise Stranger(f"{connection.peer} answers in its place")
-            connection.say(messages.encode(self._node.hello()))
+            hello = replace(self._node.hello(), clock_ms=int(time.time() * 1000))
+            connection.say(messages.encode(hello))
         if connection.wants_write:
             connection.flush(self._now)
         connection.receive(self._now, lambda frame: self._take(connection, frame))
 
     def _take(self, connection: Connection, frame: bytes) -> None:
         message = messages.decode(frame)
+        peer = connection.peer
+        if isinstance(message, Refused):
+            pause = self._refused.get(peer, PATIENCE)
+            self._refused[peer] = min(2 * pause, PATIENCE_MAX)
+            self._dial_at[peer] = self._now + pause
+            self._wire.heard(peer, message)
+            raise Ended(f"it refuses this manager: {message.reason}")
         if connection.stage is Stage.UP:
-            if message is not None and self._peers.get(connection.peer) is connection:
-                self._wire.heard(connection.peer, message)
+            if self._peers.get(peer) is connection:
+                self._take_part(peer)
+                if message is not None:
+                    self._wire.heard(peer, message)
         elif isinstance(message, Hello):
             self._greet(connection, message)
-        elif isinstance(message, Refused):
-            self._wire.heard(connection.peer, message)
-            raise Ended(f"it refuses this manager: {message.reason}")
         else:
             raise Malformed("it did not say hello first")
+
+    def _take_part(self, peer: str) -> None:
+        """The peer goes on after the hellos, so it does not refuse this manager."""
+        if peer in self._unheard:
+            self._unheard.discard(peer)
+            self._refused.pop(peer, None)
+            self._told.pop(peer, None)
+            logger.info("connected with %s", peer)
 
     def _greet(self, connection: Connection, hello: Hello) -> None:
         peer = connection.peer
@@ -213,14 +238,26 @@ class Transport:
             connection.say(messages.encode(refused))
             connection.flush(self._now)
             raise Ended(f"refused: {refused.reason}")
+        self._compare_clocks(peer, hello)
         old = self._peers.get(peer)
         if old is not None:
             self._end(old, "")
         connection.stage = Stage.UP
         self._peers[peer] = connection
-        self._told.pop(peer, None)
-        logger.info("connected with %s", peer)
+        self._unheard.add(peer)
         self._wire.connected(peer)
+
+    def _compare_clocks(self, peer: str, hello: Hello) -> None:
+        if not hello.clock_ms:
+            return
+        here, there = time.time(), hello.clock_ms / 1000
+        self._ahead[peer] = there - here
+        wrong = clocks.verdict(here, self._ahead, self._node.log.configuration.voters)
+        if wrong:
+            raise Broken(wrong)
+        told = clocks.difference(peer, here, there)
+        if told:
+            logger.warning("%s", told)
 
     def _flush(self, connection: Connection) -> None:
         self._guard(connection, lambda: connection.flush(self._now))
@@ -244,7 +281,9 @@ class Transport:
         connection.close()
         if was_up:
             del self._peers[connection.peer]
-            self._dial_at[connection.peer] = self._now + self._pause(connection.peer) / 3
+            self._unheard.discard(connection.peer)
+            if connection.peer not in self._refused:
+                self._dial_at[connection.peer] = self._now + self._pause(connection.peer) / 3
         if peer and reason and self._told.get(peer) != reason:
             self._told[peer] = reason
             logger.info("no connection with %s: %s", peer, reason)

@@ -146,13 +146,39 @@ def test_an_answer_to_another_election_is_not_counted() -> None:
         assert decision == Decision(raft=raft)
 
 
-def test_a_leader_that_no_majority_answers_leaves() -> None:
-    silent = {p: Progress(next=4, answered_at=NOW - 0.36) for p in ("n2", "n3")}
+def test_a_leader_that_no_majority_answers_leaves_and_names_who_answered_last() -> None:
+    silent = {
+        "n2": Progress(next=4, match=3, answered_at=NOW - 0.37),
+        "n3": Progress(next=4, match=3, answered_at=NOW - 0.36),
+    }
     raft = a_raft(role=Leader(opening=3, progress=silent))
 
     decision = elections.tick(raft, a_log(), NOW, 0.0)
 
-    assert decision == Decision(raft=replace(raft, role=Follower(), deadline=SOON))
+    down = replace(raft, role=Follower(), deadline=SOON)
+    heir = Send(to="n3", message=TimeoutNow(term=2))
+    assert decision == Decision(raft=down, effects=(heir,))
+
+
+def test_two_candidates_that_deny_each_other_try_again_soon() -> None:
+    candidate = Candidate(pre=False, granted=frozenset({"n1"}))
+    raft = a_raft(role=candidate, deadline=NOW + TIMING.election_max)
+    denied = VoteAnswer(term=2, sought=2, pre=False, granted=False)
+
+    decision = elections.receive_answer(raft, a_log(), "n2", denied, NOW, 0.5)
+
+    soon = NOW + TIMING.election_min * (elections.SOON + 0.25)
+    assert decision == Decision(raft=replace(raft, deadline=soon))
+
+
+def test_who_is_told_that_it_would_not_win_waits_for_its_turn() -> None:
+    candidate = Candidate(pre=True, granted=frozenset({"n1"}))
+    raft = a_raft(role=candidate, deadline=NOW + TIMING.election_max)
+    denied = VoteAnswer(term=2, sought=3, pre=True, granted=False)
+
+    decision = elections.receive_answer(raft, a_log(), "n2", denied, NOW, 0.5)
+
+    assert decision == Decision(raft=raft)
 
 
 def test_the_lead_is_handed_over_only_when_the_heir_has_everything() -> None:
@@ -190,7 +216,7 @@ def test_a_lost_connection_to_the_leader_shortens_patience() -> None:
     leader = elections.lose_contact(raft, "n3", NOW, 0.0)
 
     assert other == replace(raft, connected=frozenset({"n3"}))
-    assert leader.deadline == NOW + TIMING.election_min * elections.RECONNECT
+    assert leader.deadline == NOW + TIMING.election_min * elections.SOON
     assert leader.role == Follower(leader="n3", heard_at=NEVER)
 
 

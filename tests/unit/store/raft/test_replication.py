@@ -146,6 +146,27 @@ def test_until_a_first_answer_one_message_is_out() -> None:
     assert second.effects == ()
 
 
+def test_who_does_not_answer_is_told_no_more_until_it_does_or_the_quorum_is_looked_at() -> None:
+    silent = Progress(next=4, match=3, probing=False, answered_at=NOW, asked_at=NOW, told_commit=2)
+    role = Leader(opening=3, progress={"n2": silent, "n3": silent})
+    raft = replace(a_raft(role=role, connected=frozenset({"n2", "n3"})), commit=2)
+    timing = raft.timing
+
+    def told(raft: Raft, seconds: float) -> set[str]:
+        effects = replication.outgoing(raft, a_log(), 0, NOW + seconds).effects
+        return {effect.to for effect in effects if isinstance(effect, Send)}
+
+    answer = AppendAnswer(term=2, accepted=True, index=3, round=0)
+    told_all = replace(raft, role=replace(role, told_at=NOW + timing.hush))
+    just_told = replication.receive_answer(told_all, "n2", answer, NOW + timing.hush + 0.01)
+    again = replication.connect(raft, "n3")
+    assert told(raft, timing.hush) == {"n2", "n3"}
+    assert told(raft, timing.hush + 0.01) == set()
+    assert told(just_told, timing.hush + 0.01) == {"n2"}
+    assert told(again, timing.hush + 0.01) == {"n3"}
+    assert told(raft, timing.quorum_check + 0.01) == {"n2", "n3"}
+
+
 def test_who_is_behind_the_log_is_sent_the_snapshot_and_heartbeats() -> None:
     log = a_log()
     log.compact(3, (3, log.configuration))

@@ -1,0 +1,49 @@
+"""Versions of the command set: which one a manager needs to know to apply a command.
+
+Managers of two versions of Warren run side by side while a cluster is upgraded, and all must make
+the same of the log. So a command, and a field of what commands carry, that older managers lack is
+listed here with the version it came with; `store/` puts that into the log with the command,
+proposes it only when all members know it, and lets a member that does not know it stop. What was
+listed once is never changed: another meaning is another command.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+from warren.state.commands import Command
+
+COMMANDS_VERSION = 1
+"""The newest that this manager knows: raised together with an addition below."""
+SINCE: Mapping[type, int] = {}
+"""Commands, and other types inside of them, that came after version 1."""
+FIELDS_SINCE: Mapping[tuple[type, str], int] = {}
+"""Fields that came after their type; they count only where they are not at their default."""
+
+
+def version_of(command: Command) -> int:
+    """The oldest command set that knows all of `command`."""
+    if not SINCE and not FIELDS_SINCE:
+        return 1
+    return _newest(command)
+
+
+def _newest(value: object) -> int:
+    if isinstance(value, Mapping):
+        return max((_newest(item) for item in value.values()), default=1)
+    if isinstance(value, tuple | frozenset):
+        return max((_newest(item) for item in value), default=1)
+    if not is_dataclass(value) or isinstance(value, type):
+        return 1
+    newest = SINCE.get(type(value), 1)
+    for field in fields(value):
+        inside = getattr(value, field.name)
+        since = FIELDS_SINCE.get((type(value), field.name), 1)
+        if since > newest and inside != _default(field):
+            newest = since
+        newest = max(newest, _newest(inside))
+    return newest
+
+
+def _default(field: "Field[Any]") -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()

@@ -1,0 +1,1 @@
+"""pysyncobj as its authors release it, in the same simulation, to show what our engine is for."""

@@ -1,0 +1,64 @@
+"""A worker's silence is measured, not read from the clock on the wall."""
+
+from datetime import timedelta
+
+from warren.core.reconcile import reconcile
+from warren.manager.contacts import Contacts
+from warren.testing.builders import NOON, a_node, a_state, counting_ids
+
+DAY = timedelta(days=1)
+
+
+class Stopwatch:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def read(self) -> float:
+        return self.seconds
+
+
+def test_a_contact_is_as_long_ago_as_has_passed() -> None:
+    stopwatch = Stopwatch()
+    contacts = Contacts(stopwatch.read)
+    contacts.hear("w1", is_news=False)
+
+    stopwatch.seconds += 3.0
+
+    assert contacts.times(NOON) == {"w1": NOON - timedelta(seconds=3)}
+
+
+def test_a_clock_that_jumps_a_day_takes_no_node_down() -> None:
+    state = a_state(nodes=[a_node("w1")])
+    contacts = Contacts(Stopwatch().read)
+    contacts.hear("w1", is_news=False)
+
+    for now in (NOON, NOON + DAY, NOON - DAY):
+        decision = reconcile(state, now, counting_ids(), contacts.times(now))
+
+        assert decision.commands == ()
+        assert decision.wake_at is not None
+        assert timedelta() < decision.wake_at - now < timedelta(minutes=1)
+
+
+def test_a_silent_node_is_down_though_the_clock_was_set_back() -> None:
+    state = a_state(nodes=[a_node("w1")])
+    stopwatch = Stopwatch()
+    contacts = Contacts(stopwatch.read)
+    contacts.hear("w1", is_news=False)
+    stopwatch.seconds += 60.0
+    now = NOON - DAY
+
+    decision = reconcile(state, now, counting_ids(), contacts.times(now))
+
+    assert len(decision.commands) == 1
+
+
+def test_what_a_new_leader_assumes_was_heard_now() -> None:
+    contacts = Contacts(Stopwatch().read)
+    contacts.hear("w2", is_news=False)
+
+    contacts.reset(["w1"])
+
+    assert contacts.times(NOON) == {"w1": NOON}

@@ -1,0 +1,39 @@
+"""Which command set a command needs."""
+
+import pytest
+from warren.model.services import ServiceSpec
+from warren.state import versions
+from warren.state.commands import Batch, Command, PutService, RemoveJoinToken
+from warren.testing.builders import NOON, a_spec
+
+PUT = PutService(spec=a_spec(replicas=3), expected_version=0, now=NOON)
+REMOVE = RemoveJoinToken(token_id="x")
+
+
+@pytest.mark.parametrize("command", [PUT, REMOVE, Batch(commands=(PUT, REMOVE))])
+def test_the_first_set_knows_all_that_is_not_listed(command: Command) -> None:
+    assert versions.version_of(command) == 1
+
+
+def test_a_listed_command_needs_its_set_inside_of_a_batch_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(versions, "SINCE", {RemoveJoinToken: 3})
+
+    assert versions.version_of(REMOVE) == 3
+    assert versions.version_of(Batch(commands=(PUT, REMOVE))) == 3
+    assert versions.version_of(PUT) == 1
+
+
+def test_a_listed_field_counts_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "FIELDS_SINCE", {(ServiceSpec, "labels"): 2})
+    labelled = PutService(spec=a_spec(labels={"a": "b"}), expected_version=0, now=NOON)
+
+    assert versions.version_of(labelled) == 2
+    assert versions.version_of(PUT) == 1
+
+
+def test_nothing_is_listed_as_newer_than_this_manager() -> None:
+    newest = max([1, *versions.SINCE.values(), *versions.FIELDS_SINCE.values()])
+
+    assert newest <= versions.COMMANDS_VERSION
