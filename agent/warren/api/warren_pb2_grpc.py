@@ -129,6 +129,11 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.ExecRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.ExecResponse.FromString,
                 _registered_method=True)
+        self.StopTask = channel.unary_unary(
+                '/warren.v1.Control/StopTask',
+                request_serializer=warren_dot_api_dot_warren__pb2.StopTaskRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.StopTaskResponse.FromString,
+                _registered_method=True)
         self.Backup = channel.unary_stream(
                 '/warren.v1.Control/Backup',
                 request_serializer=warren_dot_api_dot_warren__pb2.BackupRequest.SerializeToString,
@@ -260,6 +265,12 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StopTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Backup(self, request, context):
         """Everything that a new cluster of the same identity needs, its keys too: for operators alone.
         """
@@ -371,6 +382,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Exec,
                     request_deserializer=warren_dot_api_dot_warren__pb2.ExecRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.ExecResponse.SerializeToString,
+            ),
+            'StopTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopTask,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.StopTaskRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.StopTaskResponse.SerializeToString,
             ),
             'Backup': grpc.unary_stream_rpc_method_handler(
                     servicer.Backup,
@@ -896,6 +912,33 @@ class Control:
             '/warren.v1.Control/Exec',
             warren_dot_api_dot_warren__pb2.ExecRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.ExecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/StopTask',
+            warren_dot_api_dot_warren__pb2.StopTaskRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.StopTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,7 @@ class ControlStub:
     IssueOperatorCertificate: _grpc.UnaryUnaryMultiCallable[_warren_pb2.IssueOperatorCertificateRequest, _warren_pb2.IssueOperatorCertificateResponse]
     Logs: _grpc.UnaryStreamMultiCallable[_warren_pb2.LogsRequest, _warren_pb2.LogLine]
     Exec: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ExecRequest, _warren_pb2.ExecResponse]
+    StopTask: _grpc.UnaryUnaryMultiCallable[_warren_pb2.StopTaskRequest, _warren_pb2.StopTaskResponse]
     Backup: _grpc.UnaryStreamMultiCallable[_warren_pb2.BackupRequest, _warren_pb2.BackupPart]
     """Everything that a new cluster of the same identity needs, its keys too: for operators alone."""
     Events: _grpc.UnaryStreamMultiCallable[_warren_pb2.EventsRequest, _warren_pb2.Event]
@@ -84,6 +85,7 @@ class ControlAsyncStub(ControlStub):
     IssueOperatorCertificate: _aio.UnaryUnaryMultiCallable[_warren_pb2.IssueOperatorCertificateRequest, _warren_pb2.IssueOperatorCertificateResponse]  # type: ignore[assignment]
     Logs: _aio.UnaryStreamMultiCallable[_warren_pb2.LogsRequest, _warren_pb2.LogLine]  # type: ignore[assignment]
     Exec: _aio.UnaryUnaryMultiCallable[_warren_pb2.ExecRequest, _warren_pb2.ExecResponse]  # type: ignore[assignment]
+    StopTask: _aio.UnaryUnaryMultiCallable[_warren_pb2.StopTaskRequest, _warren_pb2.StopTaskResponse]  # type: ignore[assignment]
     Backup: _aio.UnaryStreamMultiCallable[_warren_pb2.BackupRequest, _warren_pb2.BackupPart]  # type: ignore[assignment]
     """Everything that a new cluster of the same identity needs, its keys too: for operators alone."""
     Events: _aio.UnaryStreamMultiCallable[_warren_pb2.EventsRequest, _warren_pb2.Event]  # type: ignore[assignment]
@@ -224,6 +226,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _warren_pb2.ExecRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.ExecResponse, _abc.Awaitable[_warren_pb2.ExecResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StopTask(
+        self,
+        request: _warren_pb2.StopTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.StopTaskResponse, _abc.Awaitable[_warren_pb2.StopTaskResponse]]: ...
 
     @_abc_1.abstractmethod
     def Backup(

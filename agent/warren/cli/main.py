@@ -9,7 +9,18 @@ import sys
 from collections.abc import Sequence
 
 import warren
-from warren.cli import apply, clusters, common, completion, contexts, events, mesh, nodes, services
+from warren.cli import (
+    apply,
+    clusters,
+    common,
+    completion,
+    contexts,
+    events,
+    mesh,
+    nodes,
+    services,
+    tasks,
+)
 from warren.model.errors import WarrenError
 
 
@@ -44,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     _add_common(shared)
     nouns = parser.add_subparsers(metavar="COMMAND", required=True)
-    for noun in (services, nodes, mesh, clusters, contexts, events, apply, completion):
+    for noun in (services, tasks, nodes, mesh, clusters, contexts, events, apply, completion):
         noun.register(nouns, shared)
     return parser
 

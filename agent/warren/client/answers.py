@@ -64,3 +64,11 @@ class Executed:
     stderr: bytes
     exit_code: int
     task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoppedTask:
+    """A task that is on its way out. `changed`: it was not before."""
+
+    task_id: str
+    changed: bool

@@ -295,6 +295,11 @@ class Client:
             if not follow:
                 return
 
+    def stop_task(self, task: str, *, dry_run: bool = False) -> answers.StoppedTask:
+        """Stop a task, by id or as `web.3`, once another has taken its place."""
+        answer = self._call("StopTask", warren_pb2.StopTaskRequest(task=task, dry_run=dry_run))
+        return answers.StoppedTask(task_id=answer.task_id, changed=answer.changed)
+
     def execute(self, task: str, command: Sequence[str], *, timeout: timedelta) -> answers.Executed:
         """Run a command in a running task and wait for it. Never repeated."""
         request = warren_pb2.ExecRequest(task=task, command=command)

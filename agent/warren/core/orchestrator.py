@@ -1,7 +1,7 @@
 """Which tasks there should be: one running task of the current revision in each slot 1..replicas.
 
-The law, per slot. A task is *fresh* if it is wanted, of the current revision, and its node is not
-leaving (DRAIN, or no longer a worker); a wanted task that is not fresh is *old*.
+The law, per slot. A task is *fresh* if it is wanted, of the current revision, and not leaving (a
+user stops it, or its node is on DRAIN or no longer a worker); a wanted task that is not is *old*.
 
     nothing wanted                     -> create, at once
     nothing fresh, old is leaving      -> create, at once; old goes on until the new one is steady
@@ -202,7 +202,9 @@ def _is_useless(task: Task) -> bool:
 
 
 def _is_leaving(state: ClusterState, task: Task) -> bool:
-    """Its node shall run no tasks any more."""
+    """A user stops it, or its node shall run no tasks any more."""
+    if task.leaving:
+        return True
     node: Node | None = state.nodes.get(task.node_id)
     if node is None:
         return False

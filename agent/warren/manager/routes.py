@@ -26,7 +26,7 @@ from warren.manager.tokens_api import TokensApi
 
 USERS = frozenset({OPERATOR, MANAGER})
 NODES = frozenset({MANAGER, WORKER})
-CHANGES = ("Apply", "Delete", "Create", "Rotate")
+CHANGES = ("Apply", "Delete", "Create", "Rotate", "Stop")
 """How the names of methods begin that change the cluster when a user says so."""
 UNREPEATABLE = ("Exec",)
 RESUMABLE = ("WatchService",)
@@ -70,6 +70,7 @@ def all_routes(
                 "IssueOperatorCertificate": certificates.issue_operator_certificate,
                 "Logs": tasks.logs,
                 "Exec": tasks.exec,
+                "StopTask": tasks.stop_task,
             },
         ),
         **_routes("Control", USERS, {"Events": events.events}, leader_only=False),

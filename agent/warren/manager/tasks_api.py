@@ -1,4 +1,4 @@
-"""Control, tasks: Logs and Exec. Finds the tasks, asks the workers that have them."""
+"""Control, tasks: Logs, Exec, Stop. Finds the tasks, asks the workers that have them."""
 
 import asyncio
 from collections import defaultdict
@@ -8,11 +8,13 @@ from datetime import timedelta
 
 from warren.api import warren_pb2
 from warren.manager.authorization import Caller
+from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.manager.sessions import Session, Sessions
 from warren.model.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
 from warren.model.tasks import Task, TaskState
 from warren.state.cluster import ClusterState
+from warren.state.commands import ReplaceTask
 
 EXEC_TIMEOUT = timedelta(seconds=30)
 EXEC_TIMEOUT_MAX = timedelta(hours=1)
@@ -65,6 +67,27 @@ class TasksApi:
         response = await session.execute(task.id, request.command, timeout)
         response.task_id = task.id
         return response
+
+    async def stop_task(
+        self, request: warren_pb2.StopTaskRequest, caller: Caller
+    ) -> warren_pb2.StopTaskResponse:
+        """Its service has as many tasks as before: another comes, and the task goes when that one
+        is ready."""
+        wish = Wish(caller=caller, dry_run=request.dry_run)
+
+        def decide(state: ClusterState, _: Wish) -> Intent[warren_pb2.StopTaskResponse]:
+            task = _named(state, request.task)
+            return Intent(
+                needed=task.wanted and not task.leaving,
+                command=ReplaceTask(task_id=task.id),
+                version=state.index,
+                answer=lambda changed, _: warren_pb2.StopTaskResponse(
+                    changed=changed, task_id=task.id
+                ),
+                summary=f"task {task.name} ({task.id}) stopped",
+            )
+
+        return await carry_out(self._context, wish, decide)
 
     def _by_session(self, tasks: Iterable[Task]) -> tuple[dict[Session, list[Task]], list[Task]]:
         """Tasks by the session of their node, and those whose node has none."""

@@ -106,6 +106,8 @@ class Task:
     """When `desired` became DRAINING."""
     withdrawn_at: datetime | None = None
     """When every node that answers had stopped sending it connections. Written by the drainer."""
+    leaving: bool = False
+    """A user asked for another in its place."""
     status: TaskStatus
 
     @property

@@ -95,6 +95,9 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             return _set_service_vip(state, command)
         case c.SetTaskStatus():
             return _set_task_status(state, command)
+        case c.ReplaceTask():
+            task = _existing(state.tasks, command.task_id, "task")
+            return _with_task(state, replace(task, leaving=True, version=state.index))
         case c.RemoveTask():
             return _remove_task(state, command)
         case c.AddJoinToken():

@@ -203,6 +203,13 @@ class SetTaskStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceTask:
+    """Have another task take the place of one, which then stops. By the API."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveTask:
     """Forget an ended task. By the reaper."""
 
@@ -258,6 +265,7 @@ Command = (
     | AllowKeySwitch
     | FinishKeyRotation
     | SetHeldPorts
+    | ReplaceTask
 )
 
 

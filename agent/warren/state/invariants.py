@@ -116,6 +116,8 @@ def _slots(state: ClusterState) -> Iterator[str]:
 
 
 def _is_leaving(state: ClusterState, task: Task) -> bool:
+    if task.leaving:
+        return True
     node = state.nodes.get(task.node_id)
     return node is not None and (
         node.spec.availability is Availability.DRAIN or NodeRole.WORKER not in node.spec.roles

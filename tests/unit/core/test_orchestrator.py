@@ -397,6 +397,18 @@ class TestLeavingNodes:
 
         assert decision == Decision(commands=(create(web, 1, 1), create(web, 2, 2)))
 
+    def test_a_task_that_a_user_stops_is_replaced_first(self) -> None:
+        web = a_service(replicas=2)
+        leaving = replace(a_task(1, "w1"), leaving=True)
+        tasks = [leaving, a_task(2, "w2")]
+        before = a_state(nodes=THREE, services=[web], tasks=tasks)
+        after = a_state(
+            nodes=THREE, services=[web], tasks=[*tasks, a_task(1, "w3", id="web-1-new")]
+        )
+
+        assert decide(before) == Decision(commands=(create(web, 1),))
+        assert decide(after) == Decision(commands=(stop(leaving),))
+
     def test_its_task_stops_when_the_other_runs(self) -> None:
         nodes = [a_node("w1", availability=Availability.DRAIN), a_node("w2")]
         old = a_task(1, "w1")

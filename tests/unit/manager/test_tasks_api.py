@@ -1,4 +1,4 @@
-"""Logs and Exec: which tasks are meant, which workers are asked."""
+"""Logs, Exec, Stop: which tasks are meant, which workers are asked."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from warren.manager.authorization import ROOT
 from warren.manager.sessions import Session, Sessions
 from warren.manager.tasks_api import TasksApi
 from warren.model.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable, WarrenError
-from warren.model.tasks import TaskState
+from warren.model.tasks import DesiredState, TaskState
 from warren.testing.builders import a_node, a_service, a_task, at
 
 from tests.unit.manager.manager_kit import Kit, a_cluster_state, a_kit, outgoing
@@ -142,3 +142,25 @@ async def test_a_command_that_cannot_run_is_refused(
         await TasksApi(kit.context, Sessions()).exec(request, ROOT)
 
     assert str(refused.value) == sentence
+
+
+async def test_a_task_is_stopped_by_its_name_once_and_only_marked_by_that(kit: Kit) -> None:
+    api = TasksApi(kit.context, Sessions())
+    request = warren_pb2.StopTaskRequest(task="web.2")
+
+    preview = await api.stop_task(warren_pb2.StopTaskRequest(task="web.2", dry_run=True), ROOT)
+    assert not kit.context.store.state.tasks["other"].leaving
+    first, again = await api.stop_task(request, ROOT), await api.stop_task(request, ROOT)
+
+    stopped = warren_pb2.StopTaskResponse(changed=True, task_id="other")
+    assert (preview, first) == (stopped, stopped)
+    assert again == warren_pb2.StopTaskResponse(changed=False, task_id="other")
+    task = kit.context.store.state.tasks["other"]
+    assert (task.leaving, task.desired) == (True, DesiredState.RUNNING)
+
+
+async def test_a_task_that_nobody_knows_is_not_stopped(kit: Kit) -> None:
+    with pytest.raises(NotFound, match=r"there is no task web\.9"):
+        await TasksApi(kit.context, Sessions()).stop_task(
+            warren_pb2.StopTaskRequest(task="web.9"), ROOT
+        )
