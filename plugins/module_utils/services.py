@@ -73,7 +73,9 @@ def deploy(
         for spec, fields in specs
     ]
     if module.check_mode:
-        return [_result(client, each, _existing(client, each.after.name)) for each in applied]
+        return [
+            _result(module, client, each, _existing(client, each.after.name)) for each in applied
+        ]
     if dry_runs:
         applied = [client.apply_service(spec, fields) for spec, fields in specs]
     results: list[dict[str, Any]] = []
@@ -82,9 +84,9 @@ def deploy(
         try:
             view = _view(module, client, each, deadline)
         except waits.ServiceWaitFailed as error:
-            results.append(_result(client, each, error.view))
+            results.append(_result(module, client, each, error.view))
             _fail_waiting(module, error, results)
-        results.append(_result(client, each, view))
+        results.append(_result(module, client, each, view))
     return results
 
 
@@ -153,8 +155,12 @@ def _view(
     )
 
 
-def _result(client: Client, applied: ServiceApplied, view: ServiceView | None) -> dict[str, Any]:
+def _result(
+    module: WarrenModule, client: Client, applied: ServiceApplied, view: ServiceView | None
+) -> dict[str, Any]:
     """The same keys whether it was done, would be done, or failed."""
+    for warning in view.status.warnings if view else ():
+        module.warn(f"service {applied.after.name}: {warning}")
     now = current(client, view) if view else {"service": {}, "tasks": [], "endpoints": []}
     now["service"] = {**now["service"], **reports.spec(applied.after)}
     return {

@@ -118,7 +118,7 @@ class Network:
         run(f"ip route add 10.88.0.0/14 dev mesh0 src {MESH}")
         run(f"ip -n {self.remote} addr add {REMOTE}/32 dev peer0")
         run(f"ip -n {self.remote} route add {MESH}/32 dev peer0")
-        run(f"ip -n {self.remote} route add 10.88.1.0/24 dev peer0")
+        run(f"ip -n {self.remote} route add 10.88.1.0/24 via {MESH} dev peer0")
         for netns in (self.client, self.first, self.second, self.remote):
             self.serve(8080, netns=netns)
 

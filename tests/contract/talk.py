@@ -9,27 +9,34 @@ whom. `keep ADDRESS PORT` sends a datagram for each line that it reads, from one
 the answers.
 """
 
+import asyncio
+import contextlib
 import socket
 import struct
 import sys
 import threading
 from collections import Counter
 
+_AT_ONCE = 20
+"""Connections of `count`."""
 
-def serve(port: int) -> None:
+
+async def serve(port: int) -> None:
     threading.Thread(target=_echo, args=(port,), daemon=True).start()
-    with socket.create_server(("", port), backlog=512) as listener:
+    async with await asyncio.start_server(_answer_caller, "0.0.0.0", port, backlog=512) as server:
         print("listening", flush=True)
-        while True:
-            connection, caller = listener.accept()
-            with connection:
-                segment = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
-                answer = f"{caller[0]} {connection.getsockname()[0]} {segment}\n"
-                try:
-                    connection.sendall(answer.encode())
-                    connection.recv(1)  # the caller closes first and keeps no port busy here
-                except ConnectionResetError:
-                    continue
+        await server.serve_forever()
+
+
+async def _answer_caller(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    segment = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    caller, own = connection.getpeername()[0], connection.getsockname()[0]
+    with contextlib.suppress(ConnectionError):
+        writer.write(f"{caller} {own} {segment}\n".encode())
+        await reader.read(1)  # the caller closes first and keeps no port busy here
+        writer.close()
+        await writer.wait_closed()
 
 
 def _echo(port: int) -> None:
@@ -49,13 +56,10 @@ def connect(address: str, port: int, count: int) -> None:
         print(_hear(address, port), flush=True)
 
 
-def _hear(address: str, port: int, *, reset: bool = False) -> str:
+def _hear(address: str, port: int) -> str:
     try:
         with socket.create_connection((address, port), timeout=2) as connection:
-            heard = connection.makefile().readline().strip()
-            if reset:  # thousands of connections would use up the ports
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            return heard
+            return connection.makefile().readline().strip()
     except ConnectionRefusedError:
         return "refused"
     except TimeoutError:
@@ -87,26 +91,43 @@ def keep(address: str, port: int) -> None:
             print(_answer(channel), flush=True)
 
 
-def count(address: str, port: int, least: int) -> None:
-    enough = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), enough.set()), daemon=True).start()
+async def count(address: str, port: int, least: int) -> None:
+    enough = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, enough.set)  # at its end, too
     heard: Counter[str] = Counter()
-    while heard.total() < least or not enough.is_set():
-        answer = _hear(address, port, reset=True).split()
-        heard[answer[1] if len(answer) > 1 else "".join(answer)] += 1
+
+    async def go_on() -> None:
+        while heard.total() < least or not enough.is_set():
+            heard[await _count_one(address, port)] += 1
+
+    await asyncio.gather(*(go_on() for _ in range(_AT_ONCE)))
     for whom, times in heard.items():
         print(whom, times, flush=True)
+
+
+async def _count_one(address: str, port: int) -> str:
+    try:
+        async with asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection(address, port)
+            answer = await reader.readline()
+            # Thousands of connections that are closed in order would use up the ports.
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            return answer.split()[1].decode()
+    except (OSError, IndexError) as error:  # a timeout is an OSError
+        return type(error).__name__
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["serve", port]:
-            serve(int(port))
+            asyncio.run(serve(int(port)))
         case ["connect", address, port, times]:
             connect(address, int(port), int(times))
         case ["send", address, port, times]:
             send(address, int(port), int(times))
         case ["count", address, port, least]:
-            count(address, int(port), int(least))
+            asyncio.run(count(address, int(port), int(least)))
         case ["keep", address, port]:
             keep(address, int(port))

@@ -2381,6 +2381,7 @@ class ServiceStatus(_message.Message):
     CONVERGED_FIELD_NUMBER: _builtins.int
     CONVERGED_SINCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     desired: _builtins.int
     running: _builtins.int
     up_to_date: _builtins.int
@@ -2389,6 +2390,8 @@ class ServiceStatus(_message.Message):
     reason: _builtins.str
     @_builtins.property
     def converged_since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -2399,10 +2402,11 @@ class ServiceStatus(_message.Message):
         converged: _builtins.bool = ...,
         converged_since: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_converged_since", b"_converged_since", "converged_since", b"converged_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_converged_since", b"_converged_since", "converged", b"converged", "converged_since", b"converged_since", "desired", b"desired", "failing", b"failing", "reason", b"reason", "running", b"running", "up_to_date", b"up_to_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_converged_since", b"_converged_since", "converged", b"converged", "converged_since", b"converged_since", "desired", b"desired", "failing", b"failing", "reason", b"reason", "running", b"running", "up_to_date", b"up_to_date", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__converged_since: _TypeAlias = _typing.Literal["converged_since"]  # noqa: Y015
     _WhichOneofArgType__converged_since: _TypeAlias = _typing.Literal["_converged_since", b"_converged_since"]  # noqa: Y015

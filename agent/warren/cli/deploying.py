@@ -13,7 +13,7 @@ from warren.cli.progress import Progress
 from warren.model import manifest
 from warren.model.errors import InvalidInput
 from warren.model.services import ServiceSpec
-from warren.model.views import Change, ServiceApplied
+from warren.model.views import Change, ServiceApplied, ServiceView
 
 if TYPE_CHECKING:
     from warren.client import Client
@@ -94,7 +94,14 @@ def deploy(options: Options, client: "Client", specs: Specs) -> int:
         did = "created" if each.before is None else "changed" if each.changed else "unchanged"
         counts = f"{view.status.running} of {view.status.desired} tasks run"
         print(f"{each.after.name}: {did}, revision {view.service.revision}, {counts}")
+        say_warnings(view)
     return 0
+
+
+def say_warnings(view: ServiceView) -> None:
+    """What a service does not get although it runs."""
+    for warning in view.status.warnings:
+        common.say(f"{view.service.spec.name}: {warning}")
 
 
 def dry_run(options: Options, client: "Client", specs: Specs) -> int:

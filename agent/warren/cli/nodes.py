@@ -9,7 +9,7 @@ from warren.cli.common import Nouns, Options
 from warren.model import units
 from warren.model.errors import InvalidInput, NotFound
 from warren.model.manifest import parse_node
-from warren.model.nodes import Availability, NodeRole
+from warren.model.nodes import Availability, HeldPort, NodeRole
 from warren.model.views import NodeView
 
 if TYPE_CHECKING:
@@ -230,5 +230,9 @@ def _row(view: NodeView) -> tuple[str, ...]:
         f"{view.reserved_cpus:g}/{node.description.cpus:g}",
         f"{memory(view.reserved_memory)}/{memory(node.description.memory)}",
         node.description.address or node.mesh.endpoint.rpartition(":")[0],
-        node.status.message,
+        "; ".join((*filter(None, (node.status.message,)), *map(_held, node.held_ports))),
     )
+
+
+def _held(port: HeldPort) -> str:
+    return f"port {port.port}/{port.protocol.value} of {port.service} is held by {port.holder}"

@@ -107,6 +107,8 @@ def ps(options: Options) -> int:
     ]
     data = [task for view in views for task in reports.tasks(view)]
     headers = ("NAME", "ID", "NODE", "REVISION", "DESIRED", "STATE", "HEALTH", "MESSAGE")
+    for view in views:
+        deploying.say_warnings(view)
     return common.show(options, data, headers, rows)
 
 

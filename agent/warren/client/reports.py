@@ -41,6 +41,7 @@ def service(view: ServiceView) -> dict[str, Any]:
             "failing": status.failing,
             "converged": status.converged,
             "reason": status.reason,
+            "warnings": list(status.warnings),
         },
     }
 
@@ -99,6 +100,7 @@ def node(view: NodeView) -> dict[str, Any]:
         "state": value.status.state.value,
         "since": _time(value.status.since),
         "message": value.status.message,
+        "held_ports": [manifest.to_dict(held) for held in value.held_ports],
         "leader": view.leader,
         "reachable": view.reachable,
         "joined_at": _time(value.joined_at),

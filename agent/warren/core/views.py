@@ -62,6 +62,18 @@ def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...
         converged=converged,
         converged_since=_converged_since(service, up_to_date) if converged else None,
         reason="" if converged else _reason(state, service, tasks, desired),
+        warnings=_warnings(state, service),
+    )
+
+
+def _warnings(state: ClusterState, service: Service) -> tuple[str, ...]:
+    published = {(port.published, port.protocol) for port in service.spec.ports}
+    return tuple(
+        f"port {held.port}/{held.protocol.value} is not answered on node {node.spec.name}: "
+        f"{held.holder} of that host holds it"
+        for node in sorted(state.nodes.values(), key=lambda node: node.spec.name)
+        for held in node.held_ports
+        if held.service == service.spec.name and (held.port, held.protocol) in published
     )
 
 

@@ -29,8 +29,10 @@ async def ensure_route(config: BalancerConfig) -> None:
     async with AsyncIPRoute() as ipr:
         (loopback,) = await ipr.link_lookup(ifname="lo")
         try:
+            # Addresses go last: the kernel takes routes away with the address that they name.
             await _ensure_address(ipr, loopback, config.gateway)
             await _ensure_route(ipr, loopback, config)
+            await _remove_addresses(ipr, loopback, besides=config.gateway)
         except NetlinkError as error:
             raise DriverError(
                 f"cannot set the route to {config.vip_network}: {os.strerror(error.code)}"
@@ -45,11 +47,7 @@ async def local_addresses() -> frozenset[str]:
 
 
 async def _ensure_address(ipr: AsyncIPRoute, loopback: int, gateway: str) -> None:
-    dumped = [a async for a in await ipr.addr("dump", family=socket.AF_INET, index=loopback)]
-    present = {str(a.get_attr("IFA_LOCAL")) for a in dumped if a.get_attr("IFA_LABEL") == LABEL}
-    for address in present - {gateway}:
-        await ipr.addr("del", index=loopback, address=address, prefixlen=32)
-    if gateway and gateway not in present:
+    if gateway and gateway not in await _addresses(ipr, loopback):
         try:
             await ipr.addr(
                 "add", index=loopback, address=gateway, prefixlen=32, scope=_HOST, label=LABEL
@@ -59,23 +57,27 @@ async def _ensure_address(ipr: AsyncIPRoute, loopback: int, gateway: str) -> Non
                 raise
 
 
+async def _remove_addresses(ipr: AsyncIPRoute, loopback: int, *, besides: str) -> None:
+    for address in await _addresses(ipr, loopback) - {besides}:
+        await ipr.addr("del", index=loopback, address=address, prefixlen=32)
+
+
+async def _addresses(ipr: AsyncIPRoute, loopback: int) -> set[str]:
+    """Ours."""
+    dumped = [a async for a in await ipr.addr("dump", family=socket.AF_INET, index=loopback)]
+    return {str(a.get_attr("IFA_LOCAL")) for a in dumped if a.get_attr("IFA_LABEL") == LABEL}
+
+
 async def _ensure_route(ipr: AsyncIPRoute, loopback: int, config: BalancerConfig) -> None:
     wanted = (str(IPv4Network(config.vip_network)), config.gateway)
     dumped = [r async for r in await ipr.route("dump", family=socket.AF_INET)]
     present = {_route(r) for r in dumped if r["proto"] == PROTOCOL}
+    ours = {"oif": loopback, "proto": PROTOCOL, "scope": _LINK, "table": _MAIN_TABLE}
     if wanted not in present:
-        values = {"prefsrc": config.gateway} if config.gateway else {}
-        await ipr.route(
-            "replace",
-            dst=wanted[0],
-            oif=loopback,
-            proto=PROTOCOL,
-            scope=_LINK,
-            table=_MAIN_TABLE,
-            **values,
-        )
+        source = {"prefsrc": config.gateway} if config.gateway else {}
+        await ipr.route("replace", dst=wanted[0], **ours, **source)
     for network in {network for network, _ in present} - {wanted[0]}:
-        await ipr.route("del", dst=network, proto=PROTOCOL, table=_MAIN_TABLE)
+        await ipr.route("del", dst=network, **ours)
 
 
 def _route(message: Any) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from warren.drivers.ports import MeshConfig, PeerStatus
 from warren.model.assignments import Peer
 from warren.model.errors import DriverError
 
-SWITCH_PATIENCE = timedelta(seconds=0.5)
+SWITCH_PATIENCE = timedelta(seconds=1)
 """For which a peer that may use its next key stays a stranger under it. What it sends meanwhile
 waits on its side for our first word, which comes when the cluster says that it has switched. Nobody
 says so if the leader is lost just then; so after that the peer is taken to have switched."""

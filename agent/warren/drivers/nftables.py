@@ -86,7 +86,7 @@ class Nftables:
             mark, self._digest = self._mark, self._digest + balancer_plan.digest(changes)
             try:
                 if not self._is_in_kernel or not changes:
-                    await self._look_after(layout)
+                    await self._look_after(config, layout)
                 else:
                     await self._change(layout, changes, mark)
             except BaseException:
@@ -117,7 +117,6 @@ class Nftables:
 
     async def _begin(self, config: BalancerConfig, layout: Layout) -> None:
         """With other rules than before, or at the start."""
-        await ensure_route(config)
         self._config, self._is_in_kernel = config, False
         self._rules = nftables_text.table(config, layout)
         self._plan, self._held = Plan(config.node_id), {}
@@ -141,8 +140,9 @@ class Nftables:
             port = f"{frontend.port}/{frontend.protocol.value}"
             log.warning("published port %s is left to %s", port, self._held[frontend])
 
-    async def _look_after(self, layout: Layout) -> None:
+    async def _look_after(self, config: BalancerConfig, layout: Layout) -> None:
         """Nothing changed, or what the kernel has is not known: look, and load all if need be."""
+        await ensure_route(config)
         if not await self._has_mark(self._mark):
             await self._load(layout)
         self._is_in_kernel = True

@@ -75,8 +75,7 @@ class WireGuard:
         return await self._public_key_in(mesh_key.next_path(self._key_path))
 
     async def switch_key(self) -> None:
-        if mesh_key.switch(self._key_path):
-            self._public_keys.clear()
+        mesh_key.switch(self._key_path)
 
     async def mtu(self) -> int:
         return mesh_mtu(await self._links.mtu_of_address(self._underlay_address))

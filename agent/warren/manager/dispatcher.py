@@ -25,9 +25,16 @@ from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
 from warren.manager.telling import Telling
 from warren.model.errors import InvalidInput, NotFound, Unavailable, WarrenError
-from warren.model.nodes import Node, NodeDescription, NodeState
+from warren.model.nodes import HeldPort, Node, NodeDescription, NodeState
 from warren.model.tasks import TaskStatus
-from warren.state.commands import Batch, Command, Rejected, SetNodeDescription, SetNodePublicKey
+from warren.state.commands import (
+    Batch,
+    Command,
+    Rejected,
+    SetHeldPorts,
+    SetNodeDescription,
+    SetNodePublicKey,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +152,13 @@ class Dispatcher:
         if commands:
             await self._context.store.propose(Batch(commands=tuple(commands)))
 
+    async def _take_held_ports(self, session: Session, held: warren_pb2.HeldPorts) -> None:
+        """What cannot be stored now ends the session; the next one begins with it."""
+        node = self._context.store.state.nodes.get(session.node_id)
+        ports = tuple(convert.from_message(port, HeldPort) for port in held.ports)
+        if node is not None and node.held_ports != ports:
+            await self._context.store.propose(SetHeldPorts(node_id=node.id, ports=ports))
+
     async def _report_refusal(self, node: Node, command: Command) -> None:
         """A batch answers as a whole; a mesh key that another node has is worth a line."""
         if not isinstance(command, SetNodePublicKey):
@@ -169,6 +183,8 @@ class Dispatcher:
                     self._contacts.carry(session.node_id, session.carried)
                 case "mesh_keys":
                     await self._take_keys(session, message.mesh_keys)
+                case "held_ports":
+                    await self._take_held_ports(session, message.held_ports)
                 case "measured":
                     await session.take(message.measured.request_id, message.measured)
                 case "logs":

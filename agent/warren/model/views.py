@@ -30,6 +30,8 @@ class ServiceStatus:
     """Start of the youngest task's run, while converged."""
     reason: str = ""
     """One line: why it has not converged, in the user's words."""
+    warnings: tuple[str, ...] = ()
+    """What it does not get although it runs: a published port that a node's host holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from warren.model.clusters import ClusterSpec
 from warren.model.errors import InvalidInput, WarrenError
 from warren.model.tasks import TaskStatus
 from warren.worker import search
+from warren.worker.held_ports import HeldPorts
 from warren.worker.mesh import KeyNews
 from warren.worker.reporter import Reporter
 from warren.worker.requests import Requests
@@ -52,6 +53,7 @@ class Surroundings:
     reporter: Reporter
     carriage: "Carriage"
     mesh_keys: KeyNews
+    held_ports: HeldPorts
     requests: Requests
 
 
@@ -204,6 +206,7 @@ class Sessions:
                 group.create_task(self._beat(sender)),
                 group.create_task(self._tell_carried(sender)),
                 group.create_task(self._tell_keys(sender)),
+                group.create_task(self._tell_held_ports(sender)),
                 group.create_task(self._close_in_order(call)),
             ]
             messages = aiter(call)
@@ -280,6 +283,14 @@ class Sessions:
                 public_key=keys.public_key, next_public_key=keys.next_public_key
             )
             await sender.send(warren_pb2.WorkerMessage(mesh_keys=message))
+
+    async def _tell_held_ports(self, sender: "_Sender") -> None:
+        self._with.held_ports.begin_session()
+        while True:
+            held = await self._with.held_ports.wait_news()
+            ports = [convert.to_message(port) for port in held]
+            message = warren_pb2.HeldPorts(ports=ports)
+            await sender.send(warren_pb2.WorkerMessage(held_ports=message))
 
     async def _report(self, sender: "_Sender") -> None:
         """Tell all, were it nothing: the manager assigns only after that. Then changes as they

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from warren.core import dns, endpoints
 from warren.drivers.ports import Balancer, BalancerConfig, Resolver, ResolverConfig
 from warren.model.assignments import Assignment, ServiceTraffic
+from warren.model.nodes import HeldPort
 from warren.worker.keeper import Keeper
 from warren.worker.reporter import Reporter
 
@@ -44,11 +45,13 @@ class Traffic:
         mesh_interface: str,
         reporter: Reporter,
         carried: Callable[[int], None],
+        held: Callable[[tuple[HeldPort, ...]], None],
     ) -> None:
         self._drivers = drivers
         self._node_id = node_id
         self._mesh_interface = mesh_interface
         self._reporter = reporter
+        self._held = held
         self._assignment: Assignment | None = None
         self._services: Mapping[str, ServiceTraffic] = {}
         self._changed = asyncio.Event()
@@ -102,7 +105,7 @@ class Traffic:
             mesh_interface=self._mesh_interface,
             gateway=dns.gateway(wish.assignment.mesh.subnet),
         )
-        await self._drivers.balancer.apply(config, wish.services)
+        self._held(await self._drivers.balancer.apply(config, wish.services))
 
     async def _resolve(self, wish: _Wish) -> None:
         assert self._drivers.resolver is not None, "it runs only with one"

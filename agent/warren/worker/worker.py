@@ -33,6 +33,7 @@ from warren.worker import (
     traffic,
 )
 from warren.worker.assignment_store import AssignmentStore
+from warren.worker.held_ports import HeldPorts
 from warren.worker.local_store import ProgressFile
 from warren.worker.log_rotation import LogRotation
 from warren.worker.logs import LogReader
@@ -87,6 +88,7 @@ class Worker:
         self._unsaved = asyncio.Event()
         self._reporter = Reporter(changed=lambda: self._traffic.look_again())
         self._carriage = session.Carriage()
+        self._held_ports = HeldPorts()
         self._network = network.Network(
             drivers.network,
             mesh_interface=config.mesh_interface,
@@ -98,6 +100,7 @@ class Worker:
             mesh_interface=config.mesh_interface,
             reporter=self._reporter,
             carried=self._carriage.put,
+            held=self._held_ports.put,
         )
         self._executor = executor.Executor(
             executor.Surroundings(
@@ -122,6 +125,7 @@ class Worker:
                 reporter=self._reporter,
                 carriage=self._carriage,
                 mesh_keys=self._network.mesh.news,
+                held_ports=self._held_ports,
                 requests=Requests(
                     LogReader(config.log_dir), self._executor.execute, self._measure_mesh
                 ),

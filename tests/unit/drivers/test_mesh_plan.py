@@ -268,7 +268,7 @@ class TestRotationOfKeys:
         device = (on_device(self.before),)
         first = plan(device, (self.switching,))
 
-        early = self.planned(device, first.memory, 0.4)
+        early = self.planned(device, first.memory, 0.9)
 
         assert (first.changes, early.changes) == ((), ())
 
@@ -276,7 +276,7 @@ class TestRotationOfKeys:
         device = (on_device(self.before),)
         memory = plan(device, (self.switching,)).memory
 
-        assert self.planned(device, memory, 0.5).changes == (
+        assert self.planned(device, memory, 1).changes == (
             PeerChange(
                 public_key="next",
                 endpoint="10.77.0.2:51820",
@@ -292,7 +292,7 @@ class TestRotationOfKeys:
         old = replace(old, status=replace(old.status, allowed_ips=()))
         device = (old, on_device(self.after))
 
-        assert self.planned(device, memory, 1.5).changes == (
+        assert self.planned(device, memory, 2).changes == (
             PeerChange(
                 public_key="key002",
                 update_only=True,
