@@ -131,6 +131,9 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
     def DeleteService(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._answer("DeleteService", context, lambda: self._delete_service(request))
 
+    def StopTask(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError("no module stops single tasks")
+
     def WatchService(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         self.calls.append("WatchService")
         sent = None

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 
 from conftest import wait_until
+from loaded import WEB, Loaded
 from warren.client.client import Client, connect
 from warren.model.nodes import NodeState
-from warren.model.tasks import TaskState
+from warren.model.tasks import Task, TaskState
 from warren.model.views import ServiceView
 
-from .conftest import WEB, Loaded
-
 Fleet = Callable[..., str]
+pytest_plugins = ["loaded"]
 WITHDRAWN_WITHIN = 6.0
 MANAGERS = ("m1", "m2", "m3")
 WITHOUT_MANAGERS = 40.0
@@ -68,6 +68,6 @@ def running(client: Client) -> set[tuple[str, object]]:
     return {(t.id, t.status.since) for t in tasks if t.status.state is TaskState.RUNNING}
 
 
-def tasks_and_nodes(client: Client) -> tuple[tuple[object, ...], tuple[str, ...]]:
+def tasks_and_nodes(client: Client) -> tuple[tuple[Task, ...], tuple[str, ...]]:
     view = client.get_service(WEB)
     return view.tasks, view.node_names

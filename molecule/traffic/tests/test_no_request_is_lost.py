@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from conftest import wait_until
+from loaded import WEB, Loaded, Scale
 from warren.client.client import Client
-from warren.model.nodes import Availability, NodeSpec, NodeState
-from warren.model.tasks import TaskState
-from warren.model.views import ServiceView
-
-from .conftest import PATIENCE, WEB, Loaded, Scale
+from warren.model.nodes import Availability, NodeSpec
 
 Fleet = Callable[..., str]
+pytest_plugins = ["loaded"]
 
 
 def test_the_service_is_scaled_up_and_down(loaded: Loaded, scale: Scale) -> None:
@@ -30,18 +29,20 @@ def test_each_task_is_stopped_in_turn(loaded: Loaded, client: Client) -> None:
     with loaded() as report:
         for task_id in sorted(before):
             client.stop_task(task_id)
-            wait_until(lambda id=task_id: not lives(client, id), seconds=30)
+            wait_until(partial(is_over, client, task_id), seconds=30)
 
     assert report.failures == [], report
     assert not before & {t.id for t in client.get_service(WEB).tasks if t.wanted}
 
 
-def test_each_node_is_drained_in_turn(loaded: Loaded, client: Client, addresses: dict[str, str]) -> None:
+def test_each_node_is_drained_in_turn(
+    loaded: Loaded, client: Client, addresses: dict[str, str]
+) -> None:
     with loaded() as report:
         for name in addresses:
-            client.apply_node(name, NodeSpec(name=name, availability=Availability.DRAIN), ("availability",))
-            wait_until(lambda name=name: not tasks_on(client, name), seconds=30)
-            client.apply_node(name, NodeSpec(name=name, availability=Availability.ACTIVE), ("availability",))
+            make(client, name, Availability.DRAIN)
+            wait_until(partial(is_empty, client, name), seconds=30)
+            make(client, name, Availability.ACTIVE)
 
     assert report.failures == [], report
 
@@ -63,21 +64,32 @@ def test_the_leading_manager_is_killed(loaded: Loaded, fleet: Fleet, client: Cli
         for _ in range(2):
             leader = client.get_cluster().leader
             fleet("ssh", leader, "systemctl kill -s KILL warren-manager")
-            wait_until(lambda old=leader: client.get_cluster().leader not in ("", old), seconds=15)
-            wait_until(lambda: all(m.reachable for m in client.get_cluster().managers), seconds=15)
+            wait_until(partial(is_led_by_another, client, leader), seconds=15)
+            wait_until(partial(is_whole, client), seconds=15)
 
     assert report.failures == [], report
 
 
-def lives(client: Client, task_id: str) -> bool:
+def is_over(client: Client, task_id: str) -> bool:
     tasks = client.get_service(WEB).tasks
-    return any(task.id == task_id and not task.status.state.terminal for task in tasks)
+    return not any(task.id == task_id and not task.status.state.terminal for task in tasks)
 
 
-def tasks_on(client: Client, node: str) -> list[str]:
-    view: ServiceView = client.get_service(WEB)
-    return [
-        task.id
+def is_empty(client: Client, node: str) -> bool:
+    view = client.get_service(WEB)
+    return not any(
+        name == node and not task.status.state.terminal
         for task, name in zip(view.tasks, view.node_names, strict=True)
-        if name == node and not task.status.state.terminal
-    ]
+    )
+
+
+def is_led_by_another(client: Client, leader: str) -> bool:
+    return client.get_cluster().leader not in ("", leader)
+
+
+def is_whole(client: Client) -> bool:
+    return all(manager.reachable for manager in client.get_cluster().managers)
+
+
+def make(client: Client, node: str, availability: Availability) -> None:
+    client.apply_node(node, NodeSpec(name=node, availability=availability), ("availability",))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -69,8 +70,6 @@ def deploy(client: Client, spec: ServiceSpec) -> ServiceView:
 @pytest.fixture
 def scale(client: Client) -> Scale:
     def to(replicas: int) -> ServiceView:
-        from dataclasses import replace
-
         return deploy(client, replace(SPEC, replicas=replicas))
 
     return to
@@ -84,7 +83,8 @@ def loaded(web: ServiceView, addresses: dict[str, str]) -> Loaded:
     @contextmanager
     def start(*, without: str = "") -> Iterator[Report]:
         urls = tuple(
-            f"http://{address}:{PUBLISHED}/" for name, address in addresses.items()
+            f"http://{address}:{PUBLISHED}/"
+            for name, address in addresses.items()
             if name != without
         )
         streams = (
