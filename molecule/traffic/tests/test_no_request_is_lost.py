@@ -5,12 +5,12 @@ from collections.abc import Callable
 from functools import partial
 
 from conftest import wait_until
-from loaded import WEB, Loaded, Scale
 from warren.client.client import Client
 from warren.model.nodes import Availability, NodeSpec
+from web_under_load import WEB, Loaded, Scale
 
 Fleet = Callable[..., str]
-pytest_plugins = ["loaded"]
+pytest_plugins = ["web_under_load"]
 
 
 def test_the_service_is_scaled_up_and_down(loaded: Loaded, scale: Scale) -> None:
