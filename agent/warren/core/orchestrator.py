@@ -106,18 +106,16 @@ class _Slot:
 
     @property
     def trusted_at(self) -> datetime | None:
-        """When the fresh task, which failed before and runs now, has run for long enough."""
-        if self.fresh is None or self.fresh.status.state is not TaskState.RUNNING:
+        """When the fresh task, which failed before and is ready now, has run for long enough."""
+        if self.fresh is None or not self.fresh.ready or self.unheard:
             return None
         return self.fresh.status.since + min(STEADY_AFTER, self.fresh.template.restart.window)
 
     def is_steady(self, now: datetime) -> bool:
         """The fresh task is ready and can be trusted with the slot."""
-        if self.fresh is None or not self.fresh.ready or self.unheard:
+        if self.fresh is None or self.trusted_at is None:
             return False
-        if self.fresh.status.failures == 0:
-            return True
-        return self.trusted_at is not None and self.trusted_at <= now
+        return self.fresh.status.failures == 0 or self.trusted_at <= now
 
 
 def _slots(

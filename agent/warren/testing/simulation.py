@@ -13,10 +13,11 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from warren.core import allocator, assignment, nodes, views
+from warren.core.assignment import Assignments
 from warren.core.reconcile import Decision, reconcile
 from warren.model.nodes import (
     Availability,
@@ -25,10 +26,12 @@ from warren.model.nodes import (
     NodeMesh,
     NodeRole,
     NodeSpec,
+    NodeState,
     NodeStatus,
 )
 from warren.model.services import (
     Bytes,
+    HealthCheck,
     Placement,
     Port,
     PortMode,
@@ -37,44 +40,30 @@ from warren.model.services import (
     RestartPolicy,
     Service,
     ServiceSpec,
+    TcpCheck,
 )
-from warren.model.tasks import Task, TaskState, TaskStatus
+from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.state import commands as c
 from warren.state import invariants
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.testing import simulation_laws
 from warren.testing.builders import GIB, NOON, a_cluster
+from warren.testing.simulation_worker import Worker
 
 CHAOS = timedelta(seconds=40)
 CONVERGES_WITHIN = timedelta(seconds=120)
 SILENT_FOR = timedelta(seconds=30)
-REPORT_DELAY = timedelta(milliseconds=5)
+FINDS_LEADER_WITHIN = 4.5
+"""Seconds; less than `node_down_after`."""
+CONTACT_WITHIN = timedelta(seconds=FINDS_LEADER_WITHIN)
+DRAIN_TIMEOUT = a_cluster().spec.drain_timeout
 SERVICES = ("web", "db", "api")
 IMAGES = ("good:1", "good:2", "good:3", "bad:1")
 
 
 class LawBrokenError(AssertionError):
     """What was violated, with the seed and the moment."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Process:
-    """A task on a worker, as the worker sees it."""
-
-    task: Task
-    status: TaskStatus
-    stopping: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class _Worker:
-    """A host. Cut off, it goes on by itself; crashed, it has forgotten its processes."""
-
-    node_id: str
-    connected: bool = True
-    processes: dict[str, _Process] = field(default_factory=dict)
-    delivery_due: bool = False
 
 
 class Simulation:
@@ -85,16 +74,17 @@ class Simulation:
         self.random = random.Random(seed)
         self.now = NOON
         self.state = ClusterState()
-        self.workers: dict[str, _Worker] = {}
+        self.workers: dict[str, Worker] = {}
         self.calm = False
         self._log = log
         self._events: list[tuple[datetime, int, Callable[[], None]]] = []
         self._sequence = itertools.count()
         self._ids = itertools.count(1)
+        self._assignments = assignment.begin(self.state)
         self._contacts: dict[str, datetime] = {}
         """As the leader has them, but for workers that it hears all the time."""
-        self._term = 0
-        self._leads = False
+        self.term = 0
+        self.leads = False
         self._look_due = False
         self._in_flight = False
         self._two_leaders = False
@@ -120,7 +110,8 @@ class Simulation:
 
     # ---- time
 
-    def _after(self, delay: timedelta, action: Callable[[], None]) -> None:
+    def after(self, delay: timedelta, action: Callable[[], None]) -> None:
+        """Do it in a while."""
         heapq.heappush(self._events, (self.now + delay, next(self._sequence), action))
 
     def _step(self) -> None:
@@ -132,7 +123,8 @@ class Simulation:
             self._step()
         self.now = end
 
-    def _delay(self, low: float, high: float) -> timedelta:
+    def delay(self, low: float, high: float) -> timedelta:
+        """Between so many seconds and so many."""
         return timedelta(seconds=self.random.uniform(low, high))
 
     # ---- the log
@@ -140,9 +132,9 @@ class Simulation:
     def _apply(self, command: c.Command) -> c.Outcome:
         self.state, outcome = apply(self.state, command)
         self._check(invariants.check(self.state))
-        self._look()
+        self.look()
         for worker in self.workers.values():
-            self._deliver_soon(worker)
+            worker.tell_soon()
         return outcome
 
     def _check(self, broken: Iterable[str]) -> None:
@@ -157,49 +149,96 @@ class Simulation:
             f"replay: python -m warren.testing.simulation --seed {self.seed}"
         )
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line of the story."""
         if self._log is not None:
             self._log(f"{(self.now - NOON).total_seconds():8.3f}  {text}")
 
     # ---- the leader
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Something changed: the leader looks soon, once however often it changed."""
         if not self._look_due:
             self._look_due = True
-            self._after(self._delay(0.0005, 0.003), self._lead)
+            self.after(self.delay(0.0005, 0.003), self._lead)
 
     def _lead(self) -> None:
         self._look_due = False
-        if not self._leads or self._in_flight:
+        if not self.leads or self._in_flight:
             return
-        heard = {w.node_id: self.now for w in self.workers.values() if w.connected}
-        contacts = {**self._contacts, **heard}
-        decision = reconcile(self.state, self.now, self._new_id, contacts)
+        sessions = [w for w in self.workers.values() if w.session == self.term]
+        unheard = self.state.nodes.keys() - {w.node_id for w in sessions if w.reported}
+        decision = reconcile(
+            self.state,
+            self.now,
+            self._new_id,
+            {**self._contacts, **{w.node_id: self.now for w in sessions}},
+            {w.node_id: w.carried for w in sessions},
+            unheard,
+        )
         if decision.wake_at is not None and decision.wake_at <= self.now:
             self.fail(f"the leader would wake at {decision.wake_at}, which is not later")
         if decision.commands:
             self._in_flight = True
-            term, index = self._term, self.state.index
-            delay = self._delay(0.001, 0.02)
-            self._after(delay, lambda: self._commit(term, index, decision))
+            term, state = self.term, self.state
+            self._check_decision(decision)
+            self.after(self.delay(0.001, 0.02), lambda: self._commit(term, state, decision))
         else:
             self._check(invariants.check_decided(self.state))
             if decision.wake_at is not None:
-                self._after(decision.wake_at - self.now, self._look)
+                self.after(decision.wake_at - self.now, self.look)
 
-    def _commit(self, term: int, index: int, decision: Decision) -> None:
-        if term == self._term:
+    def _check_decision(self, decision: Decision) -> None:
+        """Against what the workers really do, which the leader only hears of."""
+        for command in decision.commands:
+            match command:
+                case c.WithdrawTask():
+                    self._check_withdrawal(self.state.tasks[command.task_id], decision)
+                case c.SetTaskDesired() if command.task_id in self.state.tasks:
+                    self._check_stop(self.state.tasks[command.task_id])
+                case c.SetNodeStatus() if command.status.state is NodeState.DOWN:
+                    worker = self.workers[command.node_id]
+                    if worker.connected and self.now - worker.connected_since > CONTACT_WITHIN:
+                        self.fail(f"{command.node_id} is there, and is taken for down")
+                case _:
+                    pass
+
+    def _check_withdrawal(self, task: Task, decision: Decision) -> None:
+        """No node that is there sends to it any more, but for those that had long enough."""
+        runs = task.status.state is TaskState.RUNNING
+        if not runs or self.now >= (task.draining_since or self.now) + DRAIN_TIMEOUT:
+            return
+        downs = {each.node_id for each in decision.commands if isinstance(each, c.SetNodeStatus)}
+        for worker in self.workers.values():
+            ready = self.state.nodes[worker.node_id].status.state is NodeState.READY
+            if ready and worker.node_id not in downs and worker.sends_to(task):
+                self.fail(f"{task.id} is withdrawn, but {worker.node_id} sends to it")
+
+    def _check_stop(self, task: Task) -> None:
+        """A ready task gives its slot to one of which this leader has heard, not only read."""
+        service = self.state.services[task.service]
+        if not task.wanted or not task.ready or task.slot > service.spec.replicas:
+            return
+        others = [
+            other
+            for other in self.state.tasks_of(task.service)
+            if other.slot == task.slot and other.wanted and other.ready and other.id != task.id
+        ]
+        if others and not any(self.workers[other.node_id].reported for other in others):
+            self.fail(f"{task.id} makes way for {others[0].id}, of which nothing was heard yet")
+
+    def _commit(self, term: int, decided_on: ClusterState, decision: Decision) -> None:
+        if term == self.term:
             self._in_flight = False
         elif not self._leader_overlap:
             return
         else:
             self._two_leaders = True
         self._commands_of_leader += len(decision.commands)
-        undisturbed = index == self.state.index
         before = self.state
+        undisturbed = decided_on.index == before.index
         for command in decision.commands:
-            self._say(f"leader {term}: {_summary(command)}")
+            self.say(f"leader {term}: {_summary(command)}")
         self._apply(c.Batch(commands=decision.commands))
         if undisturbed:
             self._check(invariants.check_decided(self.state))
@@ -212,138 +251,74 @@ class Simulation:
         return f"{next(self._ids):05}"
 
     def _change_leader(self) -> None:
-        self._term += 1
-        self._leads = False
+        self.term += 1
+        self.leads = False
         self._in_flight = False
-        self._say("no leader")
-        self._after(self._delay(0.1, 4), self._elect)
+        self.say("no leader")
+        for worker in self.workers.values():
+            worker.end_session()
+        long = self.random.random() < 0.15
+        self.after(self.delay(10, 30) if long else self.delay(0.1, 4), self._elect)
 
     def _elect(self) -> None:
-        if self._leads:
+        if self.leads:
             return
-        self._term += 1
-        self._leads = True
+        self.term += 1
+        self.leads = True
         self._contacts = nodes.first_contacts(self.state, self.now)
-        self._say(f"leader {self._term}")
+        self.say(f"leader {self.term}")
         for worker in self.workers.values():
-            self._resume(worker)
-        self._look()
+            self._find_leader(worker)
+        self.look()
 
     # ---- workers
 
-    def _deliver_soon(self, worker: _Worker) -> None:
-        if not worker.delivery_due:
-            worker.delivery_due = True
-            self._after(self._delay(0.001, 0.02), lambda: self._deliver(worker))
+    def assignments(self) -> Assignments:
+        """Of the newest state."""
+        self._assignments = assignment.advance(self._assignments, self.state)
+        return self._assignments
 
-    def _deliver(self, worker: _Worker) -> None:
-        """The node's assignment arrives."""
-        worker.delivery_due = False
-        if not worker.connected or not self._leads or worker.node_id not in self.state.nodes:
-            return
-        tasks = {t.id: t for t in assignment.assignment_for(self.state, worker.node_id).tasks}
-        for task_id in worker.processes.keys() - tasks.keys():
-            del worker.processes[task_id]
-        for task in tasks.values():
-            process = worker.processes.get(task.id)
-            if task.wanted and process is None:
-                self._take(worker, task)
-            elif task.status.state.terminal:
-                worker.processes.pop(task.id, None)
-            elif not task.wanted and process is None:
-                self._report(worker, task.id, replace(task.status, state=TaskState.STOPPED))
-            elif not task.wanted and process is not None and not process.stopping:
-                process.stopping = True
-                self._after(self._delay(0.05, 3), lambda p=process: self._ended(worker, p))  # type: ignore[misc]
+    def report(self, task_id: str, status: TaskStatus) -> None:
+        """A worker's report reaches the leader, and so the log."""
+        self.say(f"{task_id} is {status.state.value}")
+        self._apply(c.SetTaskStatus(task_id=task_id, status=status))
 
-    def _take(self, worker: _Worker, task: Task) -> None:
-        status = replace(task.status, state=TaskState.PREPARING, since=self.now)
-        process = worker.processes[task.id] = _Process(task=task, status=status)
-        self._report(worker, task.id, status)
-        self._after(self._delay(0.05, 1), lambda: self._started(worker, process))
+    def _find_leader(self, worker: Worker) -> None:
+        """It takes a worker a moment, or a few tries, to find who leads."""
+        self.after(self.delay(0.01, FINDS_LEADER_WITHIN), worker.open_session)
 
-    def _is_current(self, worker: _Worker, process: _Process) -> bool:
-        return worker.processes.get(process.task.id) is process
-
-    def _started(self, worker: _Worker, process: _Process) -> None:
-        if process.stopping or not self._is_current(worker, process):
-            return
-        bad = process.task.template.image.startswith("bad")
-        if bad or (not self.calm and self.random.random() < 0.1):
-            self._failed(worker, process)
-            return
-        address = f"10.88.0.{self.random.randrange(1, 255)}"
-        state = TaskState.RUNNING
-        process.status = replace(process.status, state=state, since=self.now, address=address)
-        self._report(worker, process.task.id, process.status)
-        if self.random.random() < 0.1:
-            self._after(self._delay(0.1, 30), lambda: self._crashed(worker, process))
-
-    def _crashed(self, worker: _Worker, process: _Process) -> None:
-        if not self.calm and not process.stopping and self._is_current(worker, process):
-            self._failed(worker, process)
-
-    def _failed(self, worker: _Worker, process: _Process) -> None:
-        failures = process.status.failures + 1
-        most = process.task.template.restart.max_attempts
-        state = TaskState.FAILED if most and failures > most else TaskState.RESTARTING
-        process.status = TaskStatus(
-            state=state, since=self.now, failures=failures, message="exit code 1", exit_code=1
-        )
-        self._report(worker, process.task.id, process.status)
-        if state is TaskState.RESTARTING:
-            backoff = timedelta(seconds=min(8, 2 ** (failures - 1)))
-            self._after(backoff, lambda: self._started(worker, process))
-
-    def _ended(self, worker: _Worker, process: _Process) -> None:
-        if self._is_current(worker, process):
-            process.status = replace(
-                process.status, state=TaskState.STOPPED, since=self.now, address=""
-            )
-            self._report(worker, process.task.id, process.status)
-
-    def _report(self, worker: _Worker, task_id: str, status: TaskStatus) -> None:
-        """Reaches the log unless the worker is cut off or nobody leads; then `_resume` does."""
-
-        def arrive() -> None:
-            if worker.connected and self._leads:
-                self._say(f"{worker.node_id}: {task_id} is {status.state.value}")
-                self._apply(c.SetTaskStatus(task_id=task_id, status=status))
-
-        self._after(REPORT_DELAY, arrive)
-
-    def _resume(self, worker: _Worker) -> None:
-        """A new session: the worker tells all that it has, and is told all."""
+    def _cut_off(self, worker: Worker) -> None:
         if worker.connected:
-            for process in worker.processes.values():
-                self._report(worker, process.task.id, process.status)
-            self._deliver_soon(worker)
-            self._look()
-
-    def _cut_off(self, worker: _Worker) -> None:
-        if worker.connected:
-            worker.connected = False
             self._contacts[worker.node_id] = self.now
-            self._say(f"{worker.node_id} is cut off")
-            self._after(self._delay(0.1, 20), lambda: self._return(worker))
-            self._look()
+            worker.disconnect()
+            self.say(f"{worker.node_id} is cut off")
+            self.after(self.delay(0.1, 20), lambda: self._return(worker))
+            self.look()
 
-    def _crash(self, worker: _Worker) -> None:
+    def _crash(self, worker: Worker) -> None:
         self._cut_off(worker)
         worker.processes.clear()
+        worker.rules = {}
 
-    def _return(self, worker: _Worker) -> None:
+    def _restart_agent(self, worker: Worker) -> None:
+        if worker.session:
+            self._contacts[worker.node_id] = self.now
+            worker.end_session()
+            self.say(f"{worker.node_id}: the agent restarts")
+            self._find_leader(worker)
+
+    def _return(self, worker: Worker) -> None:
         if not worker.connected:
-            worker.connected = True
-            self._say(f"{worker.node_id} is back")
-            self._resume(worker)
+            worker.connect()
+            self.say(f"{worker.node_id} is back")
+            self._find_leader(worker)
 
     # ---- users and bad luck
 
     def _begin(self) -> None:
         first = self._new_node()
         self._apply(c.CreateCluster(cluster=a_cluster(task_history=2), node=first))
-        self.workers[first.id] = _Worker(node_id=first.id)
+        self.workers[first.id] = Worker(self, first.id)
         for _ in range(self.random.randint(1, 5)):
             self._add_node()
         self._elect()
@@ -360,6 +335,7 @@ class Simulation:
             (2, self._set_availability),
             (3, lambda: self._cut_off(self._some_worker())),
             (2, lambda: self._crash(self._some_worker())),
+            (2, lambda: self._restart_agent(self._some_worker())),
             (2, self._change_leader),
             (0.5, self._add_node),
             (0.5, self._remove_node),
@@ -367,9 +343,9 @@ class Simulation:
         weights = [weight for weight, _ in actions]
         (action,) = self.random.choices([action for _, action in actions], weights)
         action()
-        self._after(self._delay(0.05, 5), self._trouble)
+        self.after(self.delay(0.05, 5), self._trouble)
 
-    def _some_worker(self) -> _Worker:
+    def _some_worker(self) -> Worker:
         return self.random.choice(list(self.workers.values()))
 
     def _new_node(self) -> Node:
@@ -391,14 +367,15 @@ class Simulation:
 
     def _add_node(self) -> None:
         node = self._new_node()
-        self._say(f"user: add {node.id}")
-        self.workers[node.id] = _Worker(node_id=node.id)
+        self.say(f"user: add {node.id}")
+        self.workers[node.id] = Worker(self, node.id)
         self._apply(c.AddNode(node=node))
+        self._find_leader(self.workers[node.id])
 
     def _remove_node(self) -> None:
         if len(self.workers) > 2:
             worker = self._some_worker()
-            self._say(f"user: remove {worker.node_id}")
+            self.say(f"user: remove {worker.node_id}")
             del self.workers[worker.node_id]
             self._apply(c.RemoveNode(node_id=worker.node_id, now=self.now))
 
@@ -408,7 +385,7 @@ class Simulation:
         self._put_availability(node, availability)
 
     def _put_availability(self, node: Node, availability: Availability) -> None:
-        self._say(f"user: {node.id} {availability.value}")
+        self.say(f"user: {node.id} {availability.value}")
         spec = replace(node.spec, availability=availability)
         self._apply(c.PutNodeSpec(node_id=node.id, spec=spec, expected_version=node.version))
 
@@ -424,19 +401,23 @@ class Simulation:
         self._put(spec, before)
 
     def _put(self, spec: ServiceSpec, before: Service | None) -> None:
-        self._say(f"user: {spec.name} {spec.image} replicas {spec.replicas}")
+        self.say(f"user: {spec.name} {spec.image} replicas {spec.replicas}")
         version = before.version if before is not None else 0
         self._apply(c.PutService(spec=spec, expected_version=version, now=self.now))
 
     def _new_spec(self, name: str) -> ServiceSpec:
         pick = self.random.choice
-        port = Port(target=80, published=1000 + SERVICES.index(name), mode=PortMode.HOST)
+        number = 1000 + SERVICES.index(name)
+        host = Port(target=80, published=number, mode=PortMode.HOST)
+        mesh = Port(target=80, published=number)
         memory = Bytes(pick([0, 0, 1, 2]) * GIB)
         return ServiceSpec(
             name=name,
             image=pick(IMAGES),
             replicas=self.random.randint(0, 6),
-            ports=pick([(), (), (port,)]),
+            ports=pick([(), (mesh,), (mesh,), (host,)]),
+            health=pick([None, HealthCheck(tcp=TcpCheck())]),
+            drain_delay=timedelta(seconds=pick([0, 1, 2])),
             restart=RestartPolicy(max_attempts=pick([0, 0, 2])),
             resources=Resources(reservations=ResourceReservations(memory=memory)),
             placement=Placement(
@@ -447,12 +428,12 @@ class Simulation:
 
     def _remove_service(self) -> None:
         name = self.random.choice(SERVICES)
-        self._say(f"user: remove {name}")
+        self.say(f"user: remove {name}")
         self._apply(c.RemoveService(name=name, expected_version=0, now=self.now))
 
     def _end_faults(self) -> None:
         """All hosts are there, somebody leads, and users want images that work."""
-        self._say("the faults end")
+        self.say("the faults end")
         self.calm = True
         for worker in self.workers.values():
             self._return(worker)
@@ -471,6 +452,7 @@ class Simulation:
         reasons = []
         if self._in_flight or self._look_due:
             reasons.append("the leader is deciding")
+        reasons += [f"{w.node_id} is unheard" for w in self.workers.values() if not w.reported]
         for name, service in self.state.services.items():
             tasks = tuple(self.state.tasks_of(name))
             status = views.service_status(self.state, service, tasks)
@@ -495,7 +477,10 @@ def _summary(command: c.Command) -> str:
         case c.AssignTask():
             return f"assign {command.task_id} to {command.node_id}"
         case c.SetTaskDesired():
-            return f"stop {command.task_id}"
+            verb = "drain" if command.desired is DesiredState.DRAINING else "stop"
+            return f"{verb} {command.task_id}"
+        case c.WithdrawTask():
+            return f"{command.task_id} is withdrawn"
         case c.SetTaskStatus():
             return f"{command.task_id} {command.status.state.value}: {command.status.message}"
         case c.SetNodeStatus():

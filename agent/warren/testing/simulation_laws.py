@@ -4,24 +4,27 @@ Each law compares the state before a decision with the one after it, or judges h
 yields sentences that say what was violated. Only for decisions that nothing came between.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 
 from warren.core import filters
-from warren.model.nodes import Availability
+from warren.model.assignments import Assignment
+from warren.model.nodes import Availability, NodeState
 from warren.model.services import Service
-from warren.model.tasks import DesiredState, Task, TaskState
+from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.state.cluster import ClusterState
 
 _STARTING = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING)
 
 
 def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
-    """A running task of a wanted slot is stopped only when another of the slot runs.
+    """A running task of a wanted slot is stopped only when another of the slot runs, and one that
+    is ready, and so may be the last endpoint, only when another of the slot is.
 
     A service whose tasks exclude each other from a node may stop first, but one slot at a time.
     """
-    stopped_first: Counter[str] = Counter()
+    stopped_first: defaultdict[str, set[int]] = defaultdict(set)
     for task in before.tasks.values():
         service = after.services.get(task.service)
         if service is None or service.removing or task.slot > service.spec.replicas:
@@ -29,21 +32,23 @@ def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
         known = after.tasks.get(task.id)
         stopped = known is not None and known.desired is not DesiredState.RUNNING
         ran = task.wanted and task.status.state is TaskState.RUNNING
-        if not stopped or not ran or _runs(after, task.service, task.slot):
+        if not stopped or not ran or _has_successor(after, task):
             continue
-        stopped_first[task.service] += 1
+        stopped_first[task.service].add(task.slot)
         for other in _on_their_way(before, after, task):
             yield f"{task.id} was stopped first although {other.id} is on its way"
         if not filters.exclusive_filters(task.service, service.spec, service.spec.ports):
             yield f"{task.id} runs and was stopped, and nothing else runs in its slot"
-    for name, count in stopped_first.items():
-        if count > 1:
-            yield f"{count} slots of {name} were emptied at once"
+    for name, slots in stopped_first.items():
+        if len(slots) > 1:
+            yield f"{len(slots)} slots of {name} were emptied at once"
 
 
-def _runs(state: ClusterState, service: str, slot: int) -> bool:
-    tasks = (task for task in state.tasks_of(service) if task.slot == slot and task.wanted)
-    return any(task.status.state is TaskState.RUNNING for task in tasks)
+def _has_successor(state: ClusterState, task: Task) -> bool:
+    others = [t for t in state.tasks_of(task.service) if t.slot == task.slot and t.wanted]
+    if task.ready:
+        return any(other.ready for other in others)
+    return any(other.status.state is TaskState.RUNNING for other in others)
 
 
 def _on_their_way(before: ClusterState, after: ClusterState, stopped: Task) -> Iterator[Task]:
@@ -56,12 +61,17 @@ def _on_their_way(before: ClusterState, after: ClusterState, stopped: Task) -> I
         and not task.status.state.terminal
         and not _has_ended(after, task)
     ]
-    emptied = {task.slot for task in others if not task.wanted}
+    emptied = {t.slot for t in others if not t.wanted and not _is_drained(after, t)}
     for task in others:
         waits = task.status.state is TaskState.PENDING and task.slot in emptied
         starts = task.status.state in _STARTING
         if task.wanted and task.revision == revision and (waits or starts):
             yield task
+
+
+def _is_drained(state: ClusterState, task: Task) -> bool:
+    node = state.nodes.get(task.node_id)
+    return node is None or node.spec.availability is Availability.DRAIN
 
 
 def rash_rollouts(before: ClusterState, after: ClusterState) -> Iterator[str]:
@@ -76,7 +86,8 @@ def rash_rollouts(before: ClusterState, after: ClusterState) -> Iterator[str]:
             running = task.status.state is TaskState.RUNNING
             elsewhere = task.slot != new.slot and task.slot <= replicas
             failing = task.wanted and task.status.failures and not running
-            if elsewhere and failing and task.revision == new.revision:
+            still = failing and not _has_ended(after, task)
+            if elsewhere and still and task.revision == new.revision:
                 yield f"{new.id} replaces a task that runs although {task.id} fails"
     for name, count in begun.items():
         if count > 1:
@@ -84,17 +95,15 @@ def rash_rollouts(before: ClusterState, after: ClusterState) -> Iterator[str]:
 
 
 def _replaces_running(before: ClusterState, after: ClusterState, new: Task) -> bool:
-    """The slot has a task of an older revision that runs on a node that stays in use."""
+    """The slot has a task of an older revision that is ready, on a node that stays in use."""
     for task in before.tasks_of(new.service):
-        node = after.nodes.get(task.node_id)
         if (
             task.slot == new.slot
             and task.wanted
-            and task.status.state is TaskState.RUNNING
+            and task.ready
             and task.revision < new.revision
             and not _has_ended(after, task)
-            and node is not None
-            and node.spec.availability is not Availability.DRAIN
+            and not _is_drained(after, task)
         ):
             return True
     return False
@@ -119,7 +128,7 @@ def overbooked(state: ClusterState) -> Iterator[str]:
 
 
 def is_stuck(state: ClusterState, service: Service, pending: list[Task]) -> bool:
-    """No task can be placed, each says so, and all else that lives runs."""
+    """No task can be placed, each says so, and all else that lives is ready."""
     needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports)
     usage = filters.usage(state, state.tasks.values())
     others = [t for t in state.tasks_of(service.spec.name) if not t.status.state.terminal]
@@ -127,8 +136,33 @@ def is_stuck(state: ClusterState, service: Service, pending: list[Task]) -> bool
         not any(filters.passes_all(needs, each) for each in usage)
         and all(task.status.message for task in pending)
         and all(
-            task.status.state in (TaskState.PENDING, TaskState.RUNNING)
+            (task.ready or task.status.state is TaskState.PENDING)
             and task.desired is DesiredState.RUNNING
             for task in others
         )
     )
+
+
+def stray_endpoints(state: ClusterState, told: Assignment) -> Iterator[str]:
+    """Traffic goes to ready tasks that shall run, on nodes that are there, and to all of them."""
+    for name, traffic in told.services.items():
+        expected = {
+            task.id
+            for task in state.tasks_of(name)
+            if task.ready
+            and task.desired is DesiredState.RUNNING
+            and state.nodes[task.node_id].status.state is not NodeState.DOWN
+        }
+        actual = {endpoint.task_id for endpoint in traffic.endpoints}
+        if actual != expected:
+            yield f"{name} has endpoints {sorted(actual)}, not {sorted(expected)}"
+
+
+def rash_signal(task: Task, status: TaskStatus, now: datetime) -> Iterator[str]:
+    """A task that drains gets its stop signal when its connections have had their time."""
+    if task.draining_since is None or status.state is not TaskState.RUNNING:
+        return
+    if task.withdrawn_at is None:
+        yield f"{task.id} is stopped before it was withdrawn"
+    elif now < task.withdrawn_at + task.template.drain_delay:
+        yield f"{task.id} is stopped before its drain delay is over"
