@@ -8,10 +8,9 @@ from warren.client.client import Client, connect
 from warren.model.nodes import NodeState
 from warren.model.tasks import Task, TaskState
 from warren.model.views import ServiceView
-from web_under_load import WEB, Loaded
+from web_under_load import WEB, Loaded, all_nodes, image, loaded, web
 
 Fleet = Callable[..., str]
-pytest_plugins = ["web_under_load"]
 WITHDRAWN_WITHIN = 6.0
 MANAGERS = ("m1", "m2", "m3")
 WITHOUT_MANAGERS = 40.0

@@ -7,10 +7,9 @@ from functools import partial
 from conftest import wait_until
 from warren.client.client import Client
 from warren.model.nodes import Availability, NodeSpec
-from web_under_load import WEB, Loaded, Scale
+from web_under_load import WEB, Loaded, Scale, all_nodes, image, loaded, scale, web
 
 Fleet = Callable[..., str]
-pytest_plugins = ["web_under_load"]
 
 
 def test_the_service_is_scaled_up_and_down(loaded: Loaded, scale: Scale) -> None:
