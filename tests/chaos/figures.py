@@ -90,9 +90,9 @@ def render(report: Report) -> str:
     kinds = Counter(outcome.kind for outcome in report.outcomes)
     lines = [
         f"seed {report.seed}: {len(report.outcomes)} faults in {report.seconds / 60:.1f} min",
-        f"  {'':<36}  {'next write after, s':>24} {'without':>8} {'elections':>10} {'slowest':>8}",
+        f"  {'':<36}  {'next write after, s':>24} {'without':>8} {'elections':>10} {'slowest':>7}",
         f"  {'fault':<31}{'count':>5}  {'median':>8} {'90 %':>7} {'worst':>7} {'one':>8} "
-        f"{'per fault':>10} {'answer':>8}  target",
+        f"{'per fault':>10} {'answer':>7}  target",
     ]
     lines += [_row(kind, report) for kind in plan.Kind if kinds[kind]]
     lines += [
@@ -115,7 +115,7 @@ def _row(kind: plan.Kind, report: Report) -> str:
     answer = max(outcome.slowest_answer for outcome in outcomes)
     return (
         f"  {kind.value:<31}{len(times):5}  {statistics.median(times):8.2f} {ninth:7.2f} "
-        f"{times[-1]:7.2f} {gap:8.2f} {elections:10.2f} {answer:8.2f}  {_verdict(kind, times)}"
+        f"{times[-1]:7.2f} {gap:8.2f} {elections:10.2f} {answer:7.2f}  {_verdict(kind, times)}"
     ).rstrip()
 
 

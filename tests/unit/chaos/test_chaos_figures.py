@@ -73,11 +73,11 @@ def test_the_report_has_a_line_for_each_kind_and_the_verdict() -> None:
         figures.render(report)
         == """\
 seed 7: 4 faults in 1.5 min
-                                             next write after, s  without  elections  slowest
-  fault                          count    median    90 %   worst      one  per fault   answer  target
-  leader killed                      2      0.30    0.40    0.40     0.50       1.50     0.80  met
-  all managers killed                1      2.50    2.50    2.50     2.60       1.00     5.00
-  leader cut off                     1      0.50    0.50    0.50     0.60       1.00     1.00  met
+                                             next write after, s  without  elections slowest
+  fault                          count    median    90 %   worst      one  per fault  answer  target
+  leader killed                      2      0.30    0.40    0.40     0.50       1.50    0.80  met
+  all managers killed                1      2.50    2.50    2.50     2.60       1.00    5.00
+  leader cut off                     1      0.50    0.50    0.50     0.60       1.00    1.00  met
   1 writes acknowledged, 1 with unknown outcome, 1 reads
   errors told to clients: 3 Unavailable
   linearizable, nothing lost, managers equal"""
