@@ -81,7 +81,7 @@ sanity: setup ## ansible-test sanity on the plugins
 molecule: setup ## The whole path on real hosts
 	@tools/run-tests molecule
 
-drill: setup ## Lose managers for good, then all hosts; recover and restore on real hosts (minutes)
+drill: setup ## Upgrade, remove, replace, recover and restore managers on real hosts (half an hour)
 	@pytest -q -s -p no:cacheprovider molecule/recovery/tests
 
 bundle: setup ## Build the offline bundle

@@ -77,6 +77,7 @@ class Run:
             kind=kind,
             begin=begin,
             end=end,
+            next_write=figures.next_write(begin, end, answered),
             without_write=figures.longest_gap(begin, figures.accepted(answered), end),
             slowest_answer=figures.slowest(answered),
             elections=after.term - before.term,

@@ -8,13 +8,14 @@ def an_operation(called_at: float, returned_at: float | None, kind: Kind = Kind.
     return Operation(key="r", kind=kind, called_at=called_at, returned_at=returned_at, value="1")
 
 
-def an_outcome(kind: plan.Kind, without_write: float, elections: int = 1) -> Outcome:
+def an_outcome(kind: plan.Kind, next_write: float, elections: int = 1) -> Outcome:
     return Outcome(
         kind=kind,
         begin=0.0,
         end=5.0,
-        without_write=without_write,
-        slowest_answer=2 * without_write,
+        next_write=next_write,
+        without_write=next_write + 0.1,
+        slowest_answer=2 * next_write,
         elections=elections,
         before="m1",
         after="m2",
@@ -37,6 +38,13 @@ def test_only_writes_whose_outcome_is_known_are_accepted() -> None:
     ]
 
     assert figures.accepted(answered) == (2.0, 3.0)
+
+
+def test_a_write_that_was_under_way_at_the_fault_is_not_the_next_one() -> None:
+    answered = [an_operation(9.9, 10.2), an_operation(10.1, 10.4), an_operation(10.1, None)]
+
+    assert round(figures.next_write(10.0, 13.0, answered), 6) == 0.4
+    assert figures.next_write(10.0, 13.0, answered[:1]) == 3.0
 
 
 def test_the_slowest_answer_is_of_writes_and_reads() -> None:
@@ -65,11 +73,11 @@ def test_the_report_has_a_line_for_each_kind_and_the_verdict() -> None:
         figures.render(report)
         == """\
 seed 7: 4 faults in 1.5 min
-                                         seconds without a write  elections  slowest
-  fault                          count    median    90 %   worst  per fault   answer  0.6 and 1 s
-  leader killed                      2      0.30    0.40    0.40       1.50     0.80  met
-  all managers killed                1      2.50    2.50    2.50       1.00     5.00
-  leader cut off                     1      0.50    0.50    0.50       1.00     1.00  met
+                                             next write after, s  without  elections slowest
+  fault                          count    median    90 %   worst      one  per fault  answer  target
+  leader killed                      2      0.30    0.40    0.40     0.50       1.50    0.80  met
+  all managers killed                1      2.50    2.50    2.50     2.60       1.00    5.00
+  leader cut off                     1      0.50    0.50    0.50     0.60       1.00    1.00  met
   1 writes acknowledged, 1 with unknown outcome, 1 reads
   errors told to clients: 3 Unavailable
   linearizable, nothing lost, managers equal"""

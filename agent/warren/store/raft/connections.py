@@ -11,6 +11,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 
 from warren.store.raft.messages import PING
@@ -23,6 +24,7 @@ _READ_BYTES = 256 << 10
 _PIECE_BYTES = 64 << 10
 """TLS wants a piece that did not go out to be offered again as it was."""
 _TCP_USER_TIMEOUT_MS = 2000
+_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
 class Stage(Enum):
@@ -147,6 +149,7 @@ class Connection:
         self._queue.clear()
         self._piece = b""
         self.sock.close()
+        _forget_errors()
 
     def _hand_out(self, take: Callable[[bytes], None]) -> None:
         start, data = 0, self._received
@@ -188,6 +191,17 @@ def prepare(sock: socket.socket) -> None:
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
+
+
+def _forget_errors() -> None:
+    """Keep what ended one connection from being told of the next.
+
+    OpenSSL has one list of errors per thread, which Python 3.13 does not clear when a peer reset
+    the connection: whatever is read next from another peer fails with the same error, and members
+    lose each other when they lose their leader. The first step of any handshake clears the list.
+    """
+    with suppress(ssl.SSLError, OSError):
+        _NOBODY.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True).do_handshake()
 
 
 def _told(error: Exception) -> str:
