@@ -22,8 +22,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from warren.core import drain, filters
+from warren.core import drain, filters, index
 from warren.core.decisions import Decision, earliest
+from warren.core.index import Services
 from warren.model.nodes import Availability, Node, NodeRole
 from warren.model.services import Service, template_of
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
@@ -38,15 +39,18 @@ NewId = Callable[[], str]
 
 
 def decide(
-    state: ClusterState, now: datetime, new_id: NewId, unheard: Collection[str] = ()
+    state: ClusterState,
+    now: datetime,
+    new_id: NewId,
+    unheard: Collection[str] = (),
+    among: Services | None = None,
 ) -> Decision:
-    """Tasks to create and to stop, for every service."""
-    tasks: defaultdict[str, list[Task]] = defaultdict(list)
-    for task in state.tasks.values():
-        tasks[task.service].append(task)
+    """Tasks to create and to stop, for every service, or for those `among` which to look."""
+    among = index.every_service(state) if among is None else among
     decisions = [
-        decide_service(state, service, tasks[name], now, new_id, unheard)
-        for name, service in sorted(state.services.items())
+        decide_service(state, service, tasks.values(), now, new_id, unheard)
+        for name, tasks in sorted(among.items())
+        if (service := state.services.get(name)) is not None
     ]
     commands = tuple(command for decision in decisions for command in decision.commands)
     return Decision(commands=commands, wake_at=earliest(d.wake_at for d in decisions))
@@ -211,8 +215,11 @@ def _is_useless(task: Task) -> bool:
 
 
 def _is_leaving(state: ClusterState, task: Task) -> bool:
-    """Its node shall run no tasks any more."""
-    node: Node | None = state.nodes.get(task.node_id)
+    return is_leaving(state.nodes.get(task.node_id))
+
+
+def is_leaving(node: Node | None) -> bool:
+    """It shall run no tasks any more."""
     if node is None:
         return False
     drained = node.spec.availability is Availability.DRAIN
