@@ -13,8 +13,8 @@ from warren.manager.dispatcher import Dispatcher
 from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
 from warren.model.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
-from warren.model.nodes import NodeDescription, NodeState
-from warren.model.services import Port
+from warren.model.nodes import HeldPort, NodeDescription, NodeState
+from warren.model.services import Port, Protocol
 from warren.model.tasks import Health, Task, TaskState, TaskStatus
 from warren.state.commands import SetTaskStatus
 from warren.testing.builders import NOON, a_node, a_service, a_task
@@ -343,6 +343,25 @@ async def test_a_node_carries_what_it_acknowledged_and_what_does_not_concern_it(
         await leader.hears_carried("w1", loud)
 
         assert (before, behind) == (0, quiet)
+        worker.leave()
+        await worker.session
+
+
+async def test_a_node_says_which_ports_its_host_holds() -> None:
+    held = HeldPort(service="web", port=80, protocol=Protocol.TCP, holder="nginx (pid 7)")
+    async with a_leader() as leader:
+        worker = ScriptedWorker(leader.dispatcher, "w1")
+        worker.say(hello=warren_pb2.Hello())
+        await worker.hears_assignment()
+        count = leader.kit.context.store.changes.count
+
+        for _ in range(2):
+            worker.say(held_ports=warren_pb2.HeldPorts(ports=[convert.to_message(held)]))
+        worker.say(heartbeat=warren_pb2.Heartbeat())
+        await worker.hears()
+
+        assert leader.kit.state.nodes["w1"].held_ports == (held,)
+        assert leader.kit.context.store.changes.count == count + 1
         worker.leave()
         await worker.session
 
