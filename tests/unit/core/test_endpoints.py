@@ -46,7 +46,9 @@ def test_an_own_task_that_is_not_ready_gets_nothing() -> None:
 
 
 def test_an_own_task_that_is_ready_again_gets_its_share() -> None:
-    assert known(assigned(OWN, to=(FAR,), weight=30), t1=OWN.status) == (
+    sick = replace(OWN, status=replace(OWN.status, health=Health.UNHEALTHY))
+
+    assert known(assigned(sick, to=(FAR,), weight=30), t1=OWN.status) == (
         replace(NEAR, weight=30),
         FAR,
     )
@@ -60,17 +62,9 @@ def test_an_own_task_is_found_where_it_is_now() -> None:
 
 def test_an_own_task_that_drains_stays_out() -> None:
     draining = replace(OWN, desired=DesiredState.DRAINING)
+    status = replace(OWN.status, address="10.88.1.9")
 
-    assert known(assigned(draining, to=(FAR,)), t1=OWN.status) == (FAR,)
-
-
-def test_an_own_endpoint_without_a_task_is_gone() -> None:
-    other = a_task(3, "w1", address="10.88.1.3")
-
-    assert known(assigned(other)) == (
-        FAR,
-        replace(NEAR, address="10.88.1.3", task_id=other.id, slot=3),
-    )
+    assert known(assigned(draining, to=(FAR,)), t1=status) == (FAR,)
 
 
 def test_what_is_equal_stays_the_same_object() -> None:
