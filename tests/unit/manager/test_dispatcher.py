@@ -12,7 +12,13 @@ from warren.manager.contacts import Contacts
 from warren.manager.dispatcher import Dispatcher
 from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
-from warren.model.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
+from warren.model.errors import (
+    FailedPrecondition,
+    InvalidInput,
+    LeaderMoved,
+    NotFound,
+    Unavailable,
+)
 from warren.model.nodes import HeldPort, NodeDescription, NodeState
 from warren.model.services import Port, Protocol
 from warren.model.tasks import Health, Task, TaskState, TaskStatus
@@ -375,3 +381,17 @@ async def test_only_what_is_waited_for_wakes_the_leader() -> None:
         news.append(contacts.news.count)
 
     assert news == [0, 0, 1, 1]
+
+
+async def test_a_session_lasts_no_longer_than_a_term() -> None:
+    """Reports that came while another led are lost: only a new session tells them again."""
+    async with a_leader() as leader:
+        worker = ScriptedWorker(leader.dispatcher, "w1")
+        worker.say(hello=warren_pb2.Hello())
+        await worker.hears_assignment()
+
+        leader.kit.log.follow("10.86.0.2:7445")
+        leader.kit.log.lead()
+
+        with pytest.raises(LeaderMoved):
+            await worker.session
