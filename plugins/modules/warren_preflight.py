@@ -34,6 +34,13 @@ options:
     type: list
     elements: int
     default: []
+  networks:
+    description:
+      - Networks that the cluster is going to use, by name.
+      - None may overlap another, nor a network that the host reaches without Warren. A wider
+        network behind a router may stand.
+    type: dict
+    default: {}
   releases:
     description: Codenames of supported Debian releases.
     type: list
@@ -87,6 +94,7 @@ ansible_facts:
 import contextlib
 import ctypes
 import ipaddress
+import itertools
 import json
 import os
 import platform
@@ -119,6 +127,7 @@ RTM_NEWLINK = 16
 NFT_GETGEN = 10 << 8 | 16
 NETLINK_ROUTE = 0
 NETLINK_NETFILTER = 12
+RTF_GATEWAY = 0x2
 LISTENING = {"tcp": "0A", "udp": "07"}
 
 
@@ -128,6 +137,7 @@ def main() -> None:
             "advertise_address": {"type": "str", "default": ""},
             "tcp_ports": {"type": "list", "elements": "int", "default": []},
             "udp_ports": {"type": "list", "elements": "int", "default": []},
+            "networks": {"type": "dict", "default": {}},
             "releases": {"type": "list", "elements": "str", "default": ["bookworm", "trixie"]},
             "min_memory_mb": {"type": "int", "default": 0},
             "min_disk_mb": {"type": "int", "default": 0},
@@ -146,6 +156,7 @@ def main() -> None:
         *kernel_problems(host),
         *port_problems("tcp", module.params["tcp_ports"]),
         *port_problems("udp", module.params["udp_ports"]),
+        *network_problems(module.params["networks"], Path("/proc/net/route").read_text()),
     ]
     firewalls = [] if module.params["foreign_firewalls"] == "ignore" else foreign_firewalls()
     if module.params["foreign_firewalls"] == "refuse":
@@ -258,6 +269,34 @@ def owner_of(inode: str) -> str:
                     return ""
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
     return "a process that this host does not show"
+
+
+def network_problems(networks: dict[str, str], routes: str) -> list[str]:
+    """Networks of the cluster that overlap each other, or what the host has in its routes."""
+    found, parsed = [], {}
+    for name, text in networks.items():
+        try:
+            parsed[name] = ipaddress.IPv4Network(text)
+        except ValueError as error:
+            found.append(f"{name} is not an IPv4 network: {error}")
+    for (name, network), (other, taken) in itertools.combinations(parsed.items(), 2):
+        if network.overlaps(taken):
+            found.append(f"{name} {network} overlaps {other} {taken}")
+    for line in routes.splitlines()[1:]:
+        interface, destination, _gateway, flags, _, _, _, mask = line.split()[:8]
+        route = ipaddress.IPv4Network(f"{dotted(destination)}/{dotted(mask)}")
+        if interface in (MESH_INTERFACE, "lo") or route.prefixlen in (0, 32):
+            continue  # Warren's own, the way to the world, and tasks
+        for name, network in parsed.items():
+            direct = not int(flags, 16) & RTF_GATEWAY
+            if route.overlaps(network) and (direct or route.subnet_of(network)):
+                found.append(f"{name} {network} overlaps {route}, which it has on {interface}")
+    return found
+
+
+def dotted(address: str) -> str:
+    """An address as /proc has it, as people write it."""
+    return socket.inet_ntoa(bytes.fromhex(address)[::-1])
 
 
 def foreign_firewalls() -> list[str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 
 from warren.api import convert
-from warren.bootstrap import certificates, node_files
+from warren.bootstrap import certificates, host_routes, node_files
 from warren.bootstrap.node_files import Credentials, Membership
 from warren.config import Config
 from warren.core import allocator, assignment
@@ -106,11 +106,12 @@ def _check(config: Config, spec: ClusterSpec, node: NodeSpec) -> None:
         raise InvalidInput(refusal, path="cluster.name")
     allocator.check_networks(spec)
     advertised = IPv4Address(config.advertise_address)
-    for key in ("mesh_network", "task_network"):
+    for key in ("mesh_network", "task_network", "vip_network"):
         network = IPv4Network(getattr(spec, key))
         if advertised in network:
             message = f"{network} holds this host's own address {advertised}"
             raise InvalidInput(message, path=f"cluster.{key}")
+    allocator.check_routes(spec, host_routes.read())
 
 
 def check_host(config: Config, node: NodeSpec) -> None:

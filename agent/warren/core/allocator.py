@@ -1,7 +1,9 @@
 """Addresses: the place of a new node in the mesh. The lowest that is free, so it is predictable."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations
 
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import FailedPrecondition, InvalidInput
@@ -18,14 +20,44 @@ def allocate_mesh(spec: ClusterSpec, used: Iterable[NodeMesh]) -> tuple[str, str
 
 
 def check_networks(spec: ClusterSpec) -> None:
-    """InvalidInput unless the two networks are networks, apart, and can be divided."""
-    mesh = _network(spec.mesh_network, "cluster.mesh_network")
-    tasks = _network(spec.task_network, "cluster.task_network")
-    if mesh.overlaps(tasks):
-        raise InvalidInput(f"overlaps task_network {tasks}", path="cluster.mesh_network")
+    """InvalidInput unless the networks are networks, apart, and can be divided."""
+    networks = _networks(spec)
+    tasks = networks["task_network"]
+    for (name, network), (other, taken) in combinations(networks.items(), 2):
+        if network.overlaps(taken):
+            raise InvalidInput(f"overlaps {other} {taken}", path=f"cluster.{name}")
     if spec.task_subnet_prefix < tasks.prefixlen:
         message = f"a /{spec.task_subnet_prefix} is larger than task_network {tasks}"
         raise InvalidInput(message, path="cluster.task_subnet_prefix")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A network that a host reaches without us."""
+
+    network: IPv4Network
+    interface: str
+    direct: bool
+    """On the interface itself, not behind a router."""
+
+
+def check_routes(spec: ClusterSpec, routes: Iterable[Route]) -> None:
+    """InvalidInput if one of the cluster's networks would hide one of the host's, or be hidden.
+
+    A wider network behind a router, a VPN's or a provider's 10.0.0.0/8 say, is none of these:
+    ours are found before it.
+    """
+    for name, network in _networks(spec).items():
+        for route in routes:
+            hides = route.direct or route.network.subnet_of(network)
+            if route.network.prefixlen and hides and route.network.overlaps(network):
+                message = f"{network} overlaps {route.network}, which this host has on"
+                raise InvalidInput(f"{message} {route.interface}", path=f"cluster.{name}")
+
+
+def _networks(spec: ClusterSpec) -> dict[str, IPv4Network]:
+    names = ("mesh_network", "task_network", "vip_network")
+    return {name: _network(getattr(spec, name), f"cluster.{name}") for name in names}
 
 
 def _network(text: str, path: str) -> IPv4Network:

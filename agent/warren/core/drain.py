@@ -13,7 +13,9 @@ The time-out is for a node that hangs, but is not down yet: it must not hold up 
 from collections.abc import Mapping
 from datetime import datetime
 
+from warren.core import index
 from warren.core.decisions import Decision, earliest
+from warren.core.index import Services
 from warren.model.nodes import Node, NodeState
 from warren.model.services import Service
 from warren.model.tasks import DesiredState, Health, Task, TaskState
@@ -30,14 +32,19 @@ def must_drain(service: Service, task: Task) -> bool:
     )
 
 
-def decide(state: ClusterState, now: datetime, carried: Mapping[str, int]) -> Decision:
-    """The next step of every task that drains.
+def decide(
+    state: ClusterState,
+    now: datetime,
+    carried: Mapping[str, int],
+    among: Services | None = None,
+) -> Decision:
+    """The next step of every task that drains, or of those of the services `among`.
 
     `carried`: up to which index of the log each node's rules are as it was told, by node id.
     """
     commands: list[Command] = []
     wake_ups: list[datetime] = []
-    draining = (task for task in state.tasks.values() if is_draining(task))
+    draining = (task for task in index.tasks_of(state, among) if is_draining(task))
     for task in sorted(draining, key=lambda task: task.id):
         withdrawn_at = _withdrawn_at(state, task, now, carried)
         if withdrawn_at > now:

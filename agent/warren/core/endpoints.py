@@ -23,14 +23,12 @@ def as_known(
 ) -> Mapping[str, ServiceTraffic]:
     """The services with the node's own endpoints as `statuses` (by task id) say.
 
-    A task of which nothing is known yet is as assigned. `before` is the answer to the question
-    before this one: what is equal stays the same object.
+    Only services are looked at of which another status is known than the one that the assignment
+    was made from; a task of which nothing is known yet is as assigned. `before` is the answer to
+    the question before this one: what is equal stays the same object.
     """
-    own: defaultdict[str, list[Task]] = defaultdict(list)
-    for task in assigned.tasks:
-        own[task.service].append(_with_status(task, statuses))
     services = assigned.services
-    for name, tasks in own.items():
+    for name, tasks in _with_news(assigned.tasks, statuses).items():
         traffic = services.get(name)
         if traffic is None:
             continue
@@ -43,9 +41,20 @@ def as_known(
     return services
 
 
-def _with_status(task: Task, statuses: Mapping[str, TaskStatus]) -> Task:
-    status = statuses.get(task.id)
-    return task if status is None else replace(task, status=status)
+def _with_news(
+    tasks: Iterable[Task], statuses: Mapping[str, TaskStatus]
+) -> Mapping[str, list[Task]]:
+    """By service: all tasks of the node, as they are, if one of them is not as assigned."""
+    own: defaultdict[str, list[Task]] = defaultdict(list)
+    news: set[str] = set()
+    for task in tasks:
+        status = statuses.get(task.id)
+        if status is None or status is task.status or status == task.status:
+            own[task.service].append(task)
+        else:
+            own[task.service].append(replace(task, status=status))
+            news.add(task.service)
+    return {name: own[name] for name in news}
 
 
 def _endpoints(

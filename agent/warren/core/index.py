@@ -6,7 +6,7 @@ are, and says which services it concerns.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from warren.model.nodes import Node
@@ -40,6 +40,23 @@ def begin(state: ClusterState) -> Index:
         tasks_on={node_id: maps.large(tasks) for node_id, tasks in tasks_on.items()},
         tasks_of=maps.large(dict(tasks_of)),
     )
+
+
+Services = Mapping[str, Mapping[str, Task]]
+"""Tasks by service, of those services that are to be looked at."""
+
+
+def every_service(state: ClusterState) -> Services:
+    """All services, those without tasks too."""
+    tasks_of = begin(state).tasks_of
+    return {name: tasks_of.get(name, {}) for name in state.services}
+
+
+def tasks_of(state: ClusterState, among: Services | None) -> Iterable[Task]:
+    """The tasks of those services, or of all."""
+    if among is None:
+        return state.tasks.values()
+    return (task for tasks in among.values() for task in tasks.values())
 
 
 def advance(

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from warren.core import index
 from warren.core.decisions import Decision, earliest
+from warren.core.index import Groups
 from warren.model import units
 from warren.model.nodes import Node, NodeState, NodeStatus
 from warren.model.tasks import TaskState
@@ -25,8 +27,14 @@ def first_contacts(state: ClusterState, now: datetime) -> dict[str, datetime]:
     return {n.id: now for n in state.nodes.values() if n.status.state is NodeState.READY}
 
 
-def decide(state: ClusterState, now: datetime, contacts: Mapping[str, datetime]) -> Decision:
-    """Changes of node state, and the tasks that are lost with nodes."""
+def decide(
+    state: ClusterState,
+    now: datetime,
+    contacts: Mapping[str, datetime],
+    tasks_on: Groups | None = None,
+) -> Decision:
+    """Changes of node state, and the tasks that are lost with nodes. `tasks_on`: all tasks by node
+    id, if the caller has them."""
     if state.cluster is None:
         return Decision()
     down_after = state.cluster.spec.node_down_after
@@ -41,7 +49,8 @@ def decide(state: ClusterState, now: datetime, contacts: Mapping[str, datetime])
             down[node.id] = replace(node, status=status)
         elif status.state is NodeState.READY:
             wake_ups.append(contacts.get(node.id, status.since) + down_after)
-    return Decision(commands=(*commands, *_losses(state, down, now)), wake_at=earliest(wake_ups))
+    losses = _losses(state, down, now, tasks_on)
+    return Decision(commands=(*commands, *losses), wake_at=earliest(wake_ups))
 
 
 def _status(
@@ -60,14 +69,18 @@ def _status(
     return NodeStatus(state=NodeState.DOWN, since=now, message=message)
 
 
-def _losses(state: ClusterState, down: Mapping[str, Node], now: datetime) -> list[Command]:
+def _losses(
+    state: ClusterState, down: Mapping[str, Node], now: datetime, tasks_on: Groups | None
+) -> list[Command]:
     """LOST for every live task on a DOWN node, also one that came there at the last moment."""
     if not down:
         return []
     losses: list[Command] = []
-    for task in sorted(state.tasks.values(), key=lambda task: task.id):
-        node = down.get(task.node_id)
-        if node is None or task.status.state.terminal:
+    tasks_on = index.begin(state).tasks_on if tasks_on is None else tasks_on
+    tasks = (task for node_id in down for task in tasks_on.get(node_id, {}).values())
+    for task in sorted(tasks, key=lambda task: task.id):
+        node = down[task.node_id]
+        if task.status.state.terminal:
             continue
         why = f" ({node.status.message})" if node.status.message else ""
         status = replace(

@@ -22,8 +22,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from warren.core import drain, filters
+from warren.core import drain, filters, index
 from warren.core.decisions import Decision, earliest
+from warren.core.index import Services
 from warren.model.nodes import Availability, Node, NodeRole
 from warren.model.services import Service, template_of
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
@@ -38,15 +39,18 @@ NewId = Callable[[], str]
 
 
 def decide(
-    state: ClusterState, now: datetime, new_id: NewId, unheard: Collection[str] = ()
+    state: ClusterState,
+    now: datetime,
+    new_id: NewId,
+    unheard: Collection[str] = (),
+    among: Services | None = None,
 ) -> Decision:
-    """Tasks to create and to stop, for every service."""
-    tasks: defaultdict[str, list[Task]] = defaultdict(list)
-    for task in state.tasks.values():
-        tasks[task.service].append(task)
+    """Tasks to create and to stop, for every service, or for those `among` which to look."""
+    among = index.every_service(state) if among is None else among
     decisions = [
-        decide_service(state, service, tasks[name], now, new_id, unheard)
-        for name, service in sorted(state.services.items())
+        decide_service(state, service, tasks.values(), now, new_id, unheard)
+        for name, tasks in sorted(among.items())
+        if (service := state.services.get(name)) is not None
     ]
     commands = tuple(command for decision in decisions for command in decision.commands)
     return Decision(commands=commands, wake_at=earliest(d.wake_at for d in decisions))
@@ -68,7 +72,9 @@ def decide_service(
     for slot in slots:
         if slot.old is not None and slot.old.revision == service.revision:
             halted |= _is_useless(slot.old)  # on a leaving node, but no less a bad sign
-        if slot.completed or slot.is_steady(now):
+        if slot.undecided:
+            halted = True
+        elif slot.completed or slot.is_steady(now):
             commands += _stop_all(service, slot.old, now)
         elif slot.fresh is not None or slot.failed:
             if _waits_for_room(state, slot):
@@ -103,6 +109,8 @@ class _Slot:
     completed: bool = False
     unheard: bool = False
     """What is known of the fresh task may be long out of date."""
+    undecided: bool = False
+    """Of several tasks that are said to be ready one has to go, and none was heard of yet."""
 
     @property
     def trusted_at(self) -> datetime | None:
@@ -129,9 +137,7 @@ def _slots(
     slots: list[_Slot] = []
     surplus: list[Task] = []
     for number in range(1, replicas + 1):
-        slot, extra = _slot(state, service, number, by_slot.pop(number, ()))
-        if slot.fresh is not None and slot.fresh.node_id in unheard:
-            slot = replace(slot, unheard=True)
+        slot, extra = _slot(state, service, number, by_slot.pop(number, ()), unheard)
         slots.append(slot)
         surplus += extra
     for number in sorted(by_slot, reverse=True):
@@ -140,7 +146,11 @@ def _slots(
 
 
 def _slot(
-    state: ClusterState, service: Service, number: int, tasks: Sequence[Task]
+    state: ClusterState,
+    service: Service,
+    number: int,
+    tasks: Sequence[Task],
+    unheard: Collection[str],
 ) -> tuple[_Slot, list[Task]]:
     if not tasks:
         return _Slot(number=number), []
@@ -159,16 +169,21 @@ def _slot(
             surplus.append(task)
         else:
             old.append(task)
+    undecided = False
     for several in (fresh, old):
         if len(several) > 1:
-            several.sort(key=lambda task: _worth(state, task))
-            surplus += several[1:]
+            several.sort(key=lambda task: (task.node_id in unheard, *_worth(state, task)))
+            blind = several[0].node_id in unheard
+            surplus += [task for task in several[1:] if not (blind and task.ready)]
+            undecided |= blind and any(task.ready for task in several[1:])
     slot = _Slot(
         number=number,
         fresh=fresh[0] if fresh else None,
         old=old[0] if old else None,
         failed=not fresh and TaskState.FAILED in final,
         completed=not fresh and TaskState.COMPLETE in final,
+        unheard=bool(fresh) and fresh[0].node_id in unheard,
+        undecided=undecided,
     )
     return slot, surplus
 
@@ -201,9 +216,11 @@ def _is_useless(task: Task) -> bool:
 
 def _is_leaving(state: ClusterState, task: Task) -> bool:
     """A user stops it, or its node shall run no tasks any more."""
-    if task.leaving:
-        return True
-    node: Node | None = state.nodes.get(task.node_id)
+    return task.leaving or is_leaving(state.nodes.get(task.node_id))
+
+
+def is_leaving(node: Node | None) -> bool:
+    """It shall run no tasks any more."""
     if node is None:
         return False
     drained = node.spec.availability is Availability.DRAIN

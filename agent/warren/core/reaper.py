@@ -6,10 +6,12 @@ anew for ever. Its history makes a slot beyond the replicas readable for an hour
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
+from warren.core import index
 from warren.core.decisions import Decision, earliest
+from warren.core.index import Services
 from warren.model.services import Service
 from warren.model.tasks import DesiredState, Task, TaskState
 from warren.state.cluster import ClusterState
@@ -20,24 +22,24 @@ EXPIRED_TOKEN_KEPT = timedelta(days=7)
 """So that who uses it is told that it has expired, and not that it is unknown."""
 
 
-def decide(state: ClusterState, now: datetime) -> Decision:
-    """Tasks, services and join tokens to forget."""
+def decide(state: ClusterState, now: datetime, among: Services | None = None) -> Decision:
+    """Tasks and services (all, or those `among` which to look) and join tokens to forget."""
     if state.cluster is None:
         return Decision()
     history = state.cluster.spec.task_history
-    by_service: defaultdict[str, list[Task]] = defaultdict(list)
-    for task in state.tasks.values():
-        by_service[task.service].append(task)
+    among = index.every_service(state) if among is None else among
     decisions = [
-        _of_service(service, by_service[name], now, history)
-        for name, service in sorted(state.services.items())
+        of_service(service, tasks.values(), now, history)
+        for name, tasks in sorted(among.items())
+        if (service := state.services.get(name)) is not None
     ]
     decisions.append(_tokens(state, now))
     commands = tuple(command for decision in decisions for command in decision.commands)
     return Decision(commands=commands, wake_at=earliest(d.wake_at for d in decisions))
 
 
-def _of_service(service: Service, tasks: list[Task], now: datetime, history: int) -> Decision:
+def of_service(service: Service, tasks: Collection[Task], now: datetime, history: int) -> Decision:
+    """What of one service to forget; `history` is the number of ended tasks kept per slot."""
     if service.removing and all(task.status.state.terminal for task in tasks):
         return Decision(commands=(ForgetService(name=service.spec.name),))
     ended: defaultdict[int, list[Task]] = defaultdict(list)

@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from warren.core import filters
+from warren.core import filters, index
 from warren.core.decisions import Decision
+from warren.core.index import Services
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
 from warren.model.tasks import Task, TaskState
 from warren.state.cluster import ClusterState
@@ -27,10 +28,12 @@ PATIENCE = {
 SETTLING = "waits a moment for the other nodes: the cluster has only just come up"
 
 
-def decide(state: ClusterState, now: datetime) -> Decision:
-    """A node for each pending task, oldest first; a reason for each that gets none."""
+def decide(state: ClusterState, now: datetime, among: Services | None = None) -> Decision:
+    """A node for each pending task, or for those of the services `among`, oldest first; a reason
+    for each that gets none."""
+    tasks = index.tasks_of(state, among)
     pending = sorted(
-        (t for t in state.tasks.values() if t.wanted and t.status.state is TaskState.PENDING),
+        (t for t in tasks if t.wanted and t.status.state is TaskState.PENDING),
         key=lambda task: (task.created_at, task.service, task.slot, task.id),
     )
     if not pending:

@@ -6,6 +6,7 @@ made anew most likely gets the one that it had.
 """
 
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network
 
@@ -16,9 +17,12 @@ from warren.state.cluster import ClusterState
 from warren.state.commands import SetServiceVip
 
 
-def decide(state: ClusterState) -> Decision:
-    """An address for every service without one, as long as there are any."""
-    without = [s for s in state.services.values() if not s.vip and not s.removing]
+def decide(state: ClusterState, among: Iterable[str] | None = None) -> Decision:
+    """An address for every service without one, as long as there are any. `among`: names of the
+    services to look at, if not all."""
+    names = state.services if among is None else among
+    services = (state.services[name] for name in names if name in state.services)
+    without = [service for service in services if not service.vip and not service.removing]
     if state.cluster is None or not without:
         return Decision()
     pool = _pool(state.cluster.spec.vip_network)

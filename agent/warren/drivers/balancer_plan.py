@@ -10,9 +10,8 @@ cut into one part per endpoint, by weight; each new connection draws a number. T
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from warren.model.assignments import Endpoint, ServiceTraffic
@@ -64,14 +63,19 @@ class Changes:
         return bool(self.before or self.after or self.local_before or self.local_after)
 
 
+class _Claim(NamedTuple):
+    service: str
+    port: Port
+
+
 class Plan:
     """The newest plan of one host."""
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
         self._services: Mapping[str, ServiceTraffic] = {}
-        self._claims: dict[Frontend, tuple[str, ...]] = {}
-        """Names of the services that want the frontend, in order."""
+        self._claims: dict[Frontend, tuple[_Claim, ...]] = {}
+        """Who wants the frontend, in order."""
         self._local: Counter[str] = Counter()
         """How many services have an endpoint at this address of this host: one, but for moments."""
         self._blocked: frozenset[Frontend] = frozenset()
@@ -82,17 +86,19 @@ class Plan:
         self, services: Mapping[str, ServiceTraffic], blocked: frozenset[Frontend]
     ) -> Changes:
         """Go on to these services, but for the frontends that are not to be had."""
-        names = tuple(maps.changed_keys(self._services, services))
         touched = set(blocked ^ self._blocked)
-        for name in names:
-            touched |= self._frontends_of(self._services.get(name))
-            touched |= self._frontends_of(services.get(name))
-        before = self._balances(touched)
+        claims = []
         local: Counter[str] = Counter()
-        for name in names:
-            self._claim(name, self._services.get(name), services.get(name))
-            local.subtract(self._local_addresses(self._services.get(name)))
-            local.update(self._local_addresses(services.get(name)))
+        for name in maps.changed_keys(self._services, services):
+            old, new = self._services.get(name), services.get(name)
+            before_of, after_of = _frontends(old, self._node_id), _frontends(new, self._node_id)
+            touched.update(before_of, after_of)
+            claims.append((name, before_of, after_of))
+            local.subtract(self._local_addresses(old))
+            local.update(self._local_addresses(new))
+        before = self._balances(touched)
+        for name, before_of, after_of in claims:
+            self._claim(name, before_of, after_of)
         # A mapping of the state is never changed in place; another one may be.
         self._services = services if isinstance(services, maps.BucketMap) else dict(services)
         self._blocked = blocked
@@ -114,9 +120,9 @@ class Plan:
         """The endpoints behind every frontend of UDP, those without weight, too."""
         found = {}
         for frontend in self._udp:
-            service = self._services[self._claims[frontend][0]]
-            port, endpoints = _behind(service, frontend, self._node_id)
-            found[frontend] = frozenset((e.address, port.target) for e in endpoints)
+            claim = self._claims[frontend][0]
+            endpoints = self._behind(frontend, claim)
+            found[frontend] = frozenset((e.address, claim.port.target) for e in endpoints)
         return found
 
     def published(self, services: Mapping[str, ServiceTraffic]) -> frozenset[Frontend]:
@@ -124,35 +130,42 @@ class Plan:
         and a few more, perhaps, that it answers on now."""
         after: set[Frontend] = set(self._published)
         for name in maps.changed_keys(self._services, services):
-            after |= self._frontends_of(services.get(name))
+            after.update(_frontends(services.get(name), self._node_id))
         return frozenset(frontend for frontend in after if not frontend.address)
 
     def holder(self, frontend: Frontend) -> str:
         """Name of the service that a frontend belongs to; empty: of none."""
-        return self._claims.get(frontend, ("",))[0]
-
-    def _frontends_of(self, service: ServiceTraffic | None) -> set[Frontend]:
-        return {frontend for frontend, _ in _ports(service, self._node_id)}
+        claims = self._claims.get(frontend)
+        return claims[0].service if claims else ""
 
     def _claim(
-        self, name: str, before: ServiceTraffic | None, after: ServiceTraffic | None
+        self, name: str, before: Mapping[Frontend, Port], after: Mapping[Frontend, Port]
     ) -> None:
-        for frontend in self._frontends_of(before):
-            left = tuple(other for other in self._claims[frontend] if other != name)
+        for frontend in before:
+            left = tuple(claim for claim in self._claims[frontend] if claim.service != name)
             if left:
                 self._claims[frontend] = left
             else:
                 del self._claims[frontend]
-        for frontend in self._frontends_of(after):
-            self._claims[frontend] = tuple(sorted((*self._claims.get(frontend, ()), name)))
+        for frontend, port in after.items():
+            claims = (*self._claims.get(frontend, ()), _Claim(name, port))
+            self._claims[frontend] = tuple(sorted(claims, key=lambda claim: claim.service))
 
     def _balances(self, frontends: Iterable[Frontend]) -> dict[Frontend, Balance]:
         found = {}
         for frontend in frontends:
-            names = self._claims.get(frontend)
-            if names and frontend not in self._blocked:
-                found[frontend] = _balance(self._services[names[0]], frontend, self._node_id)
+            claims = self._claims.get(frontend)
+            if claims and frontend not in self._blocked:
+                parts = shares(self._behind(frontend, claims[0]), claims[0].port.target)
+                affinity = self._services[claims[0].service].affinity
+                found[frontend] = Balance(parts, affinity is Affinity.SOURCE)
         return found
+
+    def _behind(self, frontend: Frontend, claim: "_Claim") -> tuple[Endpoint, ...]:
+        endpoints = self._services[claim.service].endpoints
+        if frontend.address or claim.port.mode is PortMode.MESH:
+            return endpoints
+        return tuple(e for e in endpoints if e.node_id == self._node_id)
 
     def _local_addresses(self, service: ServiceTraffic | None) -> set[str]:
         if service is None:
@@ -188,13 +201,14 @@ def shares(endpoints: Iterable[Endpoint], port: int) -> tuple[Share, ...]:
     if not any(weights):
         weights = [1] * len(candidates)
     total = sum(weights)
-    bounds = pairwise(accumulate(weights, initial=0))
-    parts = ((SHARES * first // total, SHARES * end // total) for first, end in bounds)
-    return tuple(
-        Share(first, end - 1, endpoint.address, port)
-        for endpoint, (first, end) in zip(candidates, parts, strict=True)
-        if first < end
-    )
+    parts, first, sofar = [], 0, 0
+    for endpoint, weight in zip(candidates, weights, strict=True):
+        sofar += weight
+        end = SHARES * sofar // total
+        if first < end:
+            parts.append(Share(first, end - 1, endpoint.address, port))
+        first = end
+    return tuple(parts)
 
 
 def digest(changes: Changes) -> int:
@@ -205,35 +219,29 @@ def digest(changes: Changes) -> int:
 
 
 def _sum(balances: Mapping[Frontend, Balance], local: Set[str]) -> int:
-    texts = [f"{f.address} {f.protocol.value} {f.port} {b!r}" for f, b in balances.items()]
+    texts = [
+        f"{f.address} {f.protocol.value} {f.port} {b.by_source} {_text(b.shares)}"
+        for f, b in balances.items()
+    ]
     digests = (hashlib.blake2b(t.encode(), digest_size=16).digest() for t in (*texts, *local))
     return sum(map(int.from_bytes, digests))
 
 
-def _ports(service: ServiceTraffic | None, node_id: str) -> Iterator[tuple[Frontend, Port]]:
-    """The frontends that a service wants on this host. In mode HOST, a host without a task of it
-    has nothing to do with the port, which may serve something else there."""
+def _text(parts: tuple[Share, ...]) -> str:
+    return " ".join([f"{first} {last} {address} {port}" for first, last, address, port in parts])
+
+
+def _frontends(service: ServiceTraffic | None, node_id: str) -> dict[Frontend, Port]:
+    """What a service wants on this host. In mode HOST, a host without a task of it has nothing to
+    do with the port, which may serve something else there."""
+    found: dict[Frontend, Port] = {}
     if service is None:
-        return
+        return found
     for port in service.ports:
         if service.vip:
-            yield Frontend(service.vip, port.protocol, port.target), port
+            found.setdefault(Frontend(service.vip, port.protocol, port.target), port)
         if port.published and (
             port.mode is PortMode.MESH or any(e.node_id == node_id for e in service.endpoints)
         ):
-            yield Frontend("", port.protocol, port.published), port
-
-
-def _balance(service: ServiceTraffic, wanted: Frontend, node_id: str) -> Balance:
-    port, endpoints = _behind(service, wanted, node_id)
-    return Balance(shares(endpoints, port.target), service.affinity is Affinity.SOURCE)
-
-
-def _behind(
-    service: ServiceTraffic, wanted: Frontend, node_id: str
-) -> tuple[Port, tuple[Endpoint, ...]]:
-    port = next(port for frontend, port in _ports(service, node_id) if frontend == wanted)
-    endpoints = service.endpoints
-    if not wanted.address and port.mode is PortMode.HOST:
-        endpoints = tuple(e for e in endpoints if e.node_id == node_id)
-    return port, endpoints
+            found.setdefault(Frontend("", port.protocol, port.published), port)
+    return found

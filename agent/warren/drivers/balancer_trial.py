@@ -48,7 +48,7 @@ async def attempt(layout: str, command: Sequence[str] = ("nft",)) -> str:
     if code != _NO_NAMESPACE:
         return complaint if code else ""
     # A host that lets nobody make namespaces: what its nft says of the text must do.
-    text = nftables_text.table(_CONFIG, LAYOUTS[layout]())
+    text = nftables_text.rules(_CONFIG, LAYOUTS[layout]()).text
     code, _, complaint = await run((*command, "-c", "-f", "-"), text)
     return complaint if code else ""
 
@@ -68,8 +68,9 @@ def _try(layout: Layout, command: Sequence[str]) -> None:
     answers = {address: _serve(address) for address in (_FIRST, _SECOND)}
     plan = Plan("this")
     changes = plan.change(_services(_FIRST, _SECOND), frozenset())
-    rules = nftables_text.table(_CONFIG, layout)
-    _load(command, rules + nftables_text.change(layout, changes, contents=("", "::1")))
+    rules = nftables_text.rules(_CONFIG, layout)
+    first = nftables_text.change(layout, changes, contents=rules.contents, marks=("", "::1"))
+    _load(command, rules.text + first)
     heard = {_ask("10.92.0.1") for _ in range(64)}
     _expect("connections by weight reached", heard, set(answers))
     heard = {_ask("10.92.0.2") for _ in range(8)}
@@ -77,7 +78,8 @@ def _try(layout: Layout, command: Sequence[str]) -> None:
         raise DriverError(f"connections of one client reached {', '.join(sorted(heard))}")
     _expect("an address with nobody behind it gave", {_ask("10.92.0.3")}, {"refused"})
     changes = plan.change(_services(_SECOND), frozenset())
-    _load(command, nftables_text.change(layout, changes, contents=("::1", "::2")))
+    second = nftables_text.change(layout, changes, contents=rules.contents, marks=("::1", "::2"))
+    _load(command, second)
     for address in ("10.92.0.1", "10.92.0.2"):
         heard = {_ask(address) for _ in range(16)}
         _expect("connections after a change reached", heard, {_SECOND})

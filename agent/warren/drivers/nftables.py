@@ -17,7 +17,6 @@ those is preflight's business.
 """
 
 import asyncio
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from warren.drivers.balancer_trial import LAYOUTS
 from warren.drivers.commands import run
 from warren.drivers.conntrack import Conntrack
 from warren.drivers.listeners import Listeners
-from warren.drivers.nftables_text import TABLE, Layout
+from warren.drivers.nftables_text import TABLE, Layout, Rules
 from warren.drivers.ports import BalancerConfig, HeldPort
 from warren.model.assignments import ServiceTraffic
 from warren.model.errors import DriverError
@@ -55,10 +54,10 @@ class Nftables:
         self._listeners = Listeners()
         self._layout = LAYOUTS[layout]() if layout else None
         self._config: BalancerConfig | None = None
-        self._rules = ""
+        self._rules = Rules("", "")
         self._plan = Plan("")
         self._digest = 0
-        """Of the plan, and of the rules."""
+        """Of the plan."""
         self._is_in_kernel = False
         """What the kernel has is the plan, as far as we know."""
         self._installed: frozenset[Frontend] = frozenset()
@@ -103,7 +102,8 @@ class Nftables:
         """The one that is in use, or the first that works."""
         complaints = []
         for name, layout in LAYOUTS.items():
-            if await self._has_rules(nftables_text.table(config, layout())):
+            rules = nftables_text.rules(config, layout())
+            if await self._contents(rules) is not None:
                 self._layout = layout()
                 return self._layout
             complaint = await balancer_trial.attempt(name, self._command)
@@ -118,9 +118,9 @@ class Nftables:
     async def _begin(self, config: BalancerConfig, layout: Layout) -> None:
         """With other rules than before, or at the start."""
         self._config, self._is_in_kernel = config, False
-        self._rules = nftables_text.table(config, layout)
+        self._rules = nftables_text.rules(config, layout)
         self._plan, self._held = Plan(config.node_id), {}
-        self._digest = int.from_bytes(hashlib.blake2b(self._rules.encode()).digest()[:16])
+        self._digest = 0
         self._installed = await self._published_in_kernel()
 
     async def _find_held(
@@ -143,24 +143,30 @@ class Nftables:
     async def _look_after(self, config: BalancerConfig, layout: Layout) -> None:
         """Nothing changed, or what the kernel has is not known: look, and load all if need be."""
         await ensure_route(config)
-        if not await self._has_mark(self._mark):
-            await self._load(layout)
+        contents = await self._contents(self._rules)
+        if contents is None or self._mark not in contents.split():
+            await self._load(layout, has_rules=contents is not None)
         self._is_in_kernel = True
 
     async def _change(self, layout: Layout, changes: Changes, before: str) -> None:
-        text = nftables_text.change(layout, changes, contents=(before, self._mark))
+        text = nftables_text.change(
+            layout, changes, contents=self._rules.contents, marks=(before, self._mark)
+        )
         code, _, complaint = await self._nft("-f", "-", text=text)
         if code:
             log.warning("balancer: a change was refused, all is loaded anew: %s", complaint)
-            await self._load(layout)
+            contents = await self._contents(self._rules)
+            await self._load(layout, has_rules=contents is not None)
 
-    async def _load(self, layout: Layout) -> None:
+    async def _load(self, layout: Layout, *, has_rules: bool) -> None:
         """Everything as one transaction; rules and chains stay, if they are what they should be."""
-        rules = nftables_text.flush(layout) if await self._has_rules(self._rules) else ""
-        contents = nftables_text.change(layout, self._plan.everything(), contents=("", self._mark))
-        whole = f"{self._rules}add chain {TABLE} {_chain(self._rules)}\n"
-        text = (rules or whole) + contents
-        code, _, complaint = await self._nft("-f", "-", text=text)
+        name = self._rules.contents
+        empty = nftables_text.flush(layout, name)
+        begin = (empty if has_rules else "") or self._rules.text
+        everything = nftables_text.change(
+            layout, self._plan.everything(), contents=name, marks=("", self._mark)
+        )
+        code, _, complaint = await self._nft("-f", "-", text=begin + everything)
         if code:
             raise DriverError(f"nftables refused the rules: {complaint}")
 
@@ -169,15 +175,10 @@ class Nftables:
         """Stands in the table for all that is in it."""
         return str(IPv6Address(self._digest % 2**128))
 
-    async def _has_mark(self, mark: str) -> bool:
-        element = f"{{ {mark} }}"
-        code, _, _ = await self._nft("get", "element", *TABLE.split(), "contents", element)
-        return code == 0
-
-    async def _has_rules(self, rules: str) -> bool:
-        """The table is made from these very rules, maybe by an earlier process."""
-        code, _, _ = await self._nft("list", "chain", *TABLE.split(), _chain(rules))
-        return code == 0
+    async def _contents(self, rules: Rules) -> str | None:
+        """The listing of the set with the mark; None if the table is not made from these rules."""
+        code, printed, _ = await self._nft("list", "set", *TABLE.split(), rules.contents)
+        return printed if code == 0 else None
 
     async def _published_in_kernel(self) -> frozenset[Frontend]:
         """By an earlier process, or under other rules."""
@@ -192,9 +193,9 @@ class Nftables:
         """After changes to UDP, and now and then: a flow may have begun just before a change. What
         goes wrong holds up nothing else: the rules are in place."""
         changed = any(f.protocol is Protocol.UDP for f in (*changes.before, *changes.after))
-        endpoints = self._plan.udp()
-        if not (changed or (not changes and (endpoints or self._had_udp))):
+        if not changed and (changes or not self._had_udp):
             return
+        endpoints = self._plan.udp()
         trouble = ""
         try:
             await self._conntrack.reconcile(config, endpoints)
@@ -219,11 +220,6 @@ class Nftables:
 
     async def _nft(self, *arguments: str, text: str = "") -> tuple[int, str, str]:
         return await run((*self._command, *arguments), text)
-
-
-def _chain(rules: str) -> str:
-    """Name of an empty chain that tells which rules the table was made from."""
-    return f"rules_{hashlib.sha256(rules.encode()).hexdigest()[:16]}"
 
 
 def _place(item: tuple[Frontend, str]) -> tuple[int, str]:

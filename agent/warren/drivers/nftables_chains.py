@@ -20,10 +20,10 @@ class Chains:
         """Chains that nothing leads to any more, since the change before."""
 
     def declarations(self) -> str:
-        self._left = ()
         return _DECLARATIONS
 
     def flush(self) -> str:
+        self._left = ()
         return ""
 
     def change(self, changes: Changes) -> str:

@@ -1,25 +1,29 @@
-"""The layout of choice: four maps of intervals, from `frontend . number` to an endpoint.
+"""The layout of choice: maps of intervals, from `frontend . number` to an endpoint.
 
-Balancing takes two rules, however many services there are; a change names the intervals that go and
-those that come. Half of the maps draw the number by chance, half from the client's address.
+Balancing takes three rules, however many services there are; a change names the intervals that go
+and those that come. Some maps draw the number by chance, the others from the client's address.
+
+The kernel copies a map of intervals as a whole at each change of it. So virtual addresses are
+spread over many maps by their last bits: with 10,000 services a change then takes a fraction of
+the time.
 """
 
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
 
 from warren.drivers import nftables_text as text
 from warren.drivers.balancer_plan import Balance, Changes, Frontend
 
-# In the maps by source, too, the type of the number is written as numgen's: `nft list` of 1.0.6
-# crashes on a map that is declared with jhash.
+PARTS = 16
 _VIRTUAL = "ip daddr . ip protocol . th dport"
 _PUBLISHED = "ip protocol . th dport"
-_MAPS = {
-    "virtual_by_chance": _VIRTUAL,
-    "virtual_by_source": _VIRTUAL,
-    "published_by_chance": _PUBLISHED,
-    "published_by_source": _PUBLISHED,
+_PLACES = {
+    **{f"virtual_{part}": _VIRTUAL for part in range(PARTS)},
+    "published": _PUBLISHED,
 }
+"""Chain with its two maps, and what these are keyed by."""
 _CHANCE = "numgen random mod 10000"
+_NUMBERS = {"chance": _CHANCE, "source": text.SOURCE_HASH}
 
 
 class Ranges:
@@ -28,17 +32,10 @@ class Ranges:
     name = "ranges"
 
     def declarations(self) -> str:
-        maps = "".join(
-            f"  map {name} {{\n"
-            f"    typeof {key} . {_CHANCE} : ip daddr . th dport\n"
-            "    flags interval\n"
-            "  }\n"
-            for name, key in _MAPS.items()
-        )
-        return f"{maps}{_chain('virtual', _VIRTUAL)}{_chain('published', _PUBLISHED)}"
+        return "".join((*map(_map, _maps()), *map(_chain, _PLACES), _spread()))
 
     def flush(self) -> str:
-        return "".join(f"flush map {text.TABLE} {name}\n" for name in _MAPS)
+        return "".join(f"flush map {text.TABLE} {name}\n" for name in _maps())
 
     def change(self, changes: Changes) -> str:
         """Only the intervals that differ: of three endpoints, one that stays may stay untouched."""
@@ -54,22 +51,50 @@ class Ranges:
         return "".join((*gone, *come))
 
 
-def _chain(name: str, key: str) -> str:
-    lines = (
-        f"    meta l4proto {{ tcp, udp }} dnat ip to {key} . {number} map @{name}_by_{way}\n"
-        for way, number in (("chance", _CHANCE), ("source", text.SOURCE_HASH))
+def _maps() -> list[str]:
+    return [f"{place}_by_{way}" for place in _PLACES for way in _NUMBERS]
+
+
+def _map(name: str) -> str:
+    # By source, too, the number is declared as numgen's: `nft list` of 1.0.6 crashes on a map
+    # that is declared with jhash.
+    return (
+        f"  map {name} {{\n"
+        f"    typeof {_PLACES[name.partition('_by_')[0]]} . {_CHANCE} : ip daddr . th dport\n"
+        "    flags interval\n"
+        "  }\n"
     )
-    return f"  chain {name} {{\n{''.join(lines)}  }}\n"
+
+
+def _chain(place: str) -> str:
+    rules = (
+        f"    meta l4proto {{ tcp, udp }} dnat ip to {_PLACES[place]} . {number} "
+        f"map @{place}_by_{way}\n"
+        for way, number in _NUMBERS.items()
+    )
+    return f"  chain {place} {{\n{''.join(rules)}  }}\n"
+
+
+def _spread() -> str:
+    """The chain that sends a virtual address to its part."""
+    leads = ", ".join(f"0.0.0.{part} : goto virtual_{part}" for part in range(PARTS))
+    rule = f"    ip daddr & 0.0.0.{PARTS - 1} vmap {{ {leads} }}\n"
+    return f"  chain virtual {{\n{rule}  }}\n"
 
 
 def _intervals(balances: Mapping[Frontend, Balance]) -> dict[str, dict[str, None]]:
     """The elements of each map, in order."""
     found: dict[str, dict[str, None]] = {}
     for frontend, balance in balances.items():
-        kind = "virtual" if frontend.address else "published"
-        name = f"{kind}_by_{'source' if balance.by_source else 'chance'}"
+        name = f"{_place(frontend)}_by_{'source' if balance.by_source else 'chance'}"
         found.setdefault(name, {}).update(dict.fromkeys(_elements(frontend, balance)))
     return found
+
+
+def _place(frontend: Frontend) -> str:
+    if not frontend.address:
+        return "published"
+    return f"virtual_{int(IPv4Address(frontend.address)) % PARTS}"
 
 
 def _elements(frontend: Frontend, balance: Balance) -> Iterator[str]:

@@ -24,7 +24,7 @@ from warren.manager.contacts import Contacts
 from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
 from warren.manager.telling import Telling
-from warren.model.errors import InvalidInput, NotFound, Unavailable, WarrenError
+from warren.model.errors import InvalidInput, LeaderMoved, NotFound, Unavailable, WarrenError
 from warren.model.nodes import HeldPort, Node, NodeDescription, NodeState
 from warren.model.tasks import TaskStatus
 from warren.state.commands import (
@@ -172,6 +172,7 @@ class Dispatcher:
     async def _read(self, session: Session, requests: Messages) -> None:
         async for message in requests:
             self._hear(session.node_id)
+            self._note_progress(session)
             match message.WhichOneof("message"):
                 case "heartbeat":
                     session.send(warren_pb2.ManagerMessage(heard=warren_pb2.Heard()))
@@ -180,7 +181,7 @@ class Dispatcher:
                     session.note_reported()
                 case "carried":
                     session.acknowledge(message.carried.index)
-                    self._contacts.carry(session.node_id, session.carried)
+                    self._note_progress(session)
                 case "mesh_keys":
                     await self._take_keys(session, message.mesh_keys)
                 case "held_ports":
@@ -196,13 +197,13 @@ class Dispatcher:
 
     async def _assign(self, session: Session) -> None:
         """Tell the assignment, then what changes of it, while this manager leads."""
+        term = self._context.store.status.term
         await session.wait_reported()
         await self._reports.wait_written()
-        self._contacts.report(session.node_id)
         told: Assignments | None = None
         store = self._context.store
         while True:
-            self._context.require_lead()
+            self._require_term(term)
             count = store.changes.count
             newest = self._telling.newest(store.state)
             message = self._telling.message(told, newest, session.node_id, base=session.told)
@@ -210,9 +211,22 @@ class Dispatcher:
                 session.told = newest.index
                 session.send(message)
             told, session.looked = newest, newest.index
-            self._contacts.carry(session.node_id, session.carried)
+            self._note_progress(session)
             await session.wait_written()
             await store.changes.wait_newer(count)
+
+    def _require_term(self, term: int) -> None:
+        """A session lasts no longer than a term: what was said in one may not have reached the
+        log, and each begins with all that a worker has to say."""
+        self._context.require_lead()
+        if self._context.store.status.term != term:
+            raise LeaderMoved("the leader has changed: ask again")
+
+    def _note_progress(self, session: Session) -> None:
+        """Once it was told something, its report is in the state."""
+        if session.told:
+            self._contacts.report(session.node_id)
+            self._contacts.carry(session.node_id, session.carried)
 
     def _hear(self, node_id: str) -> None:
         node = self._context.store.state.nodes.get(node_id)

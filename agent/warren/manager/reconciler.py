@@ -1,4 +1,4 @@
-"""The leader's loop: look at the state, ask `core.reconcile`, propose, wait for the next change.
+"""The leader's loop: look at the state, ask `core/reconcile.py`, propose, wait for the next change.
 
 It is woken by a change of the state, by what a worker says that something waits for, or when
 `wake_at` has come; it never polls. It runs only while this manager leads (`leadership.py`).
@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from warren.core.decisions import Decision
-from warren.core.reconcile import awaited, reconcile
+from warren.core.reconcile import Reconciliation
 from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.model.errors import WarrenError
@@ -32,6 +32,7 @@ class Reconciler:
     def __init__(self, context: ManagerContext, contacts: Contacts) -> None:
         self._context = context
         self._contacts = contacts
+        self._reconciliation = Reconciliation()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -46,10 +47,9 @@ class Reconciler:
                 await asyncio.sleep(PAUSE.total_seconds())
 
     def _decide(self, state: ClusterState) -> Decision:
-        self._contacts.awaited = awaited(state)
         ready = (n.id for n in state.nodes.values() if n.status.state is NodeState.READY)
         now = self._context.now()
-        return reconcile(
+        decision = self._reconciliation.decide(
             state,
             now,
             self._context.new_id,
@@ -57,6 +57,8 @@ class Reconciler:
             self._contacts.carried(),
             unheard=frozenset(ready) - self._contacts.reported(),
         )
+        self._contacts.awaited = self._reconciliation.awaited()
+        return decision
 
     async def _carry_out(self, state: ClusterState, decision: Decision) -> bool:
         """Propose; answers whether it brought the cluster any further."""

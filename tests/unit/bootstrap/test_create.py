@@ -1,12 +1,14 @@
 """Creating a cluster writes everything or nothing, and what it writes is a member."""
 
 import json
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 from warren.api import convert
-from warren.bootstrap import certificates, create, leave, node_files
+from warren.bootstrap import certificates, create, host_routes, leave, node_files
 from warren.config import Config
+from warren.core.allocator import Route
 from warren.drivers import mesh_key
 from warren.model.assignments import ManagerAddress
 from warren.model.clusters import ClusterSpec
@@ -197,3 +199,18 @@ def test_what_another_version_wrote_into_node_json_is_no_hindrance(config: Confi
     path.write_text(json.dumps({**json.loads(path.read_text()), "of_another_version": 1}))
 
     assert node_files.read_membership(config) == membership
+
+
+def test_reads_the_networks_of_the_host(tmp_path: Path) -> None:
+    table = tmp_path / "route"
+    table.write_text(
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "docker0\t00035C0A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "veth1\t0201580A\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n"
+    )
+
+    assert host_routes.read(table) == (
+        Route(network=IPv4Network("0.0.0.0/0"), interface="eth0", direct=False),
+        Route(network=IPv4Network("10.92.3.0/24"), interface="docker0", direct=True),
+    )

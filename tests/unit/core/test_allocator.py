@@ -1,7 +1,9 @@
-"""Where in the mesh a new node comes."""
+"""Where in the mesh a new node comes, and which networks a cluster can have."""
+
+from ipaddress import IPv4Network
 
 import pytest
-from warren.core.allocator import allocate_mesh
+from warren.core.allocator import Route, allocate_mesh, check_routes
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import FailedPrecondition, InvalidInput
 from warren.model.nodes import NodeMesh
@@ -37,6 +39,9 @@ def test_says_which_network_is_full() -> None:
         (ClusterSpec(mesh_network="10.86.0.0/33"), "cluster.mesh_network"),
         (ClusterSpec(task_network="tasks"), "cluster.task_network"),
         (ClusterSpec(mesh_network="10.89.0.0/16"), "cluster.mesh_network"),
+        (ClusterSpec(vip_network="10.86.7.0/24"), "cluster.mesh_network"),
+        (ClusterSpec(vip_network="10.88.0.0/13"), "cluster.task_network"),
+        (ClusterSpec(vip_network="vips"), "cluster.vip_network"),
         (ClusterSpec(task_network="10.88.0.0/25"), "cluster.task_subnet_prefix"),
     ],
 )
@@ -45,3 +50,27 @@ def test_names_the_setting_that_is_wrong(spec: ClusterSpec, path: str) -> None:
         allocate_mesh(spec, ())
 
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("network", "direct", "clash"),
+    [
+        ("10.92.3.0/24", False, "10.92.0.0/16 overlaps 10.92.3.0/24"),
+        ("10.92.3.0/24", True, "10.92.0.0/16 overlaps 10.92.3.0/24"),
+        ("10.64.0.0/10", True, "10.86.0.0/16 overlaps 10.64.0.0/10"),
+        ("10.0.0.0/8", False, ""),
+        ("0.0.0.0/0", True, ""),
+        ("192.0.2.0/24", True, ""),
+    ],
+)
+def test_names_the_network_of_the_host_that_would_clash(
+    network: str, direct: bool, clash: str
+) -> None:
+    route = Route(network=IPv4Network(network), interface="docker0", direct=direct)
+    if not clash:
+        check_routes(ClusterSpec(), [route])
+        return
+    with pytest.raises(InvalidInput) as caught:
+        check_routes(ClusterSpec(), [route])
+
+    assert str(caught.value).endswith(f"{clash}, which this host has on docker0")

@@ -505,3 +505,14 @@ class TestTraffic:
 
         assert unheard.commands == ()
         assert decide(state).commands == (drain(self.old),)
+
+    def test_of_two_that_are_ready_the_one_that_was_heard_stays(self) -> None:
+        one, other = (a_task(1, node, id=f"web-1-{node}") for node in ("w1", "w2"))
+        state = a_state(nodes=THREE, services=[a_service()], tasks=[one, other])
+
+        decisions = [
+            orchestrator.decide(state, at(100), counting_ids(), unheard).commands
+            for unheard in ({"w1"}, {"w2"}, {"w1", "w2"})
+        ]
+
+        assert decisions == [(stop(one),), (stop(other),), ()]

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from warren.core.reconcile import Decision, reconcile
+from warren.core.reconcile import Decision, Reconciliation, reconcile
 from warren.model.nodes import NodeState
 from warren.model.tasks import TaskState
 from warren.state import invariants
@@ -113,3 +113,28 @@ def test_a_wake_up_never_comes_early(state: ClusterState) -> None:
     if wake_at is not None:
         early = reconcile(settled, wake_at - timedelta(microseconds=1), new_id, CONTACTS)
         assert early.commands == ()
+
+
+@settings(max_examples=200)
+@given(st.lists(states(), min_size=2, max_size=4), st.integers(0, 3))
+def test_remembering_what_is_at_rest_changes_no_answer(
+    visited: list[ClusterState], seconds: int
+) -> None:
+    """From any state to any other, and from each to what its own decision makes of it."""
+    keeper = Reconciliation()
+    for state in visited:
+        for now in (at(0), at(seconds)):
+            kept = keeper.decide(state, now, counting_ids(), CONTACTS)
+
+            assert kept == reconcile(state, now, counting_ids(), CONTACTS)
+            state = after(state, kept)
+
+
+def test_a_service_at_rest_costs_nothing() -> None:
+    web = replace(a_service(replicas=2), vip="10.92.0.1")
+    state = a_state(nodes=[a_node("w1")], services=[web], tasks=[a_task(1, "w1"), a_task(2, "w1")])
+    keeper = Reconciliation()
+
+    keeper.decide(state, at(0), counting_ids(), CONTACTS)
+
+    assert keeper.looks_at == ()

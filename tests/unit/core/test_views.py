@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from warren.core import views
 from warren.model.errors import NotFound
-from warren.model.nodes import NodeRole, NodeState
+from warren.model.nodes import HeldPort, NodeRole, NodeState
 from warren.model.services import (
     HIDDEN,
     Bytes,
+    Port,
+    Protocol,
     RegistryAuth,
     ResourceReservations,
     Resources,
@@ -146,6 +148,22 @@ def test_says_why_it_has_not_converged(tasks: list[Task], replicas: int, reason:
     actual = status(*tasks, replicas=replicas)
 
     assert (actual.converged, actual.converged_since, actual.reason) == (False, None, reason)
+
+
+def test_warns_of_ports_that_hosts_hold_while_the_service_wants_them() -> None:
+    held = [
+        HeldPort(service=name, port=port, protocol=Protocol.TCP, holder="nginx (pid 7)")
+        for name, port in (("web", 80), ("web", 81), ("shop", 80))
+    ]
+    node = replace(a_node("w1"), held_ports=tuple(held))
+    service = a_service(replicas=0, ports=(Port(target=8080, published=80),))
+
+    view = views.service_view(a_state(nodes=[node], services=[service]), "web", at(50))
+
+    assert view.status.converged
+    assert view.status.warnings == (
+        "port 80/tcp is not answered on node w1: nginx (pid 7) of that host holds it",
+    )
 
 
 def test_during_a_rollout_counts_what_is_up_to_date() -> None:

@@ -1,45 +1,143 @@
-"""The text that publishes ports. That it does what it says is tested in tests/contract."""
+"""The text of the balancer's table. That it does what it says is tested in tests/contract."""
 
-from warren.drivers.nftables import elements
-from warren.model.assignments import Endpoint, PublishedPort
-from warren.model.services import PortMode, Protocol
+import pytest
+from warren.drivers import nftables_text
+from warren.drivers.balancer_plan import Balance, Changes, Frontend, Share
+from warren.drivers.nftables_chains import Chains
+from warren.drivers.nftables_ranges import Ranges
+from warren.drivers.nftables_text import Layout
+from warren.drivers.ports import BalancerConfig
+from warren.model.services import Protocol
+
+CONFIG = BalancerConfig(
+    node_id="n1",
+    vip_network="10.92.0.0/16",
+    task_network="10.88.0.0/14",
+    mesh_interface="warren0",
+    gateway="10.88.1.1",
+)
+WEB = Frontend("10.92.0.1", Protocol.TCP, 80)
+DNS = Frontend("", Protocol.UDP, 53)
+NOBODY = Balance(())
 
 
-def a_port(published: int, *addresses: str, protocol: Protocol = Protocol.TCP) -> PublishedPort:
-    return PublishedPort(
-        service="web",
-        published=published,
-        protocol=protocol,
-        mode=PortMode.MESH,
-        endpoints=tuple(
-            Endpoint(address=address, port=8080, task_id=address, node_id="n1")
-            for address in addresses
-        ),
-    )
+def two(first: str, second: str, *, by_source: bool = False) -> Balance:
+    return Balance((Share(0, 4999, first, 8080), Share(5000, 9999, second, 8080)), by_source)
 
 
-def text_of(*ports: PublishedPort) -> str:
-    return elements(ports, node_id="n1")
+def change(layout: Layout, changes: Changes) -> list[str]:
+    text = nftables_text.change(layout, changes, contents="contents_1", marks=("::1", "::2"))
+    statements = text.replace("{\n  ", "{ ").replace(",\n  ", ", ").replace("\n}", " }")
+    return statements.splitlines()
 
 
-def test_three_endpoints_share_the_whole_range() -> None:
-    lines = text_of(a_port(80, "10.88.1.2", "10.88.1.3", "10.88.1.4")).splitlines()
+def test_a_service_that_comes_is_named_in_each_map() -> None:
+    changes = Changes(after={WEB: two("10.88.1.2", "10.88.2.2")}, local_after={"10.88.1.2"})
 
-    assert [line.strip() for line in lines if ":" in line and "-" in line and "." in line][:3] == [
-        "tcp . 80 . 0-3332 : 10.88.1.2 . 8080,",
-        "tcp . 80 . 3333-6665 : 10.88.1.3 . 8080,",
-        "tcp . 80 . 6666-9999 : 10.88.1.4 . 8080",
+    assert change(Ranges(), changes) == [
+        "delete element ip warren contents_1 { ::1 }",
+        "add element ip warren virtual_1_by_chance { "
+        "10.92.0.1 . tcp . 80 . 0-4999 : 10.88.1.2 . 8080, "
+        "10.92.0.1 . tcp . 80 . 5000-9999 : 10.88.2.2 . 8080 }",
+        "add element ip warren served { 10.92.0.1 . tcp . 80 }",
+        "add element ip warren hairpin { 10.88.1.2 . 10.88.1.2 }",
+        "add element ip warren contents_1 { ::2 }",
     ]
 
 
-def test_the_order_of_what_is_given_does_not_matter() -> None:
-    first, second = a_port(80, "10.88.1.2", "10.88.1.3"), a_port(53, protocol=Protocol.UDP)
+def test_intervals_that_stay_are_not_touched() -> None:
+    changes = Changes(
+        before={WEB: two("10.88.1.2", "10.88.2.2")}, after={WEB: two("10.88.1.2", "10.88.2.3")}
+    )
 
-    assert text_of(first, second) == text_of(second, a_port(80, "10.88.1.3", "10.88.1.2"))
+    assert [line for line in change(Ranges(), changes) if "virtual" in line] == [
+        "delete element ip warren virtual_1_by_chance { "
+        "10.92.0.1 . tcp . 80 . 5000-9999 : 10.88.2.2 . 8080 }",
+        "add element ip warren virtual_1_by_chance { "
+        "10.92.0.1 . tcp . 80 . 5000-9999 : 10.88.2.3 . 8080 }",
+    ]
 
 
-def test_a_port_without_endpoints_is_refused_and_not_mapped() -> None:
-    text = text_of(a_port(53, protocol=Protocol.UDP))
+def test_by_source_another_map_has_them() -> None:
+    both = ("10.88.1.2", "10.88.2.2")
+    changes = Changes(before={WEB: two(*both)}, after={WEB: two(*both, by_source=True)})
 
-    assert "udp . 53\n" in text
-    assert "udp . 53 ." not in text
+    maps = [line.split()[:5] for line in change(Ranges(), changes) if "virtual" in line]
+    assert maps == [
+        ["delete", "element", "ip", "warren", "virtual_1_by_chance"],
+        ["add", "element", "ip", "warren", "virtual_1_by_source"],
+    ]
+
+
+def test_a_published_port_without_endpoints_is_refused() -> None:
+    assert change(Ranges(), Changes(after={DNS: NOBODY})) == [
+        "delete element ip warren contents_1 { ::1 }",
+        "add element ip warren unmatched { udp . 53 : goto refuse }",
+        "add element ip warren contents_1 { ::2 }",
+    ]
+
+
+def test_a_published_port_with_endpoints_is_never_refused() -> None:
+    balance = Balance((Share(0, 9999, "10.88.1.2", 53),))
+
+    assert change(Ranges(), Changes(before={DNS: NOBODY}, after={DNS: balance})) == [
+        "delete element ip warren contents_1 { ::1 }",
+        "delete element ip warren unmatched { udp . 53 : goto refuse }",
+        "add element ip warren published_by_chance { udp . 53 . 0-9999 : 10.88.1.2 . 53 }",
+        "add element ip warren unmatched { udp . 53 : drop }",
+        "add element ip warren contents_1 { ::2 }",
+    ]
+
+
+def test_many_elements_are_added_some_at_a_time() -> None:
+    text = nftables_text.add("served", (f"10.92.0.1 . tcp . {port}" for port in range(1, 1202)))
+
+    assert text.count("add element ip warren served") == 3
+    assert text.count("10.92.0.1") == 1201
+
+
+def test_with_chains_a_change_rewrites_the_chain_of_the_frontend() -> None:
+    changes = Changes(
+        before={WEB: two("10.88.1.2", "10.88.2.2")}, after={WEB: two("10.88.1.2", "10.88.2.3")}
+    )
+
+    assert [line for line in change(Chains(), changes) if "chain" in line or "rule" in line] == [
+        "flush chain ip warren to_10.92.0.1_tcp_80",
+        "add rule ip warren to_10.92.0.1_tcp_80 meta l4proto tcp dnat ip to "
+        "numgen random mod 10000 map { 0-4999 : 10.88.1.2 . 8080, 5000-9999 : 10.88.2.3 . 8080 }",
+    ]
+
+
+def test_a_chain_goes_one_change_after_its_frontend() -> None:
+    layout, balance = Chains(), two("10.88.1.2", "10.88.2.2")
+    change(layout, Changes(after={WEB: balance}))
+
+    gone = change(layout, Changes(before={WEB: balance}))
+    later = change(layout, Changes(after={DNS: NOBODY}))
+    last = change(layout, Changes(before={DNS: NOBODY}))
+
+    assert "flush chain ip warren to_10.92.0.1_tcp_80" in gone
+    assert not [line for line in gone + last if line.startswith("delete chain")]
+    assert "delete chain ip warren to_10.92.0.1_tcp_80" in later
+
+
+def test_a_frontend_that_comes_back_keeps_its_chain() -> None:
+    layout, balance = Chains(), two("10.88.1.2", "10.88.2.2")
+    change(layout, Changes(after={WEB: balance}))
+    change(layout, Changes(before={WEB: balance}))
+
+    back = change(layout, Changes(after={WEB: balance}))
+
+    assert "add chain ip warren to_10.92.0.1_tcp_80" in back
+    assert not [line for line in back if line.startswith("delete chain")]
+
+
+@pytest.mark.parametrize("layout", [Ranges(), Chains()])
+def test_other_settings_make_other_rules(layout: Layout) -> None:
+    rules = nftables_text.rules(CONFIG, layout)
+    other = BalancerConfig(
+        node_id="n1", vip_network="10.92.0.0/16", task_network="10.96.0.0/14", mesh_interface="w0"
+    )
+
+    assert nftables_text.rules(CONFIG, layout) == rules
+    assert nftables_text.rules(other, layout).contents != rules.contents

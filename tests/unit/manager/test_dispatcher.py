@@ -12,9 +12,15 @@ from warren.manager.contacts import Contacts
 from warren.manager.dispatcher import Dispatcher
 from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
-from warren.model.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
-from warren.model.nodes import NodeDescription, NodeState
-from warren.model.services import Port
+from warren.model.errors import (
+    FailedPrecondition,
+    InvalidInput,
+    LeaderMoved,
+    NotFound,
+    Unavailable,
+)
+from warren.model.nodes import HeldPort, NodeDescription, NodeState
+from warren.model.services import Port, Protocol
 from warren.model.tasks import Health, Task, TaskState, TaskStatus
 from warren.state.commands import SetTaskStatus
 from warren.testing.builders import NOON, a_node, a_service, a_task
@@ -347,6 +353,25 @@ async def test_a_node_carries_what_it_acknowledged_and_what_does_not_concern_it(
         await worker.session
 
 
+async def test_a_node_says_which_ports_its_host_holds() -> None:
+    held = HeldPort(service="web", port=80, protocol=Protocol.TCP, holder="nginx (pid 7)")
+    async with a_leader() as leader:
+        worker = ScriptedWorker(leader.dispatcher, "w1")
+        worker.say(hello=warren_pb2.Hello())
+        await worker.hears_assignment()
+        count = leader.kit.context.store.changes.count
+
+        for _ in range(2):
+            worker.say(held_ports=warren_pb2.HeldPorts(ports=[convert.to_message(held)]))
+        worker.say(heartbeat=warren_pb2.Heartbeat())
+        await worker.hears()
+
+        assert leader.kit.state.nodes["w1"].held_ports == (held,)
+        assert leader.kit.context.store.changes.count == count + 1
+        worker.leave()
+        await worker.session
+
+
 async def test_only_what_is_waited_for_wakes_the_leader() -> None:
     contacts = Contacts()
     contacts.awaited = frozenset({7})
@@ -356,3 +381,17 @@ async def test_only_what_is_waited_for_wakes_the_leader() -> None:
         news.append(contacts.news.count)
 
     assert news == [0, 0, 1, 1]
+
+
+async def test_a_session_lasts_no_longer_than_a_term() -> None:
+    """Reports that came while another led are lost: only a new session tells them again."""
+    async with a_leader() as leader:
+        worker = ScriptedWorker(leader.dispatcher, "w1")
+        worker.say(hello=warren_pb2.Hello())
+        await worker.hears_assignment()
+
+        leader.kit.log.follow("10.86.0.2:7445")
+        leader.kit.log.lead()
+
+        with pytest.raises(LeaderMoved):
+            await worker.session

@@ -34,3 +34,27 @@ def test_a_free_port_is_no_problem() -> None:
         port = probe.getsockname()[1]
 
     assert warren_preflight.port_problems("tcp", [port]) == []
+
+
+ROUTES = """\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t0000000A\t010200C0\t0003\t0\t0\t0\t000000FF\t0\t0\t0
+eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+docker0\t00035C0A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+warren0\t0000580A\t00000000\t0001\t0\t0\t0\t0000FCFF\t0\t0\t0
+"""
+
+
+def test_networks_that_overlap_are_named_with_what_they_overlap() -> None:
+    networks = {"mesh": "10.86.0.0/16", "tasks": "10.88.0.0/14", "vips": "10.92.0.0/16"}
+
+    assert warren_preflight.network_problems(networks, ROUTES) == [
+        "vips 10.92.0.0/16 overlaps 10.92.3.0/24, which it has on docker0"
+    ]
+    assert warren_preflight.network_problems({**networks, "mesh": "10.91.0.0/16"}, "") == [
+        "mesh 10.91.0.0/16 overlaps tasks 10.88.0.0/14"
+    ]
+    assert warren_preflight.network_problems({"mesh": "ten"}, "") == [
+        "mesh is not an IPv4 network: Expected 4 octets in 'ten'"
+    ]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from warren.api import warren_pb2
 from warren.drivers.ports import ExecOutput, Instance, StartOrder
+from warren.model.assignments import ServiceTraffic
+from warren.model.services import Port, Protocol
 from warren.model.tasks import TaskState
 from warren.testing.fake_runtime import FakeRuntime
 from warren.worker import membership
@@ -72,6 +74,28 @@ async def test_tells_the_status_of_all_tasks_first_in_each_session(tmp_path: Pat
 
     assert kinds == ["hello", "status"]
     assert told == set(running)
+
+
+async def test_tells_each_manager_which_ports_the_host_holds(tmp_path: Path) -> None:
+    first, second = await a_manager(), await a_manager()
+    service = ServiceTraffic(name="web", ports=(Port(target=8080, published=80),))
+    for manager in (first, second):
+        manager.assignment = replace(
+            an_assignment(managers=(first.address, second.address)), services={"web": service}
+        )
+
+    def told(manager: FakeManager) -> list[str]:
+        return [port.holder for m in manager.received for port in m.held_ports.ports]
+
+    worker = RunningWorker(tmp_path, first.address)
+    worker.balancer.held[80, Protocol.TCP] = "nginx (pid 7)"
+    async with worker:
+        await first.wait(lambda manager: bool(told(manager)))
+        await first.stop()
+        await second.wait(lambda manager: bool(told(manager)))
+    await second.stop()
+
+    assert (told(first), told(second)) == (["nginx (pid 7)"], ["nginx (pid 7)"])
 
 
 async def test_goes_where_it_is_told_that_the_leader_is(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""What a worker makes of traffic to its own tasks."""
+
+from dataclasses import replace
+
+from warren.core import endpoints
+from warren.model.assignments import Assignment, Endpoint, ServiceTraffic
+from warren.model.services import Port
+from warren.model.tasks import DesiredState, Health, Task, TaskState, TaskStatus
+from warren.testing.builders import a_cluster, a_node, a_task
+
+OWN = a_task(1, "w1", address="10.88.1.2")
+FAR = Endpoint(address="10.88.2.2", task_id="web-2-r1", node_id="w2", slot=2, weight=50)
+NEAR = Endpoint(address="10.88.1.2", task_id="web-1-r1", node_id="w1", slot=1)
+DB = ServiceTraffic(name="db")
+
+
+def assigned(*tasks: Task, to: tuple[Endpoint, ...] = (NEAR, FAR), weight: int = 100) -> Assignment:
+    web = ServiceTraffic(name="web", ports=(Port(target=80),), endpoints=to)
+    return Assignment(
+        index=7,
+        tasks=tasks,
+        services={"web": web, "db": DB},
+        spec=a_cluster().spec,
+        mesh=a_node("w1").mesh,
+        weight=weight,
+    )
+
+
+def known(assignment: Assignment, **statuses: TaskStatus) -> tuple[Endpoint, ...]:
+    by_id = {f"web-{key[1:]}-r1": status for key, status in statuses.items()}
+    return endpoints.as_known(assignment, "w1", by_id, {})["web"].endpoints
+
+
+def test_what_nothing_else_is_known_of_is_as_assigned() -> None:
+    assignment = assigned(OWN)
+
+    assert endpoints.as_known(assignment, "w1", {}, {}) is assignment.services
+
+
+def test_an_own_task_that_is_not_ready_gets_nothing() -> None:
+    sick = replace(OWN.status, health=Health.UNHEALTHY)
+    ended = replace(OWN.status, state=TaskState.RESTARTING, address="")
+
+    assert known(assigned(OWN), t1=sick) == (FAR,)
+    assert known(assigned(OWN), t1=ended) == (FAR,)
+
+
+def test_an_own_task_that_is_ready_again_gets_its_share() -> None:
+    sick = replace(OWN, status=replace(OWN.status, health=Health.UNHEALTHY))
+
+    assert known(assigned(sick, to=(FAR,), weight=30), t1=OWN.status) == (
+        replace(NEAR, weight=30),
+        FAR,
+    )
+
+
+def test_an_own_task_is_found_where_it_is_now() -> None:
+    moved = replace(OWN.status, address="10.88.1.9")
+
+    assert known(assigned(OWN), t1=moved) == (replace(NEAR, address="10.88.1.9"), FAR)
+
+
+def test_an_own_task_that_drains_stays_out() -> None:
+    draining = replace(OWN, desired=DesiredState.DRAINING)
+    status = replace(OWN.status, address="10.88.1.9")
+
+    assert known(assigned(draining, to=(FAR,)), t1=status) == (FAR,)
+
+
+def test_what_is_equal_stays_the_same_object() -> None:
+    sick = {OWN.id: replace(OWN.status, health=Health.UNHEALTHY)}
+    before = endpoints.as_known(assigned(OWN), "w1", sick, {})
+
+    after = endpoints.as_known(assigned(OWN), "w1", sick, before)
+
+    assert after["web"] is before["web"]
+    assert after["db"] is DB
