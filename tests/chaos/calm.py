@@ -117,7 +117,7 @@ def watch(hosts: Hosts, connection: Connection, minutes: float) -> Calm:
     thread = threading.Thread(target=writer.run, daemon=True)
     with load.Load(SHARE, seconds + 60):
         thread.start()
-        try:
+        try:  # who interrupts it is told what was seen so far
             while (left := begin + seconds - time.monotonic()) > 0:
                 since = time.monotonic()
                 time.sleep(min(SAMPLE_EVERY, left))
@@ -130,6 +130,8 @@ def watch(hosts: Hosts, connection: Connection, minutes: float) -> Calm:
                 )
                 intervals.append(interval)
                 _tell(before, last, interval)
+        except KeyboardInterrupt:
+            say(f"interrupted after {(time.monotonic() - begin) / 60:.0f} of {minutes:g} minutes")
         finally:
             writer.stop()
             thread.join()
