@@ -308,7 +308,10 @@ def foreign_firewalls() -> list[str]:
     with contextlib.suppress(ValueError, KeyError):
         for entry in json.loads(output(["nft", "-j", "list", "chains"]))["nftables"]:
             chain = entry.get("chain", {})
-            drops = chain.get("hook") == "forward" and chain.get("policy") == "drop"
+            # firewalld's own accepts, after a rule that refuses what no zone allows.
+            drops = chain.get("hook") == "forward" and (
+                chain.get("policy") == "drop" or chain["table"] == "firewalld"
+            )
             if drops and chain["family"] in ("ip", "inet") and chain["table"] != "warren":
                 chains.add(f"{chain['family']} {chain['table']} {chain['name']}")
     services = [name for name in ("docker", "ufw", "firewalld") if is_active(name)]

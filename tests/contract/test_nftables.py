@@ -397,7 +397,7 @@ async def test_the_same_services_are_not_written_again(network: Network, tmp_pat
     await apply(nftables, a_service(SECOND))
 
     run("nft flush ruleset")
-    assert calls.read_text().split() == ["get", "-f"]
+    assert calls.read_text().split() == ["list", "-f"]
 
 
 async def test_the_first_layout_that_works_is_taken(

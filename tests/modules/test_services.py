@@ -1,8 +1,10 @@
 """warren_service, warren_apply and warren_service_info, as playbooks use them."""
 
+from dataclasses import replace
 from typing import Any
 
-from warren.model.services import Port, ServiceSpec
+from warren.model.nodes import HeldPort
+from warren.model.services import Port, Protocol, ServiceSpec
 
 from tests.modules.conftest import Play, task
 from tests.modules.fake_manager import FakeManager
@@ -28,6 +30,20 @@ def test_a_service_is_created_then_found_unchanged(play: Play, manager: FakeMana
     assert second["endpoints"] == ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"]
     assert manager.state.services["web"].revision == 1
     assert manager.state.services["web"].spec.env == {"PORT": "8080"}
+
+
+def test_a_port_that_a_host_holds_is_a_warning(play: Play, manager: FakeManager) -> None:
+    held = HeldPort(service="web", port=80, protocol=Protocol.TCP, holder="nginx (pid 7)")
+    nodes = manager.state.nodes
+    manager.state = replace(
+        manager.state, nodes={**nodes, "m1": replace(nodes["m1"], held_ports=(held,))}
+    )
+
+    (done,) = play(task("warren_service", WEB)).results
+
+    warning = "port 80/tcp is not answered on node m1: nginx (pid 7) of that host holds it"
+    assert done["warnings"] == [f"service web: {warning}"]
+    assert done["service"]["status"]["warnings"] == [warning]
 
 
 def test_check_mode_and_diff_say_what_then_happens(play: Play, manager: FakeManager) -> None:

@@ -24,7 +24,7 @@ SHARES = 10_000
 
 class Frontend(NamedTuple):
     """What clients connect to. Without an address: a published port, on every address of this
-    host but loopback and the gateway of the tasks."""
+    host but loopback, link-local ones and the gateway of the tasks."""
 
     address: str
     protocol: Protocol

@@ -38,6 +38,8 @@ _CONFIG = BalancerConfig(
     mesh_interface="warren0",
     gateway="10.88.1.1",
 )
+_PATIENCE = 10
+"""Seconds; a host that is busy just now is not one that cannot balance."""
 _FIRST, _SECOND = "10.88.1.2", "10.88.1.3"
 
 
@@ -64,7 +66,6 @@ def main() -> None:
 
 
 def _try(layout: Layout, command: Sequence[str]) -> None:
-    _build_network()
     answers = {address: _serve(address) for address in (_FIRST, _SECOND)}
     plan = Plan("this")
     changes = plan.change(_services(_FIRST, _SECOND), frozenset())
@@ -86,16 +87,21 @@ def _try(layout: Layout, command: Sequence[str]) -> None:
 
 
 def _leave_network() -> bool:
-    """Into an empty one. Within a user namespace, because the agent may do little outside."""
+    """Into one that has only our addresses. Within a user namespace, because the agent may do
+    little outside; False if this host lets nobody."""
     user, group = os.geteuid(), os.getegid()
     if ctypes.CDLL(None).unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
         return False
-    for file, mapping in (
-        ("setgroups", "deny"),
-        ("uid_map", f"0 {user} 1"),
-        ("gid_map", f"0 {group} 1"),
-    ):
-        Path(f"/proc/self/{file}").write_text(mapping)
+    try:
+        for file, mapping in (
+            ("setgroups", "deny"),
+            ("uid_map", f"0 {user} 1"),
+            ("gid_map", f"0 {group} 1"),
+        ):
+            Path(f"/proc/self/{file}").write_text(mapping)
+        _build_network()
+    except (OSError, subprocess.SubprocessError):
+        return False
     return True
 
 
@@ -144,7 +150,7 @@ def _serve(address: str) -> threading.Thread:
 
 def _ask(address: str) -> str:
     try:
-        with socket.create_connection((address, 80), timeout=2) as connection:
+        with socket.create_connection((address, 80), timeout=_PATIENCE) as connection:
             return connection.recv(64).decode()
     except ConnectionRefusedError:
         return "refused"

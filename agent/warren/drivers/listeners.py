@@ -2,7 +2,7 @@
 
 A rule for a published port comes before every process that listens there, and would hide it: the
 host's ssh, say. Looked at are sockets that others could reach by an address of the host: not those
-on loopback, nor on an address where published ports do not answer.
+on loopback, nor on an address where published ports do not answer, as name servers have.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ def _counts(address: str, besides: str) -> bool:
     if len(address) == 32:
         return address.startswith("0" * 16 + "FFFF0000") and _counts(address[24:], besides)
     own = socket.inet_ntoa(bytes.fromhex(address)[::-1])
-    return not own.startswith("127.") and own != besides
+    return not own.startswith(("127.", "169.254.")) and own != besides
 
 
 def _ephemeral(root: Path) -> range:

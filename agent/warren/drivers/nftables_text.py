@@ -58,7 +58,7 @@ def rules(config: BalancerConfig, layout: Layout) -> Rules:
         vips=config.vip_network,
         tasks=config.task_network,
         mesh=config.mesh_interface,
-        others=f"{{ 127.0.0.0/8, {config.gateway} }}" if config.gateway else "127.0.0.0/8",
+        others=", ".join(("127.0.0.0/8", "169.254.0.0/16", *filter(None, (config.gateway,)))),
     )
     contents = f"contents_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return Rules(f"{text}add set {TABLE} {contents} {{ type ipv6_addr; }}\n", contents)
@@ -153,13 +153,13 @@ table ip warren {{
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
     ip daddr {vips} goto virtual
-    ip daddr {others} return
+    ip daddr {{ {others} }} return
     fib daddr type local goto published
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
     ip daddr {vips} goto virtual
-    ip daddr {others} return
+    ip daddr {{ {others} }} return
     fib daddr type local goto published
   }}
   chain postrouting {{
@@ -172,7 +172,7 @@ table ip warren {{
   chain input {{
     type filter hook input priority filter; policy accept;
     ip daddr {vips} goto unserved
-    ip daddr {others} return
+    ip daddr {{ {others} }} return
     ct state new ip protocol . th dport vmap @unmatched
   }}
   chain output_refusals {{

@@ -160,6 +160,10 @@ class BalancerConfig:
 class Balancer(Protocol):
     """Virtual addresses and published ports in the kernel of this host."""
 
+    @property
+    def layout(self) -> str:
+        """How the rules are written down on this host; empty before the first `apply`."""
+
     async def apply(
         self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]
     ) -> tuple[HeldPort, ...]:

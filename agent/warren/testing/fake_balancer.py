@@ -24,6 +24,10 @@ class FakeBalancer:
         self.held: dict[tuple[int, Protocol], str] = {}
         """Ports that processes of the host hold, with the name of each."""
 
+    @property
+    def layout(self) -> str:
+        return "memory" if self.applied else ""
+
     async def apply(
         self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]
     ) -> tuple[HeldPort, ...]:

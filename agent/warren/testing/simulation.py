@@ -229,7 +229,8 @@ class Simulation:
     def _check_stop(self, task: Task) -> None:
         """A ready task gives its slot to one of which this leader has heard, not only read."""
         service = self.state.services[task.service]
-        if not task.wanted or not task.ready or task.slot > service.spec.replicas:
+        replicas = 0 if service.removing else service.spec.replicas
+        if not task.wanted or not task.ready or task.slot > replicas:
             return
         others = [
             other

@@ -1,4 +1,4 @@
-"""A worker's figures: its way to every other node of the mesh. Pure."""
+"""A worker's figures: its rules, and its way to every other node of the mesh. Pure."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,7 +9,13 @@ from warren.model.assignments import Peer
 
 
 def of_worker(
-    peers: Sequence[Peer], statuses: Iterable[PeerStatus], *, mtu: int, version: str, now: datetime
+    peers: Sequence[Peer],
+    statuses: Iterable[PeerStatus],
+    *,
+    mtu: int,
+    balancer: str,
+    version: str,
+    now: datetime,
 ) -> tuple[Metric, ...]:
     """Everything that this worker has to say. Peers are told by the names of their nodes."""
     names = {key: peer.name for peer in peers for key in (peer.public_key, peer.next_public_key)}
@@ -25,6 +31,12 @@ def of_worker(
 
     return (
         one("worker_info", "Always 1; the label says which version.", 1, version=version),
+        one(
+            "balancer_info",
+            "Always 1; the label says how the rules of services are written.",
+            1,
+            layout=balancer,
+        ),
         one("mesh_mtu", "Largest packet of the mesh; 0: not known yet.", mtu),
         one("mesh_peers", "Other nodes that the mesh should reach.", len(peers)),
         many(

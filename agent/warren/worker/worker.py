@@ -253,6 +253,7 @@ class Worker:
             assignment.peers if assignment is not None else (),
             statuses,
             mtu=assignment.mtu if assignment is not None else 0,
+            balancer=self._drivers.traffic.balancer.layout,
             version=warren.__version__,
             now=_now(),
         )

@@ -137,7 +137,7 @@ def test_is_stopped_after_all_have_carried_or_the_time_is_over(
                 assert seconds >= withdrawn + 2
                 stopped = seconds
         state = apply(state, Batch(commands=decision.commands))[0]
-    assert stopped is not None
+    assert stopped is not None or state.tasks[TASK.id].status.state is TaskState.LOST
 
 
 def _happened(

@@ -236,6 +236,27 @@ def test_a_port_of_another_service_is_refused_with_its_name() -> None:
         services.check(a_spec(ports=(Port(target=80, published=80),)), state)
 
 
+@pytest.mark.parametrize(
+    ("mode", "other", "protocol", "refused"),
+    [
+        (PortMode.MESH, PortMode.HOST, Protocol.TCP, True),
+        (PortMode.HOST, PortMode.MESH, Protocol.TCP, True),
+        (PortMode.HOST, PortMode.HOST, Protocol.TCP, False),
+        (PortMode.MESH, PortMode.MESH, Protocol.UDP, False),
+    ],
+)
+def test_who_may_publish_a_port_that_another_has(
+    mode: PortMode, other: PortMode, protocol: Protocol, refused: bool
+) -> None:
+    state = a_state(services=[a_service("db", ports=(Port(target=1, published=80, mode=other),))])
+    spec = a_spec(ports=(Port(target=80, published=80, mode=mode, protocol=protocol),))
+    if not refused:
+        services.check(spec, state)
+        return
+    with pytest.raises(FailedPrecondition, match="80/tcp is held by service db"):
+        services.check(spec, state)
+
+
 def test_two_services_may_share_a_host_port_which_the_scheduler_keeps_apart() -> None:
     port = Port(target=1, published=80, mode=PortMode.HOST)
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from warren.api import warren_pb2
+from warren.api import convert, warren_pb2
 from warren.drivers.ports import ExecOutput, Instance, StartOrder
-from warren.model.assignments import ServiceTraffic
+from warren.model.assignments import AssignmentDelta, ServiceTraffic
 from warren.model.services import Port, Protocol
 from warren.model.tasks import TaskState
 from warren.testing.fake_runtime import FakeRuntime
 from warren.worker import membership
+from warren.worker.assignment_store import AssignmentStore
 
 from tests.unit.worker.worker_kit import (
     FakeManager,
@@ -245,3 +246,46 @@ def _logs(request_id: int, task_id: str) -> warren_pb2.ManagerMessage:
 
 def _answers(manager: FakeManager) -> list[warren_pb2.WorkerMessage]:
     return [m for m in manager.received if m.WhichOneof("message") in ("exec", "logs")]
+
+
+WEB = ServiceTraffic(name="web", vip="10.92.0.1", ports=(Port(target=80),))
+
+
+def _delta(base: int, index: int) -> warren_pb2.ManagerMessage:
+    delta = AssignmentDelta(base=base, index=index, services=(WEB,))
+    return warren_pb2.ManagerMessage(delta=convert.to_message(delta))
+
+
+async def test_a_delta_is_followed_and_said_to_be_carried(tmp_path: Path) -> None:
+    manager = await a_manager()
+    manager.assignment = an_assignment(index=7)
+
+    async with RunningWorker(tmp_path, manager.address) as worker:
+        await manager.wait(lambda m: _carried(m) == [7])
+        await manager.send(_delta(7, 9))
+        await manager.wait(lambda m: _carried(m) == [7, 9])
+    await manager.stop()
+
+    assert worker.balancer.services == {"web": WEB}
+    kept = AssignmentStore(tmp_path / "state/worker/assignment.db")
+    assert kept.load() == replace(manager.assignment, index=9, services={"web": WEB})
+    kept.close()
+
+
+async def test_a_delta_that_does_not_fit_ends_the_session_and_the_next_begins_whole(
+    tmp_path: Path,
+) -> None:
+    manager = await a_manager()
+    manager.assignment = an_assignment(index=7, managers=(manager.address,))
+
+    async with RunningWorker(tmp_path, manager.address):
+        await manager.wait(lambda m: _carried(m) == [7])
+        await manager.send(_delta(6, 9))
+        await manager.wait(lambda m: _carried(m) == [7, 7])
+    await manager.stop()
+
+    assert manager.sessions == 2
+
+
+def _carried(manager: FakeManager) -> list[int]:
+    return [m.carried.index for m in manager.received if m.WhichOneof("message") == "carried"]
