@@ -83,7 +83,7 @@ options:
   node_down_after:
     description:
       - Time without a heartbeat after which a node is down and its tasks are replaced. By default
-        V(6s).
+        V(5s).
     type: str
   api_port:
     description: Port of the API on managers. By default V(7443).

@@ -20,7 +20,7 @@ from tests.fleet.fleets import Fleet
 pytestmark = pytest.mark.fleet
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME, SUBNET = "selftest-mesh", "10.93.0.0/24"
+NAME, SUBNET = "self-mesh", "10.93.0.0/24"
 HOSTS = ("m1", "m2", "m3")
 
 

@@ -111,7 +111,7 @@ def _check(config: Config, spec: ClusterSpec, node: NodeSpec) -> None:
         if advertised in network:
             message = f"{network} holds this host's own address {advertised}"
             raise InvalidInput(message, path=f"cluster.{key}")
-    allocator.check_routes(spec, host_routes.read())
+    allocator.check_routes(spec, host_routes.read(host_routes.TABLE))
 
 
 def check_host(config: Config, node: NodeSpec) -> None:

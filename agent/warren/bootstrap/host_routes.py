@@ -6,11 +6,11 @@ from pathlib import Path
 
 from warren.core.allocator import Route
 
-_TABLE = Path("/proc/net/route")
+TABLE = Path("/proc/net/route")
 _GATEWAY = 0x2
 
 
-def read(table: Path = _TABLE) -> tuple[Route, ...]:
+def read(table: Path = TABLE) -> tuple[Route, ...]:
     """All but the ways to single hosts."""
     routes = (_route(line.split()) for line in table.read_text().splitlines()[1:])
     return tuple(route for route in routes if route.network.prefixlen < 32)

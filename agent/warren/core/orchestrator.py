@@ -81,7 +81,7 @@ def decide_service(
                 unplaced = True
             else:
                 halted = True
-            if _must_stop_first(state, service, slot):
+            if _must_stop_first(state, service, slot, surplus):
                 commands += _stop_all(service, slot.old, now)
         elif slot.old is None or _is_leaving(state, slot.old):
             unplaced = True
@@ -89,7 +89,7 @@ def decide_service(
         else:
             outdated.append(slot)
     if outdated and not halted and not (unplaced and _has_room(state, service)):
-        if _must_stop_first(state, service, outdated[0]):
+        if _must_stop_first(state, service, outdated[0], surplus):
             commands += _stop_all(service, outdated[0].old, now)
         commands.append(_create(state, service, outdated[0].number, now, new_id))
     moving = outdated or any(slot.old for slot in slots)
@@ -246,13 +246,15 @@ def _has_room(state: ClusterState, service: Service) -> bool:
     return any(filters.passes_all(needs, usage) for usage in filters.usage(state, wanted))
 
 
-def _must_stop_first(state: ClusterState, service: Service, slot: _Slot) -> bool:
+def _must_stop_first(
+    state: ClusterState, service: Service, slot: _Slot, surplus: Collection[Task]
+) -> bool:
     """The new task can only have its place once the old one has left it.
 
     So it is with a host port, or max_per_node, when every suitable node holds a task of the
     service: start-first would wait for ever. A lack of memory or cpus is different: room may come,
     and the running task is worth more than the new one, so there the rollout waits and says why.
-    Tasks that are stopping do not count: what they hold is about to be free.
+    Tasks that stop, as `surplus` does now, do not count: what they hold is about to be free.
     """
     old = slot.old
     if old is None or slot.failed:
@@ -264,7 +266,8 @@ def _must_stop_first(state: ClusterState, service: Service, slot: _Slot) -> bool
     if not exclusive:
         return False
     needs = filters.filters_for(service.spec.name, template, service.spec.ports)
-    wanted = [task for task in state.tasks.values() if task.wanted]
+    going = {task.id for task in surplus}
+    wanted = [task for task in state.tasks.values() if task.wanted and task.id not in going]
     with_old = filters.usage(state, wanted)
     if any(filters.passes_all(needs, usage) for usage in with_old):
         return False

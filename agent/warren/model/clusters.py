@@ -22,7 +22,7 @@ class ClusterSpec:
     vip_network: str = "10.92.0.0/16"
     """Virtual addresses of services."""
     heartbeat_interval: timedelta = timedelta(seconds=1)
-    node_down_after: timedelta = timedelta(seconds=6)
+    node_down_after: timedelta = timedelta(seconds=5)
     """A node that missed heartbeats for so long is down, and its tasks are replaced."""
     api_port: Annotated[int, Range(1, 65535)] = 7443
     """TCP, on every manager: API and worker sessions, over mTLS. Fixed at creation, as are:"""

@@ -46,10 +46,10 @@ def counting_ids() -> Callable[[], str]:
 
 
 def a_cluster(**settings: Any) -> Cluster:
-    """A cluster; `settings` are fields of its spec."""
+    """A cluster; `settings` are fields of its spec. Nodes are down after 6 s."""
     return Cluster(
         id="c1",
-        spec=ClusterSpec(**settings),
+        spec=ClusterSpec(**{"node_down_after": timedelta(seconds=6), **settings}),
         created_at=NOON,
         ca_certificate="-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
         ca_key=Secret("key"),

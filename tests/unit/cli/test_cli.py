@@ -430,7 +430,20 @@ def test_contexts_are_listed_and_chosen(warren: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "candidates"),
     [
-        ([""], ["service", "node", "mesh", "cluster", "context", "events", "apply", "completion"]),
+        (
+            [""],
+            [
+                "service",
+                "task",
+                "node",
+                "mesh",
+                "cluster",
+                "context",
+                "events",
+                "apply",
+                "completion",
+            ],
+        ),
         (["clu"], ["cluster"]),
         (["cluster", "join-token", ""], ["create", "ls", "rm"]),
         (["service", "ps", ""], ["web"]),
