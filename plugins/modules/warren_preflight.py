@@ -112,6 +112,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 OUR_UNITS = ("/warren-manager.service", "/warren-worker.service", "/warren-wireguard.service")
+NO_INTERFACE = "*"
+"""Of a route that refuses: so a node answers for addresses of its own that no task has."""
 MESH_INTERFACE = "warren0"
 NODE_FILE = Path("/var/lib/warren/node.json")
 SOCKET = Path("/run/warren/warren.sock")
@@ -285,7 +287,7 @@ def network_problems(networks: dict[str, str], routes: str) -> list[str]:
     for line in routes.splitlines()[1:]:
         interface, destination, _gateway, flags, _, _, _, mask = line.split()[:8]
         route = ipaddress.IPv4Network(f"{dotted(destination)}/{dotted(mask)}")
-        if interface in (MESH_INTERFACE, "lo") or route.prefixlen in (0, 32):
+        if interface in (MESH_INTERFACE, "lo", NO_INTERFACE) or route.prefixlen in (0, 32):
             continue  # Warren's own, the way to the world, and tasks
         for name, network in parsed.items():
             direct = not int(flags, 16) & RTF_GATEWAY

@@ -40,7 +40,7 @@ from tests.contract.namespaces import run
 
 WAYS = {"direct": SECOND, "virtual": VIP}
 CHANGES = 100
-ROUNDS = 5
+ROUNDS = 10
 SECONDS = 2
 
 
