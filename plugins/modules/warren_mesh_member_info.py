@@ -66,7 +66,8 @@ CONFIG = Path("/etc/warren/mesh.json")
 KEY = Path("/var/lib/warren/mesh.key")
 PROGRAM = Path("/opt/warren/venv/bin/warren-mesh")
 OVERHEAD = 80
-MTU_MIN, MTU_MAX = 1280, 1420
+MTU_MIN = 1280
+MTU_MAX = 1420
 
 
 def main() -> None:

@@ -285,7 +285,8 @@ def network_problems(networks: dict[str, str], routes: str) -> list[str]:
         if network.overlaps(taken):
             found.append(f"{name} {network} overlaps {other} {taken}")
     for line in routes.splitlines()[1:]:
-        interface, destination, _gateway, flags, _, _, _, mask = line.split()[:8]
+        columns = line.split()
+        interface, destination, flags, mask = columns[0], columns[1], columns[3], columns[7]
         route = ipaddress.IPv4Network(f"{dotted(destination)}/{dotted(mask)}")
         if interface in (MESH_INTERFACE, "lo", NO_INTERFACE) or route.prefixlen in (0, 32):
             continue  # Warren's own, the way to the world, and tasks

@@ -254,10 +254,11 @@ def _must_stop_first(
     So it is with a host port, or max_per_node, when every suitable node holds a task of the
     service: start-first would wait for ever. A lack of memory or cpus is different: room may come,
     and the running task is worth more than the new one, so there the rollout waits and says why.
-    Tasks that stop, as `surplus` does now, do not count: what they hold is about to be free.
+    Tasks that are stopping do not count: what they hold is about to be free. If `surplus` tasks
+    begin to stop just now, the next look tells.
     """
     old = slot.old
-    if old is None or slot.failed:
+    if old is None or slot.failed or any(task.wanted for task in surplus):
         return False
     if slot.fresh is not None and slot.fresh.status.state is not TaskState.PENDING:
         return False
@@ -266,8 +267,7 @@ def _must_stop_first(
     if not exclusive:
         return False
     needs = filters.filters_for(service.spec.name, template, service.spec.ports)
-    going = {task.id for task in surplus}
-    wanted = [task for task in state.tasks.values() if task.wanted and task.id not in going]
+    wanted = [task for task in state.tasks.values() if task.wanted]
     with_old = filters.usage(state, wanted)
     if any(filters.passes_all(needs, usage) for usage in with_old):
         return False

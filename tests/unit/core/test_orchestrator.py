@@ -323,7 +323,7 @@ class TestExclusivePlaces:
 
     def test_a_place_that_a_surplus_task_is_about_to_leave_is_waited_for(self) -> None:
         """Both slots' old tasks would stop at once otherwise."""
-        web = replace(self.one_per_node(1), revision=3)
+        web = a_service(revision=3, placement=Placement(max_per_node=1))
         nodes = (a_node("w1"), a_node("w2"))
         failing = a_task(1, "w1", revision=2, state=TaskState.RESTARTING, failures=1)
         kept = a_task(1, "w2", id="web-1-old")
