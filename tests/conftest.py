@@ -25,7 +25,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 @pytest.fixture(autouse=True, scope="session")
 def no_networks(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A cluster that is created here may have any network, whatever this machine is connected to."""
+    """A cluster that is created here may have any network, whatever this machine has."""
     table = tmp_path_factory.mktemp("routes") / "route"
     table.write_text("Iface\tDestination\n")
     host_routes.TABLE = Path(table)

@@ -69,6 +69,7 @@ def decide_service(
     commands = [command for task in surplus for command in _stop(service, task, now)]
     outdated: list[_Slot] = []
     halted = unplaced = False
+    starting = any(slot.is_starting for slot in slots)
     for slot in slots:
         if slot.old is not None and slot.old.revision == service.revision:
             halted |= _is_useless(slot.old)  # on a leaving node, but no less a bad sign
@@ -81,7 +82,7 @@ def decide_service(
                 unplaced = True
             else:
                 halted = True
-            if _must_stop_first(state, service, slot, surplus):
+            if not starting and _must_stop_first(state, service, slot):
                 commands += _stop_all(service, slot.old, now)
         elif slot.old is None or _is_leaving(state, slot.old):
             unplaced = True
@@ -89,7 +90,7 @@ def decide_service(
         else:
             outdated.append(slot)
     if outdated and not halted and not (unplaced and _has_room(state, service)):
-        if _must_stop_first(state, service, outdated[0], surplus):
+        if _must_stop_first(state, service, outdated[0]):
             commands += _stop_all(service, outdated[0].old, now)
         commands.append(_create(state, service, outdated[0].number, now, new_id))
     moving = outdated or any(slot.old for slot in slots)
@@ -111,6 +112,12 @@ class _Slot:
     """What is known of the fresh task may be long out of date."""
     undecided: bool = False
     """Of several tasks that are said to be ready one has to go, and none was heard of yet."""
+
+    @property
+    def is_starting(self) -> bool:
+        """The fresh task has its place, and has not run yet."""
+        starting = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING)
+        return self.fresh is not None and self.fresh.status.state in starting
 
     @property
     def trusted_at(self) -> datetime | None:
@@ -173,9 +180,11 @@ def _slot(
     for several in (fresh, old):
         if len(several) > 1:
             several.sort(key=lambda task: (task.node_id in unheard, *_worth(state, task)))
-            blind = several[0].node_id in unheard
-            surplus += [task for task in several[1:] if not (blind and task.ready)]
-            undecided |= blind and any(task.ready for task in several[1:])
+            if _is_blind(state, several, unheard):
+                surplus += [task for task in several[1:] if not task.ready]
+                undecided |= any(task.ready for task in several[1:])
+            else:
+                surplus += several[1:]
     slot = _Slot(
         number=number,
         fresh=fresh[0] if fresh else None,
@@ -186,6 +195,14 @@ def _slot(
         undecided=undecided,
     )
     return slot, surplus
+
+
+def _is_blind(state: ClusterState, several: Sequence[Task], unheard: Collection[str]) -> bool:
+    """The choice between tasks of a slot, the first of which seems best, could be wrong: it is not
+    known to be ready and staying, and another may be of which nothing was heard yet."""
+    best = several[0]
+    known = best.ready and best.node_id not in unheard and not _is_leaving(state, best)
+    return not known and any(task.ready and task.node_id in unheard for task in several)
 
 
 def _worth(state: ClusterState, task: Task) -> tuple[bool, bool, bool, int, datetime, str]:
@@ -246,19 +263,16 @@ def _has_room(state: ClusterState, service: Service) -> bool:
     return any(filters.passes_all(needs, usage) for usage in filters.usage(state, wanted))
 
 
-def _must_stop_first(
-    state: ClusterState, service: Service, slot: _Slot, surplus: Collection[Task]
-) -> bool:
+def _must_stop_first(state: ClusterState, service: Service, slot: _Slot) -> bool:
     """The new task can only have its place once the old one has left it.
 
     So it is with a host port, or max_per_node, when every suitable node holds a task of the
     service: start-first would wait for ever. A lack of memory or cpus is different: room may come,
     and the running task is worth more than the new one, so there the rollout waits and says why.
-    Tasks that are stopping do not count: what they hold is about to be free. If `surplus` tasks
-    begin to stop just now, the next look tells.
+    Tasks that are stopping do not count: what they hold is about to be free.
     """
     old = slot.old
-    if old is None or slot.failed or any(task.wanted for task in surplus):
+    if old is None or slot.failed:
         return False
     if slot.fresh is not None and slot.fresh.status.state is not TaskState.PENDING:
         return False

@@ -207,7 +207,7 @@ class Simulation:
                 case c.WithdrawTask():
                     self._check_withdrawal(self.state.tasks[command.task_id], decision)
                 case c.SetTaskDesired() if command.task_id in self.state.tasks:
-                    self._check_stop(self.state.tasks[command.task_id])
+                    self._check_stop(self.state.tasks[command.task_id], decision)
                 case c.SetNodeStatus() if command.status.state is NodeState.DOWN:
                     worker = self.workers[command.node_id]
                     if worker.connected and self.now - worker.connected_since > CONTACT_WITHIN:
@@ -226,8 +226,10 @@ class Simulation:
             if ready and worker.node_id not in downs and worker.sends_to(task):
                 self.fail(f"{task.id} is withdrawn, but {worker.node_id} sends to it")
 
-    def _check_stop(self, task: Task) -> None:
-        """A ready task gives its slot to one of which this leader has heard, not only read."""
+    def _check_stop(self, task: Task, decision: Decision) -> None:
+        """A ready task gives its slot to one of which this leader has heard. Both may
+        go at once: for the sake of a newer revision that has no place beside them."""
+        stopped = {each.task_id for each in decision.commands if isinstance(each, c.SetTaskDesired)}
         service = self.state.services[task.service]
         replicas = 0 if service.removing else service.spec.replicas
         if not task.wanted or not task.ready or task.slot > replicas:
@@ -235,7 +237,7 @@ class Simulation:
         others = [
             other
             for other in self.state.tasks_of(task.service)
-            if other.slot == task.slot and other.wanted and other.ready and other.id != task.id
+            if other.slot == task.slot and other.wanted and other.ready and other.id not in stopped
         ]
         if others and not any(self.workers[other.node_id].reported for other in others):
             self.fail(f"{task.id} makes way for {others[0].id}, of which nothing was heard yet")

@@ -61,12 +61,17 @@ def _on_their_way(before: ClusterState, after: ClusterState, stopped: Task) -> I
         and not task.status.state.terminal
         and not _has_ended(after, task)
     ]
-    emptied = {t.slot for t in others if not t.wanted and not _is_drained(after, t)}
+    emptied = {t.slot for t in others if not t.wanted and _takes_tasks(after, t.node_id)}
     for task in others:
         waits = task.status.state is TaskState.PENDING and task.slot in emptied
         starts = task.status.state in _STARTING
         if task.wanted and task.revision == revision and (waits or starts):
             yield task
+
+
+def _takes_tasks(state: ClusterState, node_id: str) -> bool:
+    node = state.nodes.get(node_id)
+    return node is not None and node.spec.availability is Availability.ACTIVE
 
 
 def _is_drained(state: ClusterState, task: Task) -> bool:

@@ -321,17 +321,6 @@ class TestExclusivePlaces:
 
         assert decision == Decision(commands=(create(web, 2),))
 
-    def test_a_place_that_a_surplus_task_is_about_to_leave_is_waited_for(self) -> None:
-        """Both slots' old tasks would stop at once otherwise."""
-        web = a_service(revision=3, placement=Placement(max_per_node=1))
-        nodes = (a_node("w1"), a_node("w2"))
-        failing = a_task(1, "w1", revision=2, state=TaskState.RESTARTING, failures=1)
-        kept = a_task(1, "w2", id="web-1-old")
-
-        decision = decide(a_state(nodes=nodes, services=[web], tasks=[failing, kept]))
-
-        assert decision.commands == (stop(failing), create(web, 1))
-
     def test_max_per_node_is_as_exclusive_as_a_port(self) -> None:
         web = a_service(replicas=3, revision=2)
         placement = replace(web.spec.placement, max_per_node=1)
