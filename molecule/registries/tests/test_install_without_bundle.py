@@ -7,6 +7,7 @@ the index is a directory of wheels, as a site without a way out would keep one.
 import http.server
 import shutil
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -29,13 +30,16 @@ PAUSE = f"{REGISTRY}/pause:1"
 
 
 class Sources(http.server.BaseHTTPRequestHandler):
-    """`/debian/...` is the archive; `/wheels/...` the wheels of the bundle, but not the agent's."""
+    """`/debian/...` is the archive; `/wheels/...` the wheels of the bundle, but not the agent's, and
+    what the log's library is built from: a wheel of it that was built elsewhere has another hash."""
+
+    files: dict[str, Path]
 
     def do_GET(self) -> None:
         if self.path.startswith("/debian/"):
             self._pass_on(base.mirror() + self.path.removeprefix("/debian"))
         else:
-            self._serve(ROOT / "bundle" / "wheels" / "trixie", self.path.removeprefix("/wheels/"))
+            self._serve(self.path.removeprefix("/wheels/"))
 
     def _pass_on(self, url: str) -> None:
         try:
@@ -47,14 +51,13 @@ class Sources(http.server.BaseHTTPRequestHandler):
         except urllib.error.HTTPError as error:
             self.send_error(error.code)
 
-    def _serve(self, directory: Path, name: str) -> None:
-        wheels = [path.name for path in directory.glob("*.whl") if path.name[:7] != "warren-"]
-        if name in wheels:
-            body = (directory / name).read_bytes()
+    def _serve(self, name: str) -> None:
+        if name in self.files:
+            body = self.files[name].read_bytes()
         else:
-            body = "".join(f'<a href="{wheel}">{wheel}</a>' for wheel in wheels).encode()
+            body = "".join(f'<a href="{file}">{file}</a>' for file in self.files).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/zip" if name in wheels else "text/html")
+        self.send_header("Content-Type", "application/zip" if name in self.files else "text/html")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -64,7 +67,14 @@ class Sources(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def sources() -> Iterator[None]:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    fetched = tmp_path_factory.mktemp("fetched")
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(fetched))
+    run(*pip, "--require-hashes", "--requirement", "agent/pinned.txt")
+    run(*pip, "setuptools")
+    wheels = (ROOT / "bundle" / "wheels" / "trixie").glob("*.whl")
+    ours = [path for path in wheels if not path.name.startswith(("warren-", "pysyncobj-"))]
+    Sources.files = {path.name: path for path in (*ours, *fetched.iterdir())}
     server = http.server.ThreadingHTTPServer(SERVED, Sources)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield
