@@ -31,7 +31,7 @@ PAUSE = f"{REGISTRY}/pause:1"
 
 class Sources(http.server.BaseHTTPRequestHandler):
     """`/debian/...` is the archive; `/wheels/...` the wheels of the bundle, but not the agent's, and
-    what the log's library is built from: a wheel of it that was built elsewhere has another hash."""
+    the source of the log's library: a wheel of it that was built elsewhere has another hash."""
 
     files: dict[str, Path]
 
