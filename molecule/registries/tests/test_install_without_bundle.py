@@ -30,7 +30,7 @@ PAUSE = f"{REGISTRY}/pause:1"
 
 
 class Sources(http.server.BaseHTTPRequestHandler):
-    """`/debian/...` is the archive; `/wheels/...` the wheels of the bundle, but not the agent's, and
+    """`/debian/...` is the archive; `/wheels/...` the wheels of the bundle, not the agent's, and
     the source of the log's library: a wheel of it that was built elsewhere has another hash."""
 
     files: dict[str, Path]
