@@ -152,5 +152,5 @@ def test_a_task_over_its_memory_limit_says_so(client: Client, scratch: str) -> N
 
     client.apply_service(spec, ("name", "image", "command", "resources"))
 
-    wait_until(lambda: client.get_service(scratch).status.failing, seconds=30)
-    assert "memory" in client.get_service(scratch).status.reason
+    # The runtime may tell of the exit before it tells why: then the next attempt says so.
+    wait_until(lambda: "memory" in client.get_service(scratch).status.reason, seconds=30)
