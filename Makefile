@@ -21,7 +21,7 @@ SEEDS ?= 500
 START ?= 1
 
 .PHONY: help setup apt generate lock lint types contracts unit simulation modules sanity molecule \
-        test bench simulate chaos demo demo-down fleet fleet-down drill bundle format clean
+        test bench simulate chaos demo demo-down fleet fleet-down drill traffic bundle format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,11 @@ sanity: setup ## ansible-test sanity on the plugins
 
 molecule: setup ## The whole path on real hosts
 	@tools/run-tests molecule
+
+traffic: setup ## Count lost requests on real hosts while tasks, agents, managers and hosts stop (minutes)
+	@molecule converge -s cluster
+	@molecule verify -s traffic
+	@molecule destroy -s default
 
 drill: setup ## Upgrade, remove, replace, recover and restore managers on real hosts (half an hour)
 	@pytest -q -s -p no:cacheprovider molecule/recovery/tests
