@@ -121,7 +121,7 @@ def test_settings_are_compared_with_the_live_cluster(play: Play) -> None:
 
     *changes, refused, read = played.results
     assert [each["changed"] for each in changes] == [True, True, False]
-    assert "-node_down_after: 5s\n+node_down_after: 10s" in played.output
+    assert "-node_down_after: 6s\n+node_down_after: 10s" in played.output
     assert changes[0]["cluster"]["node_down_after"] == "10s"
     assert refused["msg"].startswith("cluster.node_down_after: 'soon' is not a duration")
     assert read["cluster"]["node_down_after"] == "10s"
