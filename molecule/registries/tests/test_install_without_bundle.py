@@ -57,7 +57,9 @@ class Sources(http.server.BaseHTTPRequestHandler):
         else:
             body = "".join(f'<a href="{file}">{file}</a>' for file in self.files).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/zip" if name in self.files else "text/html")
+        self.send_header(
+            "Content-Type", "application/octet-stream" if name in self.files else "text/html"
+        )
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
