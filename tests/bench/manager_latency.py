@@ -20,7 +20,7 @@ from warren.model.nodes import NodeState
 from warren.model.services import ServiceSpec
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 
-from tests.contract.manager_processes import Host, hosts, manager_token, members, wait_until
+from tests.contract.manager_processes import Host, form, hosts, members, wait_until
 
 ROUNDS = 30
 API_PORT = 21443
@@ -114,14 +114,7 @@ def _measure(made: list[Host]) -> None:
 
 
 def grow(made: list[Host]) -> Host:
-    first, *others = made
-    first.create()
-    first.start()
-    wait_until(first.cluster, "m1 serves")
-    token = manager_token(first)
-    for host in others:
-        host.join(token, first)
-        host.start()
+    first = form(made)
     names = [host.name for host in made]
     wait_until(lambda: all(members(host.cluster()) == names for host in made), "all are members")
     view = wait_until(first.cluster, "m1 answers")

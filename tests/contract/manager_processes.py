@@ -165,6 +165,19 @@ def hosts(directory: Path, count: int, *, spec: ClusterSpec = SPEC) -> Iterator[
             host.kill()
 
 
+def form(made: list[Host]) -> Host:
+    """Make a cluster of them; answers the first, which created it."""
+    first, *others = made
+    first.create()
+    first.start()
+    wait_until(first.cluster, "m1 serves")
+    token = manager_token(first)
+    for host in others:
+        host.join(token, first)
+        host.start()
+    return first
+
+
 def members(view: ClusterView | None) -> list[str]:
     """Names of the managers that the answering one can reach through Raft."""
     return [] if view is None else [m.node.spec.name for m in view.managers if m.reachable]

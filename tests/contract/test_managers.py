@@ -13,7 +13,7 @@ from warren.model.errors import FailedPrecondition, Unavailable, WarrenError
 from warren.model.nodes import NodeRole, NodeSpec
 from warren.model.services import ServiceSpec
 
-from tests.contract.manager_processes import Host, hosts, manager_token, members, wait_until
+from tests.contract.manager_processes import Host, form, hosts, members, wait_until
 
 EVERYONE = ["m1", "m2", "m3"]
 
@@ -22,14 +22,7 @@ EVERYONE = ["m1", "m2", "m3"]
 def three(tmp_path: Path) -> Iterator[list[Host]]:
     """A cluster of three managers, grown one after the other from one."""
     with hosts(tmp_path, 3) as made:
-        first, *others = made
-        first.create()
-        first.start()
-        wait_until(first.cluster, "m1 serves")
-        token = manager_token(first)
-        for host in others:
-            host.join(token, first)
-            host.start()
+        first = form(made)
         wait_until(lambda: members(first.cluster()) == EVERYONE, "three members")
         yield made
 

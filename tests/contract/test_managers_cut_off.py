@@ -18,7 +18,7 @@ from warren.model.services import ServiceSpec
 from warren.model.views import ServiceView
 
 from tests.contract.manager_networks import BOTH, INPUT, OUTPUT, cut, three_hosts
-from tests.contract.manager_processes import Host, manager_token, members, wait_until
+from tests.contract.manager_processes import Host, form, members, wait_until
 
 ROUNDS = 3
 REFUSED_WITHIN = 0.6
@@ -29,14 +29,7 @@ ACCEPTED_WITHIN = 1.0
 def three(tmp_path: Path) -> Iterator[list[Host]]:
     """A cluster of three managers with one service."""
     with three_hosts(tmp_path) as made:
-        first, *others = made
-        first.create()
-        first.start()
-        wait_until(first.cluster, "m1 serves")
-        token = manager_token(first)
-        for host in others:
-            host.join(token, first)
-            host.start()
+        first = form(made)
         put(first, "before")
         yield made
 

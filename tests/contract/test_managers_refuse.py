@@ -18,7 +18,7 @@ from warren.store.raft.compaction import Limits
 from warren.store.raft.engine import RaftLog
 from warren.store.store import Store
 
-from tests.contract.manager_processes import SPEC, Host, hosts, manager_token, members, wait_until
+from tests.contract.manager_processes import SPEC, Host, form, hosts, members, wait_until
 
 RESTART = 1
 PORTS = replace(SPEC, api_port=21643, join_port=21644, raft_port=21645)
@@ -38,14 +38,7 @@ def one(tmp_path: Path) -> Iterator[Host]:
 def three(tmp_path: Path) -> Iterator[list[Host]]:
     """A cluster of three."""
     with hosts(tmp_path, 3, spec=PORTS) as made:
-        first, *others = made
-        first.create()
-        first.start()
-        wait_until(first.cluster, "m1 serves")
-        token = manager_token(first)
-        for host in others:
-            host.join(token, first)
-            host.start()
+        first = form(made)
         wait_until(lambda: members(first.cluster()) == ["m1", "m2", "m3"], "three members")
         yield made
 

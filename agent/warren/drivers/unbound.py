@@ -15,13 +15,13 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from warren.drivers import commands
 from warren.drivers.ports import ResolverConfig
 from warren.model.errors import DriverError
 
 DIRECTORY = Path("/var/lib/unbound/warren")
 UNIT = "warren-dns.service"
 _ANSWER_SECONDS = 5.0
-_RESTART_SECONDS = 30.0
 _PAUSE = 0.02
 
 
@@ -44,12 +44,15 @@ class Unbound:
         async with self._lock:
             settings = self._settings(config)
             before = self._read("zone")
-            zone_is_new = self._write("zone", zone)
-            settings_are_new = self._write("unbound.conf", settings)
+            if zone != before:
+                self._write("zone", zone)
+            settings_are_new = settings != self._read("unbound.conf")
+            if settings_are_new:
+                self._write("unbound.conf", settings)
             if settings_are_new or not await self._is_up():
                 await self._restart()
                 await self._wait_up()
-            elif zone_is_new:
+            elif zone != before:
                 await self._reload(config.domain, before)
 
     async def close(self) -> None:
@@ -66,10 +69,8 @@ class Unbound:
             return ()
         return tuple(address for address in name_servers(text) if address not in own)
 
-    def _write(self, name: str, text: str) -> bool:
-        """Whether that is news. What was there stays whole until the new is."""
-        if self._read(name) == text:
-            return False
+    def _write(self, name: str, text: str) -> None:
+        """What was there stays whole until the new is."""
         path, data = self._directory / name, text.encode()
         new = path.with_name(f".{name}.new")
         try:
@@ -81,7 +82,6 @@ class Unbound:
             new.replace(path)
         except OSError as error:
             raise DriverError(f"{path} cannot be written: {error.strerror}") from error
-        return True
 
     def _read(self, name: str) -> str:
         try:
@@ -157,18 +157,9 @@ def _is_address(text: str) -> bool:
 
 
 async def _restart_unit() -> None:
-    process = await asyncio.create_subprocess_exec(
-        "systemctl", "restart", UNIT, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(_RESTART_SECONDS):
-            _, errors = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise DriverError(f"{UNIT} did not start within {_RESTART_SECONDS:.0f} s") from None
-    if process.returncode:
-        raise DriverError(f"{UNIT} cannot be started: {errors.decode(errors='replace').strip()}")
+    code, _, complaint = await commands.run(("systemctl", "restart", UNIT))
+    if code:
+        raise DriverError(f"{UNIT} cannot be started: {complaint}")
 
 
 _SETTINGS = """\

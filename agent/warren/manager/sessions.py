@@ -130,16 +130,8 @@ class Session:
             order = warren_pb2.ExecCommand(request_id=request.id, task_id=task_id, command=command)
             order.timeout.FromTimedelta(timeout)
             self.send(warren_pb2.ManagerMessage(exec=order))
-            try:
-                async with asyncio.timeout((timeout + EXEC_SLACK).total_seconds()):
-                    result = await request.answer()
-            except TimeoutError as error:
-                message = f"{self.node_name} did not answer in time"
-                raise DeadlineExceeded(message) from error
+            result = await request.only_answer(timeout + EXEC_SLACK)
             assert isinstance(result, warren_pb2.ExecResult)
-            request.ended = True
-            if result.error:
-                raise FailedPrecondition(result.error)
             return result.response
 
     async def measure(self, timeout: timedelta) -> Sequence[warren_pb2.MeshLink]:
@@ -147,16 +139,8 @@ class Session:
         with _Request(self) as request:
             command = warren_pb2.MeasureCommand(request_id=request.id)
             self.send(warren_pb2.ManagerMessage(measure=command))
-            try:
-                async with asyncio.timeout(timeout.total_seconds()):
-                    result = await request.answer()
-            except TimeoutError as error:
-                message = f"{self.node_name} did not answer in time"
-                raise DeadlineExceeded(message) from error
+            result = await request.only_answer(timeout)
             assert isinstance(result, warren_pb2.MeshMeasured)
-            request.ended = True
-            if result.error:
-                raise FailedPrecondition(result.error)
             return result.links
 
     async def take(self, request_id: int, answer: Answer) -> None:
@@ -222,6 +206,20 @@ class _Request:
         answer = await self._queue.get()
         if isinstance(answer, WarrenError):
             raise answer
+        return answer
+
+    async def only_answer(self, timeout: timedelta) -> Message:
+        """That of a request which has one answer, and not an error."""
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                answer = await self.answer()
+        except TimeoutError as error:
+            message = f"{self._session.node_name} did not answer in time"
+            raise DeadlineExceeded(message) from error
+        assert isinstance(answer, warren_pb2.ExecResult | warren_pb2.MeshMeasured)
+        self.ended = True
+        if answer.error:
+            raise FailedPrecondition(answer.error)
         return answer
 
 
