@@ -40,8 +40,13 @@ class Contacts:
         if is_news:
             self.news.set(node_id)
 
+    def excuse(self, node_id: str, length: timedelta) -> None:
+        """A worker ended in order and will be back: nobody is to miss it for so long."""
+        self._heard_at[node_id] = self._monotonic() + length.total_seconds()
+
     def times(self, now: datetime) -> Mapping[str, datetime]:
-        """By node id, as seen from `now`: a silence is as long as it was, whatever clocks did."""
+        """By node id, as seen from `now`: a silence is as long as it was, whatever clocks did. Who
+        is excused was heard in the future."""
         passed = self._monotonic()
         return {
             node_id: now - timedelta(seconds=passed - heard_at)
