@@ -1,5 +1,6 @@
 """A worker's silence is measured, not read from the clock on the wall."""
 
+import asyncio
 from datetime import timedelta
 
 from warren.core.nodes import AWAY_MAX
@@ -74,6 +75,23 @@ def test_a_node_whose_agent_is_restarted_is_missed_later() -> None:
     is_back = commands()
 
     assert (back_in_time, stays_away, is_back) == (0, 1, 0)
+
+
+async def test_a_leader_that_stood_still_misses_nobody_for_that() -> None:
+    state = a_state(nodes=[a_node("w1"), a_node("w2")])
+    stopwatch = Stopwatch()
+    contacts = Contacts(stopwatch.read)
+    contacts.reset(["w1", "w2"])
+    running = asyncio.create_task(contacts.run())
+    await asyncio.sleep(0)
+
+    stopwatch.seconds += 7.0
+    contacts.hear("w1", is_news=False)
+    decision = reconcile(state, NOON, counting_ids(), contacts.times(NOON))
+
+    assert decision.commands == ()
+    assert contacts.times(NOON) == {"w1": NOON, "w2": NOON - timedelta(seconds=0.5)}
+    running.cancel()
 
 
 def test_what_a_new_leader_assumes_was_heard_now() -> None:
