@@ -182,7 +182,8 @@ def _tell(before: Mapping[str, Sample], now: Mapping[str, Sample], interval: Int
 def render(calm: Calm) -> str:
     """What was counted, and the verdict."""
     lines = [
-        f"{calm.seconds / 60:.0f} min without a fault, {calm.share:.0%} of each processor taken away",
+        f"{calm.seconds / 60:.0f} min without a fault, "
+        f"{calm.share:.0%} of each processor taken away",
         f"  {calm.writes} writes, at most {calm.longest_gap:.2f} s without one",
         "  load average per processor, minutes, processors busy, elections",
     ]
