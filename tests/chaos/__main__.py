@@ -46,13 +46,13 @@ def main() -> int:
     with hosts_are:
         hosts, connection = Hosts(name), resolve(Wanted(context=name))
         if options.calm:
-            return _calm(hosts, connection, options.calm)
+            return _calm(hosts, connection, options.calm, options.share)
         return _hurt(hosts, connection, options)
 
 
-def _calm(hosts: Hosts, connection: Connection, minutes: float) -> int:
+def _calm(hosts: Hosts, connection: Connection, minutes: float, share: float) -> int:
     say(f"{minutes:g} minutes of calm")
-    seen = calm.watch(hosts, connection, minutes)
+    seen = calm.watch(hosts, connection, minutes, share)
     print(calm.render(seen), flush=True)
     if not seen.passed:
         keep_evidence(hosts, EVIDENCE / f"calm-{time.time():.0f}", {"calm": asdict(seen)})
@@ -134,6 +134,12 @@ def _options() -> argparse.Namespace:
     for name in COUNTED:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
     parser.add_argument("--calm", type=float, metavar="MINUTES", help="no faults, busy processors")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=calm.SHARE,
+        help="of each processor that --calm takes away (0.5); 0 if something else keeps them busy",
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument(
         "--reuse", metavar="FLEET", help="a fleet with a cluster of its name, which stays"

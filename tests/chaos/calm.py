@@ -23,7 +23,7 @@ from tests.chaos.registers import write
 from tests.chaos.run import wait_whole
 
 SHARE = 0.5
-"""Of each processor, that is taken away from the managers."""
+"""Of each processor, that is taken away from the managers unless one says otherwise."""
 SAMPLE_EVERY = 10.0
 BANDS = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, 8.0), (8.0, math.inf))
 """Of load averages per processor: others may want the machine, too."""
@@ -63,6 +63,8 @@ class Calm:
     """What was seen in that time."""
 
     seconds: float
+    share: float
+    """Of each processor, taken away. The rest of the load was that of others."""
     first: Mapping[str, Sample]
     last: Mapping[str, Sample]
     intervals: tuple[Interval, ...]
@@ -106,8 +108,8 @@ class Writer:
         self._stop.set()
 
 
-def watch(hosts: Hosts, connection: Connection, minutes: float) -> Calm:
-    """Wait for so long, and look now and then."""
+def watch(hosts: Hosts, connection: Connection, minutes: float, share: float) -> Calm:
+    """Wait for so long, with that share of each processor taken away, and look now and then."""
     wait_whole(connection)
     seconds = minutes * 60
     begin = time.monotonic()
@@ -115,7 +117,7 @@ def watch(hosts: Hosts, connection: Connection, minutes: float) -> Calm:
     intervals = []
     writer, busy = Writer(connection), load.Busy()
     thread = threading.Thread(target=writer.run, daemon=True)
-    with load.Load(SHARE, seconds + 60):
+    with load.Load(share, seconds + 60):
         thread.start()
         try:  # who interrupts it is told what was seen so far
             while (left := begin + seconds - time.monotonic()) > 0:
@@ -138,6 +140,7 @@ def watch(hosts: Hosts, connection: Connection, minutes: float) -> Calm:
     end = time.monotonic()
     return Calm(
         seconds=end - begin,
+        share=share,
         first=first,
         last=last,
         intervals=tuple(intervals),
@@ -179,7 +182,8 @@ def _tell(before: Mapping[str, Sample], now: Mapping[str, Sample], interval: Int
 def render(calm: Calm) -> str:
     """What was counted, and the verdict."""
     lines = [
-        f"{calm.seconds / 60:.0f} min without a fault, {SHARE:.0%} of each processor taken away",
+        f"{calm.seconds / 60:.0f} min without a fault, "
+        f"{calm.share:.0%} of each processor taken away",
         f"  {calm.writes} writes, at most {calm.longest_gap:.2f} s without one",
         "  load average per processor, minutes, processors busy, elections",
     ]

@@ -27,12 +27,12 @@ def three_hosts(directory: Path) -> Iterator[list[Host]]:
         stack.enter_context(namespaces.own_network())
         namespaces.run("ip link add bridge0 type bridge")
         namespaces.run("ip link set bridge0 up")
-        namespaces.run("ip address add 10.97.0.254/24 dev bridge0")
+        namespaces.run("ip address add 10.97.1.254/24 dev bridge0")
         made = []
         for number in (1, 2, 3):
             name = stack.enter_context(namespaces.host(f"m{number}"))
             _connect(name, number)
-            address = f"10.97.0.{number + 100}"
+            address = f"10.97.1.{number}"
             host = Host(directory, number, spec=MESH, address=address, namespace=name)
             stack.callback(host.kill)
             made.append(host)
@@ -51,11 +51,12 @@ def _no_routes_known(directory: Path) -> Iterator[None]:
 
 
 def _connect(name: str, number: int) -> None:
-    """The mesh addresses are given in the order of joining: the first managers' first."""
+    """The mesh addresses are given in the order of joining: the first managers' first. They are on
+    the hosts alone: the cluster is created beside the bridge, where its network must be free."""
     namespaces.run(f"ip link add port{number} type veth peer name eth0 netns {name}")
     namespaces.run(f"ip link set port{number} master bridge0 up")
-    for address in (number, number + 100):
-        namespaces.run(f"ip address add 10.97.0.{address}/24 dev eth0", netns=name)
+    for address in (f"10.97.0.{number}/29", f"10.97.1.{number}/24"):
+        namespaces.run(f"ip address add {address} dev eth0", netns=name)
     namespaces.run("ip link set eth0 up", netns=name)
 
 

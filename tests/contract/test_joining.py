@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from warren import files
 from warren.api import status, warren_pb2, warren_pb2_grpc
 from warren.bootstrap import certificates, join, node_files, tokens
 from warren.bootstrap.certificates import Authority
@@ -263,7 +264,8 @@ def test_a_renewed_certificate_is_served_without_a_restart(pair: tuple[Host, Hos
         csr = certificates.signing_request(credentials.key, "m1")
         renewed = stub.RenewCertificate(warren_pb2.RenewCertificateRequest(csr=csr), timeout=10)
 
-    node_files.write_certificate(config, renewed.certificate)
+    own = node_files.pki_path(config) / "node.crt"
+    files.write_whole(own, renewed.certificate.encode(), mode=0o644)
 
     after = join.served_chain(f"{pair[0].address}:{SPEC.join_port}")
     assert certificates.pem_from_der(before[0]) == credentials.certificate

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from warren import files
 from warren.client import Client
 from warren.model.errors import InvalidInput, NotFound
 from warren.model.services import Secret
@@ -161,16 +162,7 @@ def _require_directory(directory: Path) -> None:
 
 def _write(path: Path, parts: Iterator[bytes]) -> None:
     """Durably. A part that cannot be had, or written, leaves nothing behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+        files.write_whole(path, parts)
     except OSError as error:
         raise InvalidInput(f"cannot be written: {error.strerror}", path=str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)

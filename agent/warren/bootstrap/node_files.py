@@ -5,7 +5,6 @@ in place. Both daemons read these files; the worker refreshes `managers`, the ma
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from warren.config import Config
+from warren.files import write_whole
 from warren.model.assignments import ManagerAddress
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import AlreadyExists, FailedPrecondition
@@ -93,7 +93,7 @@ def write_membership(config: Config, membership: Membership) -> None:
     """Write node.json, whole or not at all."""
     values = asdict(membership)
     values["roles"] = [role.value for role in membership.roles]
-    write_atomically(membership_path(config), (json.dumps(values, indent=2) + "\n").encode())
+    write_whole(membership_path(config), (json.dumps(values, indent=2) + "\n").encode())
 
 
 def write_managers(config: Config, managers: Iterable[ManagerAddress]) -> None:
@@ -125,14 +125,6 @@ def read_credentials(config: Config) -> Credentials:
         raise FailedPrecondition(f"cannot read this node's certificate: {error}") from error
 
 
-def write_certificate(config: Config, certificate: str) -> None:
-    """Replace this node's certificate by a renewed one for the same key.
-
-    The key stays, so that two daemons may read the pair at any moment.
-    """
-    write_atomically(pki_path(config) / "node.crt", certificate.encode(), mode=0o644)
-
-
 def install(
     config: Config,
     membership: Membership,
@@ -145,11 +137,11 @@ def install(
     shutil.rmtree(staging, ignore_errors=True)
     for directory in (staging, staging / "pki", staging / "raft"):
         directory.mkdir(mode=0o700)
-    write_atomically(staging / "pki/ca.crt", credentials.ca_certificate.encode(), mode=0o644)
-    write_atomically(staging / "pki/node.crt", credentials.certificate.encode(), mode=0o644)
-    write_atomically(staging / "pki/node.key", credentials.key.encode())
+    write_whole(staging / "pki/ca.crt", credentials.ca_certificate.encode(), mode=0o644)
+    write_whole(staging / "pki/node.crt", credentials.certificate.encode(), mode=0o644)
+    write_whole(staging / "pki/node.key", credentials.key.encode())
     for name, data in (raft_files or {}).items():
-        write_atomically(staging / "raft" / name, data)
+        write_whole(staging / "raft" / name, data)
     for name in ("pki", "raft"):
         shutil.rmtree(config.state_dir / name, ignore_errors=True)
         (staging / name).rename(config.state_dir / name)
@@ -170,28 +162,6 @@ def pki_path(config: Config) -> Path:
 def raft_path(config: Config) -> Path:
     """Directory of the replicated log, on managers."""
     return config.state_dir / "raft"
-
-
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """The old content or the new, also after a power loss."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Names that were given or taken in it are durable after this."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _membership_from(values: dict[str, Any]) -> Membership:

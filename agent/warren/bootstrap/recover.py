@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from warren import files
 from warren.bootstrap import node_files
 from warren.bootstrap.node_files import Membership
 from warren.config import Config
@@ -183,7 +184,7 @@ def _kept_as(directory: Path, now: datetime) -> Path:
 
 def _rename(old: Path, new: Path) -> None:
     old.rename(new)
-    node_files.sync_directory(new.parent)
+    files.sync_directory(new.parent)
 
 
 def _written_at(directory: Path) -> datetime | None:

@@ -23,6 +23,7 @@ from warren.bootstrap.create import NODE_ID_DIGITS, check_host, new_id
 from warren.bootstrap.node_files import Credentials, Membership
 from warren.config import Config
 from warren.core import allocator, assignment
+from warren.files import write_whole
 from warren.model.clusters import Cluster
 from warren.model.errors import FailedPrecondition, InvalidInput, WarrenError
 from warren.model.nodes import Node, NodeDescription, NodeMesh, NodeRole, NodeSpec, NodeStatus
@@ -72,7 +73,7 @@ def restore_cluster(
     credentials = _credentials(cluster, node, now)
     files = _log_files(config, membership, state, gone=sorted(backed_up.nodes))
     mark = config.state_dir / node_files.RESTORED_MARK
-    node_files.write_atomically(mark, f"{identity_of(head)}\n".encode())
+    write_whole(mark, f"{identity_of(head)}\n".encode())
     node_files.install(config, membership, credentials, files)
     return membership
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from warren import files
 from warren.model.errors import DriverError
 
 _LENGTH = 32
@@ -45,11 +46,7 @@ def switch(path: Path) -> bool:
             return False
         load_or_create(following)  # a file that holds no key must not replace one that does
         following.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        files.sync_directory(path.parent)
     except OSError as error:
         raise DriverError(f"mesh key {path}: {error.strerror}") from error
     return True

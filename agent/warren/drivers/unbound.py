@@ -10,11 +10,11 @@ Files are in unbound's own directory: Debian's AppArmor profile lets it read now
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from warren import files
 from warren.drivers import commands
 from warren.drivers.ports import ResolverConfig
 from warren.model.errors import DriverError
@@ -71,15 +71,9 @@ class Unbound:
 
     def _write(self, name: str, text: str) -> None:
         """What was there stays whole until the new is."""
-        path, data = self._directory / name, text.encode()
-        new = path.with_name(f".{name}.new")
+        path = self._directory / name
         try:
-            with new.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            new.chmod(0o644)
-            new.replace(path)
+            files.write_whole(path, text.encode(), mode=0o644)
         except OSError as error:
             raise DriverError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import grpc
 
 from warren.api import warren_pb2, warren_pb2_grpc
+from warren.files import write_whole
 from warren.model.nodes import NodeRole
-from warren.worker.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Renewal:
             stub = warren_pb2_grpc.ManagersStub(channel)
             response = await stub.RenewCertificate(request, timeout=_ANSWER_SECONDS)
         renewed = validity(response.certificate)
-        write_atomically(self._identity.certificate, response.certificate.encode())
+        write_whole(self._identity.certificate, response.certificate.encode())
         log.info("the node certificate was renewed, it is valid until %s", renewed.end.date())
         if not self._has_roles:
             self._certified(wanted)

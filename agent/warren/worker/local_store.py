@@ -17,8 +17,8 @@ from typing import Any
 from warren.core import health, restart
 from warren.core import task as law
 from warren.core.task import Progress
+from warren.files import write_whole
 from warren.model.tasks import Health, TaskState, TaskStatus
-from warren.worker.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,8 @@ class _Entries:
         entries = (f"{json.dumps(task_id)}: {text}" for task_id, text in self._texts.items())
         text = "{" + ",\n".join(entries) + "}\n"
         try:
-            write_atomically(self._path, text.encode(), durable=self._durable)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(self._path, text.encode(), durable=self._durable)
         except OSError as error:
             log.warning("cannot keep the progress of tasks: %s", error)
 

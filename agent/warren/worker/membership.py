@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from warren.files import write_whole
 from warren.model.assignments import ManagerAddress
 from warren.model.errors import InvalidInput
 from warren.model.nodes import NodeRole
-from warren.worker.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def refresh_managers(path: Path, managers: Sequence[ManagerAddress]) -> None:
         values = json.loads(path.read_text())
         entries = [asdict(manager) for manager in managers]
         if entries and values.get("managers") != entries:
-            write_atomically(path, json.dumps({**values, "managers": entries}, indent=1).encode())
+            write_whole(path, json.dumps({**values, "managers": entries}, indent=1).encode())
     except (OSError, ValueError, AttributeError) as error:
         log.warning("cannot note the managers in %s: %s", path, error)
 
@@ -67,7 +67,7 @@ def write_roles(path: Path, roles: Sequence[NodeRole]) -> None:
     """Note what this host is from now on; its certificate says so already."""
     values = json.loads(path.read_text())
     values["roles"] = [role.value for role in roles]
-    write_atomically(path, json.dumps(values, indent=1).encode())
+    write_whole(path, json.dumps(values, indent=1).encode())
 
 
 def _manager(entry: dict[str, Any]) -> ManagerAddress:

@@ -6,6 +6,7 @@ from tests.chaos.calm import Calm, Interval, Sample
 BEFORE = Sample(pid=10, term=3, elections_won=1, sync_p99=0.004)
 QUIET = Calm(
     seconds=3600.0,
+    share=0.25,
     first={"m1": BEFORE, "m2": BEFORE},
     last={"m1": BEFORE, "m2": BEFORE},
     intervals=(
@@ -37,7 +38,7 @@ warren_raft_sync_seconds{quantile="0.99"} 0.004
 def test_an_hour_without_elections_passes() -> None:
     assert QUIET.passed
     assert calm.render(QUIET).splitlines() == [
-        "60 min without a fault, 50% of each processor taken away",
+        "60 min without a fault, 25% of each processor taken away",
         "  36000 writes, at most 0.25 s without one",
         "  load average per processor, minutes, processors busy, elections",
         "    0 to 1        20.0    60%    0",

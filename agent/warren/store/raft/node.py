@@ -131,11 +131,6 @@ class Node:
         return isinstance(role, Leader) and self.applied >= role.opening
 
     @property
-    def is_member(self) -> bool:
-        """The newest configuration in the log names it."""
-        return self.raft.me in self.log.configuration.ids
-
-    @property
     def newest_snapshot(self) -> Meta:
         """The newest snapshot on the disk."""
         return self._files.newest
