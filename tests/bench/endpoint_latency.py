@@ -254,7 +254,7 @@ async def run_worker(directory: Path) -> None:
 
 @contextmanager
 def a_task_node(directory: Path, leader: Host, number: int) -> Iterator[TaskNode]:
-    host = Host(directory, number + 10, spec=MESH, address="10.97.0.254")
+    host = Host(directory, number + 10, spec=MESH, address="10.97.1.254")
     host.node = NodeSpec(name=f"t{number}", roles=(NodeRole.WORKER,))
     with leader.client() as client:
         token = client.create_join_token(NodeRole.WORKER, timedelta(hours=1)).token

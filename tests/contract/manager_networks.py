@@ -8,8 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from warren.bootstrap import host_routes
-
 from tests.contract import namespaces
 from tests.contract.manager_processes import SPEC, Host
 
@@ -23,7 +21,6 @@ def three_hosts(directory: Path) -> Iterator[list[Host]]:
     """Managers of one cluster on a bridge of their own."""
     namespaces.require("ip", "nft")
     with ExitStack() as stack:
-        stack.enter_context(_no_routes_known(directory))
         stack.enter_context(namespaces.own_network())
         namespaces.run("ip link add bridge0 type bridge")
         namespaces.run("ip link set bridge0 up")
@@ -37,17 +34,6 @@ def three_hosts(directory: Path) -> Iterator[list[Host]]:
             stack.callback(host.kill)
             made.append(host)
         yield made
-
-
-@contextmanager
-def _no_routes_known(directory: Path) -> Iterator[None]:
-    """The bridge has the network of the mesh, which a new cluster refuses."""
-    before, host_routes.TABLE = host_routes.TABLE, directory / "route"
-    host_routes.TABLE.write_text("Iface\n")
-    try:
-        yield
-    finally:
-        host_routes.TABLE = before
 
 
 def _connect(name: str, number: int) -> None:
