@@ -201,6 +201,8 @@ def main() -> None:
             kernels = [Kernel(host) for host in made]
             for kernel in kernels:
                 stack.callback(kernel.close)
+            for host in made:
+                wait_until(partial(is_loaded, host, options.services), "rules", LOADING)
             wait_quiet(kernels)
             times = [change(nodes, kernels, number) for number in range(options.changes)]
     tell("an endpoint in every kernel", services=options.services, **percentiles(times))
@@ -302,6 +304,12 @@ def _create(leader: Host, first: int, count: int) -> None:
                 ports=PORTS,
             )
             client.apply_service(spec, ("image", "replicas", "ports"))
+
+
+def is_loaded(host: Host, services: int) -> bool:
+    """Its kernel serves all of them."""
+    printed, code = namespaces.attempt("nft list set ip warren served", netns=host.namespace)
+    return code == 0 and printed.count(" . tcp . ") == services
 
 
 def wait_quiet(kernels: list[Kernel]) -> None:
