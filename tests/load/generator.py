@@ -10,20 +10,19 @@ one byte of an answer came, the request is sent once more on a new one, as every
 (RFC 9110, 9.2.2); those are counted as `resent`.
 
 Ends after --seconds, or when standard input ends; prints one JSON object:
-`sent, ok, resent, failures [{at, target, reason}], by_body {body: count}, latency_ms {p50, p99,
-max}, began, ended` (times are seconds since 1970, so that runs on several hosts can be compared).
+`sent, ok, resent, failures [{at, target, mode, reason}], by_body {body: count}, latency_ms {p50,
+p99, max}, began, ended` (times are seconds since 1970, so runs on several hosts can be compared).
 """
 
 import argparse
 import asyncio
 import json
+import resource
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
-
-FAILURES_SHOWN = 200
 
 
 @dataclass
@@ -45,8 +44,7 @@ class Tally:
             "sent": self.sent,
             "ok": self.ok,
             "resent": self.resent,
-            "failed": len(self.failures),
-            "failures": self.failures[:FAILURES_SHOWN],
+            "failures": self.failures,
             "by_body": dict(self.by_body),
             "latency_ms": {
                 "p50": round(ordered[len(ordered) // 2] * 1000, 2),
@@ -170,12 +168,20 @@ class Generator:
                 body, resent = await target.get(keep=self._keep)
         except (OSError, TimeoutError, Closed, EOFError, ValueError, IndexError) as error:
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
-            self.tally.failures.append({"at": at, "target": target.url, "reason": reason})
+            mode = "keep" if self._keep else "new"
+            failure = {"at": at, "target": target.url, "mode": mode, "reason": reason}
+            self.tally.failures.append(failure)
             return
         self.tally.ok += 1
         self.tally.resent += resent
         self.tally.by_body[body] += 1
         self.tally.latencies.append(time.perf_counter() - begin)
+
+
+def _allow_many_files() -> None:
+    """A stall makes requests pile up, and each has a connection."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _main(options: argparse.Namespace) -> Tally:
@@ -202,6 +208,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=("new", "keep"), default="new")
     parser.add_argument("--seconds", type=float, default=0.0, help="0: until standard input ends")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds for one request")
+    _allow_many_files()
     print(json.dumps(asyncio.run(_main(parser.parse_args())).summary()))
 
 

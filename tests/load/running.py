@@ -48,7 +48,7 @@ class Report:
         return max(times) - min(times) if times else 0.0
 
     def __str__(self) -> str:
-        reasons = Counter(f"{f['target']}: {f['reason']}" for f in self.failures)
+        reasons = Counter(f"{f['mode']} {f['target']}: {f['reason']}" for f in self.failures)
         listed = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
         failed = f"{len(self.failures)} failed within {self.outage_seconds():.2f} s ({listed})"
         return (

@@ -4097,6 +4097,7 @@ class ServiceTraffic(_message.Message):
     PORTS_FIELD_NUMBER: _builtins.int
     AFFINITY_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     vip: _builtins.str
     affinity: Global___Affinity.ValueType
@@ -4104,6 +4105,8 @@ class ServiceTraffic(_message.Message):
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
+    @_builtins.property
+    def draining(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
     def __init__(
         self,
         *,
@@ -4112,10 +4115,11 @@ class ServiceTraffic(_message.Message):
         ports: _abc.Iterable[Global___Port] | None = ...,
         affinity: Global___Affinity.ValueType = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
+        draining: _abc.Iterable[Global___Endpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "endpoints", b"endpoints", "name", b"name", "ports", b"ports", "vip", b"vip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "draining", b"draining", "endpoints", b"endpoints", "name", b"name", "ports", b"ports", "vip", b"vip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4159,9 +4163,11 @@ class Assignment(_message.Message):
     MTU_FIELD_NUMBER: _builtins.int
     MESH_KEEPALIVE_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    TELLS_DRAINING_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     mtu: _builtins.int
     weight: _builtins.int
+    tells_draining: _builtins.bool
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
     @_builtins.property
@@ -4192,10 +4198,11 @@ class Assignment(_message.Message):
         mtu: _builtins.int = ...,
         mesh_keepalive: _duration_pb2.Duration | None = ...,
         weight: _builtins.int = ...,
+        tells_draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "managers", b"managers", "mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks", "tells_draining", b"tells_draining", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4440,6 +4447,7 @@ class WorkerMessage(_message.Message):
     MESH_KEYS_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
     HELD_PORTS_FIELD_NUMBER: _builtins.int
+    AWAY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """first"""
@@ -4460,6 +4468,10 @@ class WorkerMessage(_message.Message):
     def measured(self) -> Global___MeshMeasured: ...
     @_builtins.property
     def held_ports(self) -> Global___HeldPorts: ...
+    @_builtins.property
+    def away(self) -> Global___Away:
+        """last, if the agent ends and the host does not"""
+
     def __init__(
         self,
         *,
@@ -4472,12 +4484,13 @@ class WorkerMessage(_message.Message):
         mesh_keys: Global___MeshKeys | None = ...,
         measured: Global___MeshMeasured | None = ...,
         held_ports: Global___HeldPorts | None = ...,
+        away: Global___Away | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried", "mesh_keys", "measured", "held_ports"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried", "mesh_keys", "measured", "held_ports", "away"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -4497,6 +4510,23 @@ class Heartbeat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class Away(_message.Message):
+    """The agent ends in order, and is about to be started again: its tasks go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Away: _TypeAlias = Away  # noqa: Y015
 
 @_typing.final
 class HeldPorts(_message.Message):

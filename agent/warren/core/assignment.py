@@ -24,7 +24,7 @@ from warren.model.clusters import ClusterSpec
 from warren.model.errors import InvalidInput, NotFound
 from warren.model.nodes import Node, NodeState
 from warren.model.services import Service
-from warren.model.tasks import DesiredState, Task
+from warren.model.tasks import DesiredState, Health, Task, TaskState
 from warren.state import maps
 from warren.state.cluster import ClusterState
 
@@ -76,6 +76,7 @@ class Assignments:
             mtu=self.mtu,
             mesh_keepalive=node.spec.mesh_keepalive,
             weight=node.spec.weight,
+            tells_draining=True,
         )
 
     @property
@@ -134,25 +135,38 @@ def _with_traffic(
 
 
 def _traffic(state: ClusterState, service: Service, tasks: Iterable[Task]) -> ServiceTraffic:
+    ordered = sorted(tasks, key=lambda task: (task.slot, task.id))
     return ServiceTraffic(
         name=service.spec.name,
         vip=service.vip,
         ports=service.spec.ports,
         affinity=service.spec.affinity,
-        endpoints=tuple(_endpoints(state, tasks)),
+        endpoints=tuple(_endpoints(state, filter(may_receive, ordered))),
+        draining=tuple(_endpoints(state, filter(may_have_connections, ordered))),
     )
 
 
 def _endpoints(state: ClusterState, tasks: Iterable[Task]) -> Iterator[Endpoint]:
-    for task in sorted(tasks, key=lambda task: (task.slot, task.id)):
+    """On nodes that are there."""
+    for task in tasks:
         weight = _share(state.nodes.get(task.node_id))
-        if weight is not None and may_receive(task):
+        if weight is not None:
             yield endpoint(task, task.status.address, weight)
 
 
 def may_receive(task: Task) -> bool:
     """Traffic may be sent to the task, if its node is there: it is ready, and it shall run."""
     return task.ready and task.desired is DesiredState.RUNNING and bool(task.status.address)
+
+
+def may_have_connections(task: Task) -> bool:
+    """It receives no new ones, but runs, and may have received some before."""
+    if may_receive(task) or not task.status.address:
+        return False
+    has_been_ready = task.status.health is not Health.STARTING
+    return task.status.state is TaskState.STOPPING or (
+        task.status.state is TaskState.RUNNING and has_been_ready
+    )
 
 
 def endpoint(task: Task, address: str, weight: int) -> Endpoint:

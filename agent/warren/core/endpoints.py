@@ -32,10 +32,9 @@ def as_known(
         traffic = services.get(name)
         if traffic is None:
             continue
-        endpoints = _endpoints(traffic, tasks, node_id, assigned.weight)
-        if endpoints == traffic.endpoints:
+        known = _as_they_are(traffic, tasks, node_id, assigned.weight)
+        if known == traffic:
             continue
-        known = replace(traffic, endpoints=endpoints)
         earlier = before.get(name)
         services = maps.put(services, name, earlier if earlier == known else known)
     return services
@@ -44,12 +43,14 @@ def as_known(
 def _with_news(
     tasks: Iterable[Task], statuses: Mapping[str, TaskStatus]
 ) -> Mapping[str, list[Task]]:
-    """By service: all tasks of the node, as they are, if one of them is not as assigned."""
+    """By service: all tasks of the node, as they are, if one of them is not as assigned. What has
+    ended for the managers has ended, though it runs on here: it is replaced, and about to go."""
     own: defaultdict[str, list[Task]] = defaultdict(list)
     news: set[str] = set()
     for task in tasks:
-        status = statuses.get(task.id)
-        if status is None or status is task.status or status == task.status:
+        over = task.status.state.terminal
+        status = task.status if over else statuses.get(task.id, task.status)
+        if status is task.status or status == task.status:
             own[task.service].append(task)
         else:
             own[task.service].append(replace(task, status=status))
@@ -57,14 +58,21 @@ def _with_news(
     return {name: own[name] for name in news}
 
 
-def _endpoints(
+def _as_they_are(
     traffic: ServiceTraffic, own: Iterable[Task], node_id: str, weight: int
-) -> tuple[Endpoint, ...]:
-    """By slot, then task id, as assigned ones are."""
-    assigned = {endpoint.task_id: endpoint for endpoint in traffic.endpoints}
+) -> ServiceTraffic:
+    weights = {e.task_id: e.weight for e in (*traffic.endpoints, *traffic.draining)}
     endpoints = [each for each in traffic.endpoints if each.node_id != node_id]
+    draining = [each for each in traffic.draining if each.node_id != node_id]
     for task in own:
+        known = assignment.endpoint(task, task.status.address, weights.get(task.id, weight))
         if assignment.may_receive(task):
-            share = assigned[task.id].weight if task.id in assigned else weight
-            endpoints.append(assignment.endpoint(task, task.status.address, share))
+            endpoints.append(known)
+        elif assignment.may_have_connections(task):
+            draining.append(known)
+    return replace(traffic, endpoints=_ordered(endpoints), draining=_ordered(draining))
+
+
+def _ordered(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """By slot, then task id, as assigned ones are."""
     return tuple(sorted(endpoints, key=lambda endpoint: (endpoint.slot, endpoint.task_id)))

@@ -1,8 +1,10 @@
 """Which nodes are there: READY while their worker is heard, DOWN when it is not.
 
 The law: a READY node unheard for `node_down_after` is DOWN; a node that is heard is READY; UNKNOWN
-lasts until a worker is first heard. A task that lives on a DOWN node is LOST, for good: when the
-node returns, its worker finds the task ended and removes the container.
+lasts until a worker is first heard. A worker that says that it is about to be started again counts
+as heard for `AWAY_MAX` from then on: its tasks and its rules go on, and to replace them would be
+the only harm. A task that lives on a DOWN node is LOST, for good: when the node returns, its worker
+finds the task ended and removes the container.
 """
 
 from collections.abc import Mapping
@@ -17,6 +19,10 @@ from warren.model.nodes import Node, NodeState, NodeStatus
 from warren.model.tasks import TaskState
 from warren.state.cluster import ClusterState
 from warren.state.commands import Command, SetNodeStatus, SetTaskStatus
+
+AWAY_MAX = timedelta(seconds=30)
+"""An agent is back within seconds, even on a host that is very busy. Were it longer, a host that
+dies just then would be missed too late."""
 
 
 def first_contacts(state: ClusterState, now: datetime) -> dict[str, datetime]:

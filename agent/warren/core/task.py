@@ -220,10 +220,12 @@ def step(situation: Situation) -> Step:
     situation = _caught_up(situation)
     current = _current(situation)
     spare = _spare(situation, current)
+    lives = _wanted(situation) or _drains(situation, current)
     leftover = next((i for i in situation.instances if i not in (current, spare)), None)
     if leftover is not None:
-        return Step(progress=situation.progress, action=_disposal(situation, leftover))
-    if not _wanted(situation) and not _drains(situation, current):
+        progress = _in_presence(situation, current) if lives else situation.progress
+        return Step(progress=progress, action=_disposal(situation, leftover))
+    if not lives:
         return _wind_down(situation, current)
     assert situation.task is not None
     return _run(situation, situation.task, current, spare)
@@ -340,6 +342,14 @@ def _wind_down(situation: Situation, current: Instance | None) -> Step:
             progress, status=replace(progress.status, exit_code=current.exit_code, address="")
         )
     return Step(progress=progress, action=_disposal(situation, current))
+
+
+def _in_presence(situation: Situation, current: Instance | None) -> Progress:
+    """Progress while leftovers are removed: what runs is said to run. A new agent would take it
+    out of traffic for so long otherwise."""
+    if situation.task is None or current is None or current.state is not InstanceState.RUNNING:
+        return situation.progress
+    return _running(situation, situation.task, current).progress
 
 
 def _disposal(situation: Situation, instance: Instance) -> Stop | Remove:

@@ -58,8 +58,11 @@ class Changes:
     """Addresses of tasks of this host that are not behind any frontend any more."""
     local_after: Set[str] = frozenset()
     """And of those that are now."""
+    gone: Set[str] = frozenset()
+    """Addresses of tasks that are neither endpoints nor draining any more. No rule has them."""
 
     def __bool__(self) -> bool:
+        """There are rules to change."""
         return bool(self.before or self.after or self.local_before or self.local_after)
 
 
@@ -78,6 +81,8 @@ class Plan:
         """Who wants the frontend, in order."""
         self._local: Counter[str] = Counter()
         """How many services have an endpoint at this address of this host: one, but for moments."""
+        self._present: Counter[str] = Counter()
+        """How many have a task there, on any host, which is an endpoint or drains."""
         self._blocked: frozenset[Frontend] = frozenset()
         self._udp: set[Frontend] = set()
         self._published: set[Frontend] = set()
@@ -89,6 +94,7 @@ class Plan:
         touched = set(blocked ^ self._blocked)
         claims = []
         local: Counter[str] = Counter()
+        present: Counter[str] = Counter()
         for name in maps.changed_keys(self._services, services):
             old, new = self._services.get(name), services.get(name)
             before_of, after_of = _frontends(old, self._node_id), _frontends(new, self._node_id)
@@ -96,6 +102,8 @@ class Plan:
             claims.append((name, before_of, after_of))
             local.subtract(self._local_addresses(old))
             local.update(self._local_addresses(new))
+            present.subtract(_addresses(old))
+            present.update(_addresses(new))
         before = self._balances(touched)
         for name, before_of, after_of in claims:
             self._claim(name, before_of, after_of)
@@ -104,12 +112,13 @@ class Plan:
         self._blocked = blocked
         after = self._balances(touched)
         self._note_kinds(touched)
-        gone, come = self._count_local(local)
+        local_gone, local_come = _count(self._local, local)
         return Changes(
             before={f: b for f, b in before.items() if after.get(f) != b},
             after={f: b for f, b in after.items() if before.get(f) != b},
-            local_before=gone,
-            local_after=come,
+            local_before=local_gone,
+            local_after=local_come,
+            gone=_count(self._present, present)[0],
         )
 
     def everything(self) -> Changes:
@@ -132,6 +141,10 @@ class Plan:
         for name in maps.changed_keys(self._services, services):
             after.update(_frontends(services.get(name), self._node_id))
         return frozenset(frontend for frontend in after if not frontend.address)
+
+    def has(self, address: str) -> bool:
+        """There is a task at the address which is an endpoint, or drains."""
+        return address in self._present
 
     def holder(self, frontend: Frontend) -> str:
         """Name of the service that a frontend belongs to; empty: of none."""
@@ -172,20 +185,6 @@ class Plan:
             return set()
         return {e.address for e in service.endpoints if e.node_id == self._node_id}
 
-    def _count_local(self, difference: Counter[str]) -> tuple[frozenset[str], frozenset[str]]:
-        """Addresses that have gone and come when the counts change by `difference`."""
-        gone, come = set(), set()
-        for address, change in difference.items():
-            count = self._local[address]
-            if count and not count + change:
-                gone.add(address)
-            if not count and change:
-                come.add(address)
-            self._local[address] = count + change
-            if not self._local[address]:
-                del self._local[address]
-        return frozenset(gone), frozenset(come)
-
     def _note_kinds(self, touched: Set[Frontend]) -> None:
         claimed = touched & self._claims.keys()
         self._udp -= touched
@@ -209,6 +208,27 @@ def shares(endpoints: Iterable[Endpoint], port: int) -> tuple[Share, ...]:
             parts.append(Share(first, end - 1, endpoint.address, port))
         first = end
     return tuple(parts)
+
+
+def _addresses(service: ServiceTraffic | None) -> set[str]:
+    if service is None:
+        return set()
+    return {e.address for e in (*service.endpoints, *service.draining)}
+
+
+def _count(counts: Counter[str], difference: Counter[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Addresses that have gone and come when the counts change by `difference`."""
+    gone, come = set(), set()
+    for address, change in difference.items():
+        count = counts[address]
+        if count and not count + change:
+            gone.add(address)
+        if not count and change:
+            come.add(address)
+        counts[address] = count + change
+        if not counts[address]:
+            del counts[address]
+    return frozenset(gone), frozenset(come)
 
 
 def digest(changes: Changes) -> int:

@@ -1,15 +1,20 @@
-"""Flows of UDP that go on to an endpoint which is none any more: forgotten by the kernel.
+"""Flows that go on to a task which is no endpoint any more, or no more at all: forgotten.
 
 Address translation looks at the first packet of a flow, and for UDP a flow lasts as long as the
 client sends from the same port: it would never learn that its endpoint has gone, nor that one has
 come. So after changes all flows are compared with the rules: those of frontends that have
-endpoints, that have none, and that are no more. What is right stays; nothing is flushed. TCP is
-left alone: its connections end by themselves, and must last until then.
+endpoints, that have none, and that are no more. What is right stays; nothing is flushed.
+
+Connections of TCP must last while their task does, though it drains. Afterwards nobody answers
+them, above all when a host lost its power, and for minutes they take a new connection from the
+same port of the client with them. Once forgotten, what a client sends goes to another task, which
+does not know the connection: a reset tells the client. If it has not been answered yet, its next
+try begins a connection.
 """
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
@@ -45,19 +50,25 @@ class Conntrack:
         self._command = command
 
     async def reconcile(self, config: BalancerConfig, endpoints: Endpoints) -> int:
-        """Forget the flows that go where they should not any more; how many kinds there were."""
-        flows = set(await self._flows())
+        """Forget flows of UDP that go where they should not any more; how many kinds there were."""
+        flows = set(await self._flows(Protocol.UDP))
         if not flows:
             return 0
         found = stale(flows, config, endpoints, await local_addresses())
-        for flow in sorted(found):
-            await self._forget(flow)
-        if found:
-            log.info("flows of UDP to endpoints that have gone: %d kinds forgotten", len(found))
+        await self._forget(found, Protocol.UDP)
         return len(found)
 
-    async def _flows(self) -> Iterable[Flow]:
-        code, printed, complaint = await run((self._command, "-L", "-p", "udp"))
+    async def end_connections(self, config: BalancerConfig, is_there: Callable[[str], bool]) -> int:
+        """Forget connections of TCP to tasks that are not there any more; how many kinds."""
+        flows = set(await self._flows(Protocol.TCP))
+        if not flows:
+            return 0
+        found = dangling(flows, config, is_there, await local_addresses())
+        await self._forget(found, Protocol.TCP)
+        return len(found)
+
+    async def _flows(self, protocol: Protocol) -> Iterable[Flow]:
+        code, printed, complaint = await run((self._command, "-L", "-p", protocol.value))
         if code:
             raise DriverError(f"cannot list flows: {complaint}")
         return (
@@ -65,10 +76,15 @@ class Conntrack:
             for match in _FLOW.finditer(printed)
         )
 
-    async def _forget(self, flow: Flow) -> None:
-        """All flows of this kind. That none was left (exit code 1) is as well."""
-        filters = ("--orig-dst", flow.destination, "--orig-port-dst", str(flow.port))
-        await run((self._command, "-D", "-p", "udp", *filters, "--reply-src", flow.answerer))
+    async def _forget(self, kinds: Set[Flow], protocol: Protocol) -> None:
+        """All flows of these kinds. That none was left (exit code 1) is as well."""
+        for flow in sorted(kinds):
+            to = ("--orig-dst", flow.destination, "--orig-port-dst", str(flow.port))
+            of = ("--reply-src", flow.answerer)
+            await run((self._command, "-D", "-p", protocol.value, *to, *of))
+        if kinds:
+            name = protocol.value.upper()
+            log.info("flows of %s to tasks that have gone: %d kinds forgotten", name, len(kinds))
 
 
 def stale(
@@ -93,3 +109,21 @@ def stale(
         if target not in right:
             found.add(flow)
     return found
+
+
+def dangling(
+    flows: Iterable[Flow],
+    config: BalancerConfig,
+    is_there: Callable[[str], bool],
+    local: Set[str],
+) -> set[Flow]:
+    """Connections that were sent to a task which is not there any more."""
+    vips, tasks = IPv4Network(config.vip_network), IPv4Network(config.task_network)
+    return {
+        flow
+        for flow in flows
+        if not is_there(flow.answerer)
+        and IPv4Address(flow.answerer) in tasks
+        and flow.answerer != flow.destination
+        and (flow.destination in local or IPv4Address(flow.destination) in vips)
+    }

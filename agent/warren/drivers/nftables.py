@@ -47,8 +47,10 @@ class Nftables:
         *,
         conntrack: Conntrack | None = None,
         layout: str = "",
+        pause_s: float = 1.0,
     ) -> None:
-        """Without a `layout`, the first that passes its trial on this host is taken."""
+        """Without a `layout`, the first that passes its trial on this host is taken. `pause_s`:
+        between two looks at all connections, of which a busy host has many."""
         self._command = tuple(command)
         self._conntrack = conntrack or Conntrack()
         self._listeners = Listeners()
@@ -65,6 +67,11 @@ class Nftables:
         self._held: dict[Frontend, str] = {}
         self._had_udp = True
         """Flows of UDP may be there: at first, those of an earlier process."""
+        self._may_dangle = True
+        """Connections to tasks that have gone may be there: likewise."""
+        self._looked_at = -pause_s
+        """When they were looked for, by the loop's clock."""
+        self._pause_s = pause_s
         self._trouble_with_flows = ""
         self._lock = asyncio.Lock()
 
@@ -92,7 +99,7 @@ class Nftables:
                 self._is_in_kernel = False
                 raise
             self._installed = self._plan.published(services) - self._held.keys()
-            await self._reconcile_flows(config, changes)
+            await self._tidy_flows(config, changes)
             return self._report()
 
     async def close(self) -> None:
@@ -189,22 +196,38 @@ class Nftables:
         keys = (key["concat"] for key, _ in found.get("elem", ()))
         return frozenset(Frontend("", Protocol(protocol), port) for protocol, port in keys)
 
-    async def _reconcile_flows(self, config: BalancerConfig, changes: Changes) -> None:
-        """After changes to UDP, and now and then: a flow may have begun just before a change. What
-        goes wrong holds up nothing else: the rules are in place."""
+    async def _tidy_flows(self, config: BalancerConfig, changes: Changes) -> None:
+        """What goes wrong holds up nothing else: the rules are in place."""
+        trouble = ""
+        try:
+            await self._reconcile_datagrams(config, changes)
+            await self._end_connections(config, changes)
+        except DriverError as error:
+            trouble = str(error)
+        if trouble and trouble != self._trouble_with_flows:
+            log.warning("balancer: flows may go to tasks that have gone: %s", trouble)
+        self._trouble_with_flows = trouble
+
+    async def _reconcile_datagrams(self, config: BalancerConfig, changes: Changes) -> None:
+        """After changes to UDP, and now and then: a flow may have begun just before a change."""
         changed = any(f.protocol is Protocol.UDP for f in (*changes.before, *changes.after))
         if not changed and (changes or not self._had_udp):
             return
         endpoints = self._plan.udp()
-        trouble = ""
-        try:
-            await self._conntrack.reconcile(config, endpoints)
-            self._had_udp = bool(endpoints)
-        except DriverError as error:
-            trouble = str(error)
-        if trouble and trouble != self._trouble_with_flows:
-            log.warning("balancer: flows of UDP may go to endpoints that have gone: %s", trouble)
-        self._trouble_with_flows = trouble
+        await self._conntrack.reconcile(config, endpoints)
+        self._had_udp = bool(endpoints)
+
+    async def _end_connections(self, config: BalancerConfig, changes: Changes) -> None:
+        """What is left when it is too early, the next call does, a few seconds from now at most."""
+        self._may_dangle |= bool(changes.gone)
+        now = asyncio.get_running_loop().time()
+        if not config.ends_connections or not self._may_dangle:
+            return
+        if now - self._looked_at < self._pause_s:
+            return
+        self._looked_at = now
+        await self._conntrack.end_connections(config, self._plan.has)
+        self._may_dangle = False
 
     def _report(self) -> tuple[HeldPort, ...]:
         return tuple(

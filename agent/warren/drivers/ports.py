@@ -155,6 +155,9 @@ class BalancerConfig:
     gateway: str = ""
     """This host's address on the task network: the source of its own connections to virtual
     addresses."""
+    ends_connections: bool = False
+    """A task that is neither an endpoint nor draining is no more: who has a connection to it is
+    told by a reset, as soon as it sends something."""
 
 
 class Balancer(Protocol):
@@ -168,7 +171,8 @@ class Balancer(Protocol):
         self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]
     ) -> tuple[HeldPort, ...]:
         """Make it so. Only the services that are not the same objects as at the last call are
-        looked at; what changes, changes in one transaction; open connections go on.
+        looked at; what changes, changes in one transaction; open connections go on, those to tasks
+        that drain, too.
 
         To be called every few seconds, too: rules that somebody removed come back. A published
         port that a process of this host holds is left to it, and answered.

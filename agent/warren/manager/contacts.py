@@ -5,14 +5,23 @@ was told. A new leader knows nothing of all that and hears it anew.
 
 
 Measured by a clock that nobody sets: when the leader's time of day jumps, by a wrong time server or
-a person, no node falls silent for that, and none that is silent is spared.
+a person, no node falls silent for that, and none that is silent is spared. What counts is the time
+in which the leader could listen: one that stood still, because its host was paused or it had too
+much to do, would otherwise find all nodes silent at once, and replace every task.
 """
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from warren.store.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+_TICK = 0.5
+"""Seconds between two signs of life of the leader itself; twice as much is a standstill."""
 
 
 class Contacts:
@@ -21,6 +30,8 @@ class Contacts:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._heard_at: dict[str, float] = {}
+        self._awake_at: float | None = None
+        """When this process last ran for sure; None: it does not lead."""
         self._reported: set[str] = set()
         self._carried: dict[str, int] = {}
         self.news: Watch[str] = Watch("")
@@ -34,14 +45,31 @@ class Contacts:
         self._reported.clear()
         self._carried.clear()
 
+    async def run(self) -> None:
+        """Until cancelled, while this manager leads."""
+        self._awake_at = self._monotonic()
+        try:
+            while True:
+                await asyncio.sleep(_TICK)
+                self._note_standstill()
+        finally:
+            self._awake_at = None
+
     def hear(self, node_id: str, *, is_news: bool) -> None:
         """A worker said something. `is_news`: it may make the node ready."""
+        self._note_standstill()
         self._heard_at[node_id] = self._monotonic()
         if is_news:
             self.news.set(node_id)
 
+    def excuse(self, node_id: str, length: timedelta) -> None:
+        """A worker ended in order and will be back: nobody is to miss it for so long."""
+        self._heard_at[node_id] = self._monotonic() + length.total_seconds()
+
     def times(self, now: datetime) -> Mapping[str, datetime]:
-        """By node id, as seen from `now`: a silence is as long as it was, whatever clocks did."""
+        """By node id, as seen from `now`: a silence is as long as it was, whatever clocks did. Who
+        is excused was heard in the future."""
+        self._note_standstill()
         passed = self._monotonic()
         return {
             node_id: now - timedelta(seconds=passed - heard_at)
@@ -69,3 +97,14 @@ class Contacts:
     def carried(self) -> Mapping[str, int]:
         """By node id; the caller may keep it."""
         return dict(self._carried)
+
+    def _note_standstill(self) -> None:
+        """Who spoke while nobody listened is not known: that time counts for nobody's silence."""
+        if self._awake_at is None:
+            return
+        now = self._monotonic()
+        lost = now - self._awake_at - _TICK
+        self._awake_at = now
+        if lost > _TICK:
+            logger.warning("this manager stood still for %.1f s", lost)
+            self._heard_at = {node_id: at + lost for node_id, at in self._heard_at.items()}

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from warren.api import convert, status, warren_pb2
+from warren.core import nodes
 from warren.core.assignment import Assignments
 from warren.manager import authorization, mesh_keys
 from warren.manager.authorization import Caller
@@ -186,6 +187,8 @@ class Dispatcher:
                     await self._take_keys(session, message.mesh_keys)
                 case "held_ports":
                     await self._take_held_ports(session, message.held_ports)
+                case "away":
+                    self._contacts.excuse(session.node_id, nodes.AWAY_MAX)
                 case "measured":
                     await session.take(message.measured.request_id, message.measured)
                 case "logs":

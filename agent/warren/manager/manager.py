@@ -49,6 +49,7 @@ class Manager:
         reconciler = Reconciler(context, contacts)
         loops: tuple[Callable[[], Awaitable[None]], ...] = (
             lambda: found_cluster(context),
+            contacts.run,
             reconciler.run,
             reports.run,
         )

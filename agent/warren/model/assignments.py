@@ -66,6 +66,9 @@ class ServiceTraffic:
     affinity: Affinity = Affinity.NONE
     endpoints: tuple[Endpoint, ...] = ()
     """By slot, then task id."""
+    draining: tuple[Endpoint, ...] = ()
+    """Tasks that receive no new connections, but may have open ones, which go on. In the same
+    order; not told by every manager: see `Assignment.tells_draining`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,9 @@ class Assignment:
     """As the node's spec says."""
     weight: int = 100
     """Of endpoints on this node."""
+    tells_draining: bool = False
+    """The manager tells which tasks may still have connections: those to all others, which have
+    been endpoints, are to nobody any more. Managers of an older version do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,8 @@ class Simulation:
         self._reconciliation = Reconciliation()
         self._contacts: dict[str, datetime] = {}
         """As the leader has them, but for workers that it hears all the time."""
+        self._away: dict[str, tuple[int, datetime]] = {}
+        """Nodes whose agents are being restarted: which leader knows, and until when it waits."""
         self.term = 0
         self.leads = False
         self._look_due = False
@@ -212,6 +214,8 @@ class Simulation:
                     worker = self.workers[command.node_id]
                     if worker.connected and self.now - worker.connected_since > CONTACT_WITHIN:
                         self.fail(f"{command.node_id} is there, and is taken for down")
+                    if self.now < self._excused_until(command.node_id):
+                        self.fail(f"{command.node_id} is restarted, and is taken for down")
                 case _:
                     pass
 
@@ -321,13 +325,20 @@ class Simulation:
         worker.rules = {}
 
     def _restart_agent(self, worker: Worker) -> None:
+        """It says so, and is away for a while; tasks and rules go on."""
         if worker.session:
-            self._contacts[worker.node_id] = self.now
-            worker.end_session()
+            until = self._contacts[worker.node_id] = self.now + nodes.AWAY_MAX
+            self._away[worker.node_id] = (self.term, until)
+            worker.disconnect()
             self.say(f"{worker.node_id}: the agent restarts")
-            self._find_leader(worker)
+            self.after(self.delay(0.1, 20), lambda: self._return(worker))
+
+    def _excused_until(self, node_id: str) -> datetime:
+        term, until = self._away.get(node_id, (0, self.now))
+        return until if term == self.term else self.now
 
     def _return(self, worker: Worker) -> None:
+        self._away.pop(worker.node_id, None)
         if not worker.connected:
             worker.connect()
             self.say(f"{worker.node_id} is back")

@@ -149,18 +149,21 @@ def is_stuck(state: ClusterState, service: Service, pending: list[Task]) -> bool
 
 
 def stray_endpoints(state: ClusterState, told: Assignment) -> Iterator[str]:
-    """Traffic goes to ready tasks that shall run, on nodes that are there, and to all of them."""
+    """Traffic goes to ready tasks that shall run, on nodes that are there, and to all of them. The
+    connections of ready tasks that do not go on."""
     for name, traffic in told.services.items():
-        expected = {
-            task.id
+        ready = [
+            task
             for task in state.tasks_of(name)
-            if task.ready
-            and task.desired is DesiredState.RUNNING
-            and state.nodes[task.node_id].status.state is not NodeState.DOWN
-        }
+            if task.ready and state.nodes[task.node_id].status.state is not NodeState.DOWN
+        ]
+        expected = {task.id for task in ready if task.desired is DesiredState.RUNNING}
         actual = {endpoint.task_id for endpoint in traffic.endpoints}
         if actual != expected:
             yield f"{name} has endpoints {sorted(actual)}, not {sorted(expected)}"
+        cut = {task.id for task in ready} - actual - {e.task_id for e in traffic.draining}
+        if cut:
+            yield f"{name} keeps no connections to {sorted(cut)}"
 
 
 def rash_signal(task: Task, status: TaskStatus, now: datetime) -> Iterator[str]:

@@ -7,7 +7,7 @@ belongs to an assigned task or is removed. Ending the executor touches no contai
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 STARTS_AT_ONCE = 4
 
 
+async def at_once(_: Task) -> None:
+    """Without traffic there is nothing to wait for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What the executor works with."""
@@ -43,6 +47,8 @@ class Surroundings:
     network_ready: asyncio.Event
     now: Callable[[], datetime]
     name_servers: Callable[[], NameServers] = NameServers
+    withdrawn: Callable[[Task], Awaitable[None]] = at_once
+    """Waits until this host sends no new connections to a task."""
 
 
 class Executor:
@@ -63,6 +69,7 @@ class Executor:
             network_ready=surroundings.network_ready,
             now=surroundings.now,
             name_servers=surroundings.name_servers,
+            withdrawn=surroundings.withdrawn,
         )
         self._tasks: dict[str, Task] = {}
         self._services: Mapping[str, ServiceTraffic] = {}

@@ -6,7 +6,7 @@ answer is what is observed. Errors of the runtime become status; none ends the r
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +54,8 @@ class Host:
     """Set once tasks can have addresses."""
     now: Callable[[], datetime]
     name_servers: Callable[[], NameServers]
+    withdrawn: Callable[[Task], Awaitable[None]]
+    """Waits until this host sends no new connections to a task."""
 
 
 class Runner:
@@ -237,6 +239,9 @@ class Runner:
                 self._happened(law.Ended(instance=action.instance, last_log=last_log))
                 task_logs.prune(self._host.log_dir, self._task_id)
             case law.Stop():
+                # Who drains is withdrawn already; who was given up for lost meanwhile is not.
+                if self._task is not None and self._ports:
+                    await self._host.withdrawn(self._task)
                 instance = action.instance
                 await self._host.runtime.stop(instance, signal=action.signal, grace=action.grace)
                 await self._look_again()

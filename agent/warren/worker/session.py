@@ -91,7 +91,9 @@ class Sessions:
         self._heartbeat_interval = ClusterSpec().heartbeat_interval
         self._new_pace = asyncio.Event()
         self._closing = asyncio.Event()
-        self._last_reason = ""
+        self._is_away = False
+        self._reasons: dict[str, str] = {}
+        """Why there was no session with each manager, as last told, since there was one."""
         self._known: Assignment | None = None
         """The newest of all sessions, or from disk."""
         self._told: Assignment | None = None
@@ -116,8 +118,10 @@ class Sessions:
             self._heartbeat_interval = assignment.spec.heartbeat_interval
             self._new_pace.set()
 
-    def close(self) -> None:
-        """End the session in order; `run` returns when the manager has confirmed it."""
+    def close(self, *, is_away: bool = False) -> None:
+        """End the session in order; `run` returns when the manager has confirmed it. `is_away`: the
+        agent will be back, and its tasks go on meanwhile."""
+        self._is_away = is_away
         self._closing.set()
 
     async def run(self) -> None:
@@ -139,9 +143,9 @@ class Sessions:
 
     def _note_failure(self, target: str, reason: str) -> None:
         """Once per reason: a cluster without managers would fill the journal otherwise."""
-        level = logging.WARNING if reason != self._last_reason else logging.DEBUG
+        level = logging.WARNING if reason != self._reasons.get(target) else logging.DEBUG
         log.log(level, "no session with manager %s: %s", target, reason)
-        self._last_reason = reason
+        self._reasons[target] = reason
 
     async def _wait(self, delay: timedelta) -> None:
         if not delay:
@@ -207,7 +211,7 @@ class Sessions:
                 group.create_task(self._tell_carried(sender)),
                 group.create_task(self._tell_keys(sender)),
                 group.create_task(self._tell_held_ports(sender)),
-                group.create_task(self._close_in_order(call)),
+                group.create_task(self._close_in_order(call, sender)),
             ]
             messages = aiter(call)
             while (message := await self._next(messages)) is not None:
@@ -265,7 +269,7 @@ class Sessions:
             log.info("session with manager %s", self.target)
             self._with.carriage.begin_session()
         self._search = search.connected(self._search)
-        self._last_reason = ""
+        self._reasons.clear()
         self._told = assignment
         self._with.assigned(assignment)
 
@@ -313,8 +317,10 @@ class Sessions:
             except TimeoutError:
                 continue
 
-    async def _close_in_order(self, call: Call) -> None:
+    async def _close_in_order(self, call: Call, sender: "_Sender") -> None:
         await self._closing.wait()
+        if self._is_away:
+            await sender.send(warren_pb2.WorkerMessage(away=warren_pb2.Away()))
         await call.done_writing()
 
 

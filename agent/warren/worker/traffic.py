@@ -7,6 +7,7 @@ its start until it knows of its own tasks again.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,8 +15,14 @@ from warren.core import dns, endpoints
 from warren.drivers.ports import Balancer, BalancerConfig, Resolver, ResolverConfig
 from warren.model.assignments import Assignment, ServiceTraffic
 from warren.model.nodes import HeldPort
+from warren.model.tasks import Task
 from warren.worker.keeper import Keeper
 from warren.worker.reporter import Reporter
+
+log = logging.getLogger(__name__)
+
+WITHDRAWN_SECONDS_MAX = 5.0
+"""How long rules that cannot be changed hold up the stop of a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +58,19 @@ class Traffic:
         self._node_id = node_id
         self._mesh_interface = mesh_interface
         self._reporter = reporter
+        self._carried = carried
         self._held = held
         self._assignment: Assignment | None = None
         self._services: Mapping[str, ServiceTraffic] = {}
         self._changed = asyncio.Event()
+        self._in_kernel: Mapping[str, ServiceTraffic] | None = None
+        """None: it is not known what an earlier process left there."""
+        self._brought = asyncio.Event()
         self._zone = dns.Zone()
         self._balancer = Keeper(
             "virtual addresses",
             self._balance,
-            applied=lambda wish: carried(wish.assignment.index),
+            applied=self._note_balanced,
         )
         self._resolver = Keeper("names", self._resolve)
 
@@ -71,6 +82,15 @@ class Traffic:
     def look_again(self) -> None:
         """Something else than before is known of this host's tasks."""
         self._changed.set()
+
+    async def wait_withdrawn(self, task: Task) -> None:
+        """Until this host sends no new connections to the task; not for ever."""
+        try:
+            async with asyncio.timeout(WITHDRAWN_SECONDS_MAX):
+                while self._sends_to(task):
+                    await self._brought.wait()
+        except TimeoutError:
+            log.warning("this host may still send connections to task %s, which stops", task.name)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -96,6 +116,18 @@ class Traffic:
         self._balancer.want(wish)
         self._resolver.want(wish)
 
+    def _sends_to(self, task: Task) -> bool:
+        if self._in_kernel is None:
+            return True
+        traffic = self._in_kernel.get(task.service)
+        return traffic is not None and any(e.task_id == task.id for e in traffic.endpoints)
+
+    def _note_balanced(self, wish: _Wish) -> None:
+        self._in_kernel = wish.services
+        self._brought.set()
+        self._brought = asyncio.Event()
+        self._carried(wish.assignment.index)
+
     async def _balance(self, wish: _Wish) -> None:
         spec = wish.assignment.spec
         config = BalancerConfig(
@@ -104,6 +136,7 @@ class Traffic:
             task_network=spec.task_network,
             mesh_interface=self._mesh_interface,
             gateway=dns.gateway(wish.assignment.mesh.subnet),
+            ends_connections=wish.assignment.tells_draining,
         )
         self._held(await self._drivers.balancer.apply(config, wish.services))
 

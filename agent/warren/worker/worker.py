@@ -6,7 +6,7 @@ worker ends the session in order and touches no container, no rule and no interf
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from warren.api import convert, exposition, warren_pb2
 from warren.api.metrics_server import MetricsServer
 from warren.config import Config
 from warren.core import dns
+from warren.drivers import service_manager
 from warren.drivers.ports import Prober, Runtime
 from warren.model.assignments import Assignment
 from warren.model.errors import WarrenError
@@ -75,12 +76,15 @@ class Worker:
         drivers: Drivers,
         *,
         connect: Callable[[str], grpc.aio.Channel] | None = None,
+        host_ends: Callable[[], Awaitable[bool]] = service_manager.host_ends,
     ) -> None:
+        """`host_ends`: whether the host is being shut down, so that its tasks end, too."""
         self._config = config
         self._member = member
         self._drivers = drivers
         self._identity = certificates.files(config.state_dir)
         self._connect = connect or self._connect_with_certificate
+        self._host_ends = host_ends
         self._store = AssignmentStore(config.state_dir / "worker" / "assignment.db")
         self._assignment: Assignment | None = None
         self._managers = member.managers
@@ -113,6 +117,7 @@ class Worker:
                 network_ready=self._network.ready,
                 now=_now,
                 name_servers=self._name_servers,
+                withdrawn=self._traffic.wait_withdrawn,
             )
         )
         self._metrics = MetricsServer(self._metrics_text)
@@ -160,7 +165,7 @@ class Worker:
                 group.create_task(self._log_rotation.run()),
             ]
             await stop.wait()
-            self._sessions.close()
+            self._sessions.close(is_away=not await self._host_ends())
             await asyncio.wait([sessions], timeout=_CLOSING_SECONDS)
             for task in (sessions, *others):
                 task.cancel()

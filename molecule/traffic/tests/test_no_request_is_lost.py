@@ -5,9 +5,12 @@ from collections.abc import Callable
 from functools import partial
 
 from conftest import wait_until
+from rules_watched import rules_watched
 from warren.client.client import Client
-from warren.model.nodes import Availability, NodeSpec
-from web_under_load import WEB, Loaded, Scale, all_nodes, image, loaded, scale, web
+from warren.model.nodes import Availability, NodeSpec, NodeState
+from warren.model.tasks import Task
+from warren.model.views import ServiceView
+from web_under_load import SSH_CONFIG, WEB, Loaded, Scale, all_nodes, image, loaded, scale, web
 
 Fleet = Callable[..., str]
 
@@ -49,11 +52,28 @@ def test_each_node_is_drained_in_turn(
 def test_the_agents_and_the_runtime_restart_on_each_node(
     loaded: Loaded, fleet: Fleet, addresses: dict[str, str]
 ) -> None:
-    with loaded() as report:
+    with rules_watched(addresses, SSH_CONFIG) as changes, loaded() as report:
         for name in addresses:
             fleet("ssh", name, "systemctl restart warren-worker")
             fleet("ssh", name, "systemctl restart containerd")
             time.sleep(1)
+
+    assert report.failures == [], report
+    assert changes == {}
+
+
+def test_an_agent_is_away_until_its_node_is_down(
+    loaded: Loaded, fleet: Fleet, client: Client, web: ServiceView
+) -> None:
+    """It ends without a word. Its tasks are replaced, and go when it returns."""
+    with loaded() as report:
+        for name in sorted({name for _, name in nodes_of(web)}):
+            fleet("ssh", name, "systemctl kill -s KILL warren-worker; systemctl stop warren-worker")
+            wait_until(partial(has_no_task, client, name), seconds=30)
+            wait_until(partial(is_converged, client), seconds=30)
+            fleet("ssh", name, "systemctl start warren-worker")
+            wait_until(partial(is_ready, client, name), seconds=30)
+            time.sleep(3)
 
     assert report.failures == [], report
 
@@ -92,3 +112,20 @@ def is_whole(client: Client) -> bool:
 
 def make(client: Client, node: str, availability: Availability) -> None:
     client.apply_node(node, NodeSpec(name=node, availability=availability), ("availability",))
+
+
+def nodes_of(view: ServiceView) -> list[tuple[Task, str]]:
+    tasks = zip(view.tasks, view.node_names, strict=True)
+    return [(task, name) for task, name in tasks if task.wanted]
+
+
+def has_no_task(client: Client, node: str) -> bool:
+    return node not in {name for _, name in nodes_of(client.get_service(WEB))}
+
+
+def is_converged(client: Client) -> bool:
+    return client.get_service(WEB).status.converged
+
+
+def is_ready(client: Client, node: str) -> bool:
+    return client.get_node(node).node.status.state is NodeState.READY

@@ -89,6 +89,7 @@ def test_names_tasks_peers_services_and_managers() -> None:
         ),
         roles=BOTH,
         mesh_keepalive=m1.spec.mesh_keepalive,
+        tells_draining=True,
     )
 
 
@@ -111,7 +112,34 @@ def test_sends_no_traffic_to_a_task(task: Task) -> None:
 
     told = assignment.assignment_for(a_state(nodes=nodes, services=[web], tasks=[task]), "w1")
 
-    assert told.services == {"web": ServiceTraffic(name="web", ports=PORTS)}
+    assert told.services["web"].endpoints == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "drains"),
+    [
+        (a_task(1, "w1"), False),
+        (a_task(1, "w1", desired=DesiredState.DRAINING), True),
+        (a_task(1, "w1", desired=DesiredState.STOPPED), True),
+        (a_task(1, "w1", state=TaskState.STOPPING, address="10.88.0.1"), True),
+        (a_task(1, "w1", health=Health.UNHEALTHY), True),
+        (a_task(1, "w1", health=Health.STARTING), False),
+        (a_task(1, "w1", state=TaskState.RESTARTING), False),
+        (a_task(1, "w1", state=TaskState.LOST), False),
+        (a_task(1, "w2", desired=DesiredState.DRAINING), False),
+    ],
+    ids=[
+        *("ready", "draining", "to be stopped", "stopping", "unhealthy", "unproven"),
+        *("restarting", "lost", "node down"),
+    ],
+)
+def test_tells_which_tasks_may_still_have_connections(task: Task, drains: bool) -> None:
+    web = a_service(ports=PORTS)
+    nodes = [a_node("w1"), a_node("w2", state=NodeState.DOWN)]
+
+    told = assignment.assignment_for(a_state(nodes=nodes, services=[web], tasks=[task]), "w1")
+
+    assert told.services["web"].draining == ((endpoint(task),) if drains else ())
 
 
 def test_is_the_same_in_whatever_order_the_state_is_held() -> None:
@@ -156,8 +184,9 @@ def test_a_change_is_told_as_what_it_changes() -> None:
 
     later = assignment.advance(state, with_tasks(state.state, [gone]))
 
+    traffic = ServiceTraffic(name="s7", ports=PORTS, draining=(endpoint(gone),))
     assert assignment.services_delta(state, later) == AssignmentDelta(
-        base=0, index=0, services=(ServiceTraffic(name="s7", ports=PORTS),)
+        base=0, index=0, services=(traffic,)
     )
     assert assignment.node_delta(state, later, "w1") == AssignmentDelta(
         base=101, index=102, tasks=(gone,)

@@ -67,6 +67,35 @@ def test_an_own_task_that_drains_stays_out() -> None:
     assert known(assigned(draining, to=(FAR,)), t1=status) == (FAR,)
 
 
+def test_an_own_task_that_was_given_up_for_lost_gets_nothing_though_it_runs() -> None:
+    lost = replace(OWN, status=replace(OWN.status, state=TaskState.LOST, address=""))
+    other = a_task(3, "w1", address="10.88.1.3")
+    sick = replace(other.status, health=Health.UNHEALTHY)
+
+    assert known(assigned(lost, to=(FAR,)), t1=OWN.status) == (FAR,)
+    assert known(assigned(lost, other, to=(FAR,)), t1=OWN.status, t3=sick) == (FAR,)
+
+
+def test_an_own_task_drains_as_long_as_it_runs() -> None:
+    draining = replace(OWN, desired=DesiredState.DRAINING)
+    ended = replace(OWN.status, state=TaskState.STOPPED, address="")
+    assignment = assigned(draining, to=(FAR,))
+    web = replace(assignment.services["web"], draining=(NEAR,))
+    assignment = replace(assignment, services={"web": web})
+
+    after = endpoints.as_known(assignment, "w1", {OWN.id: ended}, {})
+
+    assert after["web"] == replace(web, draining=())
+
+
+def test_an_own_task_that_is_sick_drains() -> None:
+    sick = replace(OWN.status, health=Health.UNHEALTHY)
+
+    after = endpoints.as_known(assigned(OWN), "w1", {OWN.id: sick}, {})
+
+    assert after["web"].draining == (NEAR,)
+
+
 def test_what_is_equal_stays_the_same_object() -> None:
     sick = {OWN.id: replace(OWN.status, health=Health.UNHEALTHY)}
     before = endpoints.as_known(assigned(OWN), "w1", sick, {})

@@ -105,6 +105,19 @@ def test_the_instance_of_an_ended_attempt_lends_its_sandbox_to_the_next_and_is_r
     assert runs.action == law.Remove(instance=dead)
 
 
+def test_what_runs_is_said_to_run_while_an_older_attempt_is_removed() -> None:
+    dead = an_instance(InstanceState.EXITED, exit_code=1)
+
+    taken = step(progress(TaskState.ASSIGNED), dead, an_instance(attempt=1))
+
+    status = TaskStatus(
+        state=TaskState.RUNNING, since=START, address="10.88.1.2", image_digest="sha256:1"
+    )
+    assert taken == Step(
+        progress=Progress(status=status, attempt=1), action=law.Remove(instance=dead)
+    )
+
+
 def test_of_several_ended_attempts_only_the_last_stays() -> None:
     oldest, older = (
         an_instance(InstanceState.EXITED, attempt=attempt, exit_code=1) for attempt in (0, 1)

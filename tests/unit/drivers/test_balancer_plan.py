@@ -108,7 +108,23 @@ def test_only_what_differs_changes() -> None:
     assert changes == Changes(
         before={other: whole(THERE)},
         after={Frontend("", Protocol.TCP, 81): whole(HERE)},
+        gone=frozenset({THERE}),
     )
+
+
+def test_a_task_is_gone_when_it_neither_receives_nor_drains() -> None:
+    plan = Plan("here")
+    plan.change(services(a_service(HERE, THERE)), NOTHING)
+
+    drains = plan.change(
+        services(replace(a_service(THERE), draining=(an_endpoint(HERE),))), NOTHING
+    )
+    was_there = plan.has(HERE)
+    ended = plan.change(services(a_service(THERE)), NOTHING)
+
+    assert (drains.gone, was_there) == (frozenset(), True)
+    assert ended == Changes(gone=frozenset({HERE}))
+    assert (bool(ended), plan.has(HERE), plan.has(THERE)) == (False, False, True)
 
 
 def test_affinity_makes_another_balance() -> None:

@@ -1,10 +1,10 @@
-"""Which flows of UDP go where they should not any more."""
+"""Which flows go where they should not any more, and which ports a process holds."""
 
 from pathlib import Path
 
 import pytest
 from warren.drivers.balancer_plan import Frontend
-from warren.drivers.conntrack import Flow, stale
+from warren.drivers.conntrack import Flow, dangling, stale
 from warren.drivers.listeners import Listeners
 from warren.drivers.ports import BalancerConfig
 from warren.model.services import Protocol
@@ -43,6 +43,25 @@ ENDPOINTS = {
 )
 def test_finds_flows_that_would_not_begin_like_this(flow: Flow, expected: bool) -> None:
     assert (flow in stale([flow], CONFIG, ENDPOINTS, {NODE, "10.88.1.1"})) is expected
+
+
+@pytest.mark.parametrize(
+    ("flow", "expected"),
+    [
+        (Flow("10.92.0.1", 80, TASK, 8080), False),
+        (Flow("10.92.0.1", 80, GONE, 8080), True),
+        (Flow(NODE, 80, TASK, 8080), False),
+        (Flow(NODE, 80, GONE, 8080), True),
+        (Flow(NODE, 22, NODE, 22), False),  # the host's own
+        (Flow(NODE, 80, "172.17.0.2", 80), False),  # translated by somebody else
+        (Flow(GONE, 8080, GONE, 8080), False),  # straight to the task
+        (Flow("192.0.2.9", 80, "192.0.2.9", 80), False),  # to somebody else
+    ],
+)
+def test_finds_connections_to_tasks_that_have_gone(flow: Flow, expected: bool) -> None:
+    found = dangling([flow], CONFIG, {TASK}.__contains__, {NODE, "10.88.1.1"})
+
+    assert (flow in found) is expected
 
 
 def a_proc(root: Path, **tables: str) -> Path:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from warren.api import convert, warren_pb2
+from warren.core.nodes import AWAY_MAX
 from warren.manager.contacts import Contacts
 from warren.manager.dispatcher import Dispatcher
 from warren.manager.reports import Reports
@@ -310,6 +311,20 @@ async def test_a_change_is_told_as_a_delta_to_those_whom_it_concerns() -> None:
         for worker in (one, other):
             worker.leave()
             await worker.session
+
+
+async def test_a_worker_that_will_be_back_is_not_missed_meanwhile() -> None:
+    async with a_leader() as leader:
+        worker = ScriptedWorker(leader.dispatcher, "w1")
+        worker.say(hello=warren_pb2.Hello())
+        await worker.hears_assignment()
+
+        worker.say(away=warren_pb2.Away())
+        worker.leave()
+        await worker.session
+
+        silence = NOON - leader.contacts.times(NOON)["w1"]
+        assert silence < timedelta(seconds=1) - AWAY_MAX
 
 
 async def test_a_delta_begins_where_the_last_message_ended() -> None:

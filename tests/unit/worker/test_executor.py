@@ -1,7 +1,7 @@
 """The executor on the fake runtime, in virtual time: adoption, restarts, trouble, interruption."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +16,7 @@ from warren.model.services import Port, RestartCondition, RestartPolicy
 from warren.model.tasks import Task, TaskState, TaskStatus
 from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime, Program
+from warren.worker import executor
 from warren.worker.executor import Executor, Surroundings
 from warren.worker.local_store import ProgressFile
 from warren.worker.reporter import Reporter
@@ -37,6 +38,7 @@ class Agent:
         *,
         network_ready: bool = True,
         prober: FakeProber | None = None,
+        withdrawn: Callable[[Task], Awaitable[None]] = executor.at_once,
     ) -> None:
         self.reporter = Reporter()
         self.network_ready = asyncio.Event()
@@ -52,6 +54,7 @@ class Agent:
                 progress_file=ProgressFile(directory / "tasks.json"),
                 network_ready=self.network_ready,
                 now=now,
+                withdrawn=withdrawn,
             )
         )
 
@@ -394,6 +397,26 @@ async def test_a_task_is_stopped_with_its_signal_and_grace(tmp_path: Path) -> No
     assert runtime.stops == [(task.id, "SIGINT", 7 * SECOND)]
     assert (status.state, status.exit_code, status.address) == (TaskState.STOPPED, 143, "")
     assert await runtime.instances() == ()
+
+
+@in_virtual_time
+async def test_a_task_is_stopped_only_when_this_host_sends_nothing_to_it(tmp_path: Path) -> None:
+    runtime, task = FakeRuntime(now=now), a_task()
+    withdrawn = asyncio.Event()
+
+    async def wait(of: Task) -> None:
+        assert of.id == task.id
+        await withdrawn.wait()
+
+    async with an_agent(tmp_path, runtime, [task], withdrawn=wait) as agent:
+        lost = replace(task, status=replace(task.status, state=TaskState.LOST))
+        agent.executor.assign([lost], SERVICES)
+        await asyncio.sleep(1)
+        early = list(runtime.stops)
+        withdrawn.set()
+        await settle()
+
+        assert (early, [stop[0] for stop in runtime.stops]) == ([], [task.id])
 
 
 @in_virtual_time

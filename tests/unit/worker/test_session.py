@@ -1,10 +1,12 @@
 """Sessions of a whole worker with a manager in this process, over real sockets."""
 
 import asyncio
+import logging
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from warren.api import convert, warren_pb2
 from warren.drivers.ports import ExecOutput, Instance, StartOrder
 from warren.model.assignments import AssignmentDelta, ServiceTraffic
@@ -56,6 +58,39 @@ async def test_says_hello_then_runs_what_is_assigned(tmp_path: Path) -> None:
     assert (hello.description.address, hello.description.runtime) == ("10.77.0.21", "fake 1.0")
     assert manager.ended == 1, "the session was ended in order"
     assert len(await worker.runtime.instances()) == 1, "ending the worker ends no task"
+
+
+@pytest.mark.parametrize("host_ends", [False, True])
+async def test_says_that_it_will_be_back_unless_its_host_ends(
+    tmp_path: Path, host_ends: bool
+) -> None:
+    manager = await a_manager()
+    manager.assignment = an_assignment(managers=(manager.address,))
+
+    async with RunningWorker(tmp_path, manager.address) as worker:
+        worker.host_ends = host_ends
+        await manager.wait(lambda m: len(m.received) > 1)
+    await manager.stop()
+
+    last = manager.received[-1].WhichOneof("message")
+    assert (last == "away") is not host_ends
+
+
+async def test_a_cluster_without_managers_is_told_once_for_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def notes(*levels: int) -> list[str]:
+        found = (r.getMessage() for r in caplog.records if r.levelno in levels)
+        return [text.split(": ")[0] for text in found if "no session" in text]
+
+    with caplog.at_level(logging.DEBUG):
+        async with RunningWorker(tmp_path, "127.0.0.1:1", "127.0.0.1:2"), asyncio.timeout(10):
+            while len(notes(logging.DEBUG, logging.WARNING)) < 5:  # noqa: ASYNC110 - a log is no event
+                await asyncio.sleep(0.01)
+
+    assert notes(logging.WARNING) == [
+        f"no session with manager 127.0.0.1:{number}" for number in (1, 2)
+    ]
 
 
 async def test_tells_the_status_of_all_tasks_first_in_each_session(tmp_path: Path) -> None:

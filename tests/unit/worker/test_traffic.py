@@ -130,6 +130,46 @@ async def test_after_a_start_rules_are_left_alone_until_tasks_are_known() -> Non
 
 
 @in_virtual_time
+async def test_a_task_is_withdrawn_when_the_rules_are_without_it() -> None:
+    async with a_host() as host:
+        host.traffic.assign(assigned())
+        await asyncio.sleep(0.001)
+        host.balancer.failures.append(DriverError("no nft"))
+        waiting = asyncio.create_task(host.traffic.wait_withdrawn(TASK))
+        host.reporter.put(TASK.id, SICK)
+        await asyncio.sleep(0.9)
+        early = waiting.done()
+        await asyncio.sleep(0.2)
+
+        assert (early, waiting.done(), host.balancer.endpoints) == (False, True, [1, 0])
+
+
+@in_virtual_time
+async def test_after_a_start_nothing_is_withdrawn_until_the_rules_are_known() -> None:
+    async with a_host() as host:
+        host.reporter.expect([TASK.id])
+        host.traffic.assign(replace(assigned(), services={"web": replace(WEB, endpoints=())}))
+        waiting = asyncio.create_task(host.traffic.wait_withdrawn(TASK))
+        await asyncio.sleep(1)
+        early = waiting.done()
+        host.reporter.put(TASK.id, SICK)
+        await asyncio.sleep(0.001)
+
+        assert (early, waiting.done()) == (False, True)
+
+
+@in_virtual_time
+async def test_rules_that_cannot_be_changed_hold_up_a_stop_for_five_seconds() -> None:
+    async with a_host() as host:
+        host.balancer.failures.extend([DriverError("no nft")] * 20)
+        host.traffic.assign(assigned())
+        begun = asyncio.get_running_loop().time()
+        await host.traffic.wait_withdrawn(TASK)
+
+        assert asyncio.get_running_loop().time() - begun == 5
+
+
+@in_virtual_time
 async def test_a_runtime_that_is_silent_holds_changes_up_for_five_seconds() -> None:
     async with a_host() as host:
         host.reporter.expect([TASK.id])

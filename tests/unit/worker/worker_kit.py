@@ -217,6 +217,7 @@ class RunningWorker:
             managers=an_assignment(managers=managers).managers,
             roles=(NodeRole.WORKER,),
         )
+        self.host_ends = False
         self._stop = asyncio.Event()
         write_node_file(self.config.state_dir, self.member)
 
@@ -233,6 +234,7 @@ class RunningWorker:
             connect=lambda address: grpc.aio.insecure_channel(
                 address, options=[("grpc.use_local_subchannel_pool", 1)]
             ),
+            host_ends=self._ends,
         )
         self._run = asyncio.create_task(self.worker.run(self._stop))
         return self
@@ -240,3 +242,6 @@ class RunningWorker:
     async def __aexit__(self, *_: object) -> None:
         self._stop.set()
         await self._run
+
+    async def _ends(self) -> bool:
+        return self.host_ends

@@ -1,0 +1,345 @@
+"""How soon a change of one endpoint is in every node's kernel, while thousands of services are.
+
+`python -m tests.bench.endpoint_latency [--services 10000] [--changes 200]` as root, in network
+namespaces of its own. Three real managers, and beside each a real worker with the real balancer:
+its kernel is what is looked at. The tasks are on three more nodes, whose workers only say how they
+are: a task's worker says that it is not healthy any more, or is again, and the clock runs until the
+last of the three kernels has told of its change. Prints one line of JSON per figure.
+"""
+
+import argparse
+import asyncio
+import logging
+import queue
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import grpc
+from warren import config as configuration
+from warren.api import warren_pb2, warren_pb2_grpc
+from warren.bootstrap import node_files
+from warren.client import Client
+from warren.drivers import mesh_key
+from warren.drivers.nftables import Nftables
+from warren.model.nodes import Availability, NodeRole, NodeSpec
+from warren.model.services import Port, ServiceSpec
+from warren.testing.fake_mesh import FakeMesh
+from warren.testing.fake_network import FakeTaskNetwork
+from warren.testing.fake_prober import FakeProber
+from warren.testing.fake_runtime import FakeRuntime
+from warren.worker import membership, network, traffic
+from warren.worker.worker import Drivers, Worker
+
+from tests.bench.balancer import percentiles, tell
+from tests.bench.manager_latency import grow
+from tests.contract import namespaces
+from tests.contract.manager_networks import MESH, three_hosts
+from tests.contract.manager_processes import Host, wait_until
+
+REPLICAS = 3
+WRITERS = 8
+PAUSE = 0.1
+"""Seconds between two changes."""
+PATIENCE = 10.0
+LOADING = 3600.0
+TASK_NODES = 3
+PORTS = (Port(name="http", target=8080),)
+
+_NETFILTER, _NFTABLES_GROUP = 12, 7
+_NEW_GENERATION = (10 << 8) | 15
+"""Type of the message by which a kernel ends the telling of a change: NFT_MSG_NEWGEN."""
+
+
+class TaskNode:
+    """A node whose worker runs nothing, and says of every task what it is told to say."""
+
+    def __init__(self, host: Host, leader: Host, number: int) -> None:
+        self.running: dict[str, warren_pb2.TaskStatus] = {}
+        """By task id, as last said."""
+        self._number = number
+        self._outbox: queue.Queue[warren_pb2.WorkerMessage] = queue.Queue()
+        credentials = node_files.read_credentials(host.config)
+        channel = grpc.secure_channel(
+            f"{leader.address}:{MESH.api_port}",
+            grpc.ssl_channel_credentials(
+                credentials.ca_certificate.encode(),
+                credentials.key.encode(),
+                credentials.certificate.encode(),
+            ),
+            (
+                ("grpc.ssl_target_name_override", "manager.warren"),
+                ("grpc.max_receive_message_length", 64 * 2**20),
+            ),
+        )
+        self._channel = channel
+        self._call = warren_pb2_grpc.DispatcherStub(channel).Session(self._messages())
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._channel.close()
+        self._thread.join()
+
+    def say(self, task_id: str, health: "warren_pb2.Health.ValueType") -> None:
+        """This is how the task is now."""
+        status = self.running[task_id]
+        status.health = health
+        self._report([(task_id, status)])
+
+    def _messages(self) -> Iterator[warren_pb2.WorkerMessage]:
+        yield warren_pb2.WorkerMessage(hello=warren_pb2.Hello())
+        yield warren_pb2.WorkerMessage(status=warren_pb2.StatusReport())
+        while True:
+            try:
+                yield self._outbox.get(timeout=0.5)
+            except queue.Empty:
+                yield warren_pb2.WorkerMessage(heartbeat=warren_pb2.Heartbeat())
+
+    def _listen(self) -> None:
+        try:
+            for message in self._call:
+                self._start((*message.assignment.tasks, *message.delta.tasks))
+        except grpc.RpcError:
+            return
+
+    def _start(self, tasks: Iterable[warren_pb2.Task]) -> None:
+        reports = []
+        for task in tasks:
+            if task.id in self.running:
+                continue
+            place = len(self.running)
+            address = f"10.{88 + self._number}.{place // 250}.{place % 250 + 1}"
+            self.running[task.id] = warren_pb2.TaskStatus(
+                state=warren_pb2.TASK_STATE_RUNNING,
+                since=task.created_at,
+                address=address,
+                health=warren_pb2.HEALTH_NONE,
+            )
+            reports.append((task.id, self.running[task.id]))
+        if reports:
+            self._report(reports)
+
+    def _report(self, reports: Iterable[tuple[str, warren_pb2.TaskStatus]]) -> None:
+        told = [warren_pb2.TaskReport(task_id=task_id, status=s) for task_id, s in reports]
+        report = warren_pb2.StatusReport(tasks=told)
+        self._outbox.put(warren_pb2.WorkerMessage(status=report))
+
+
+class Kernel:
+    """Hears of every change of the rules in one host's kernel."""
+
+    def __init__(self, host: Host) -> None:
+        with namespaces.entered(host.namespace):
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
+        self._socket.bind((0, 1 << (_NFTABLES_GROUP - 1)))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 2**20)
+        self.name = host.name
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def forget(self) -> None:
+        """What has been told until now is of no interest."""
+        self._socket.setblocking(False)
+        try:
+            while True:
+                self._socket.recv(2**16)
+        except (BlockingIOError, OSError):
+            self._socket.setblocking(True)
+
+    def has_changed(self) -> bool:
+        """Whether what it tells now ends a change."""
+        data = self._socket.recv(2**16)
+        while len(data) >= 16:
+            length = int.from_bytes(data[:4], sys.byteorder)
+            if int.from_bytes(data[4:6], sys.byteorder) == _NEW_GENERATION:
+                return True
+            data = data[(length + 3) & ~3 :]
+        return False
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--services", type=int, default=10_000)
+    parser.add_argument("--changes", type=int, default=200)
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker is not None:
+        asyncio.run(run_worker(options.worker))
+        return
+    with (
+        tempfile.TemporaryDirectory() as name,
+        three_hosts(Path(name)) as made,
+        ExitStack() as stack,
+    ):
+        leader = grow(made)
+        for host in made:
+            stack.enter_context(worker_of(host))
+        nodes = [
+            stack.enter_context(a_task_node(Path(name), leader, number))
+            for number in range(1, TASK_NODES + 1)
+        ]
+        with leader.client() as client:
+            settle(client, made)
+            load(leader, client, nodes, options.services)
+            kernels = [Kernel(host) for host in made]
+            for kernel in kernels:
+                stack.callback(kernel.close)
+            for host in made:
+                wait_until(partial(is_loaded, host, options.services), "rules", LOADING)
+            wait_quiet(kernels)
+            times = [change(nodes, kernels, number) for number in range(options.changes)]
+    tell("an endpoint in every kernel", services=options.services, **percentiles(times))
+
+
+# ------------------------------------------------------------------ hosts
+
+
+@contextmanager
+def worker_of(host: Host) -> Iterator[None]:
+    """A real worker beside the manager of a host."""
+    with (host.directory / "worker-log").open("ab") as log:
+        process = subprocess.Popen(
+            [
+                *("ip", "netns", "exec", host.namespace, sys.executable),
+                *("-m", "tests.bench.endpoint_latency", "--worker", str(host.directory)),
+            ],
+            stderr=log,
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def run_worker(directory: Path) -> None:
+    """In a process of its own: everything but the rules is in memory."""
+    logging.basicConfig(level=logging.INFO)
+    config = configuration.load(directory / "warren.toml")
+    config = replace(
+        config, dns=False, worker_metrics_address="off", log_dir=directory / "task-logs"
+    )
+    member = membership.load(config.state_dir / "node.json")
+    assert member is not None, "the host has joined"
+    mesh = FakeMesh(public_key=mesh_key.public_key(config.mesh_key_path))
+    worker = Worker(
+        config,
+        member,
+        Drivers(
+            runtime=FakeRuntime(),
+            prober=FakeProber(),
+            network=network.Drivers(mesh=mesh, task_network=FakeTaskNetwork()),
+            traffic=traffic.Drivers(balancer=Nftables()),
+        ),
+    )
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await worker.run(stop)
+
+
+@contextmanager
+def a_task_node(directory: Path, leader: Host, number: int) -> Iterator[TaskNode]:
+    host = Host(directory, number + 10, spec=MESH, address="10.97.1.254")
+    host.node = NodeSpec(name=f"t{number}", roles=(NodeRole.WORKER,))
+    with leader.client() as client:
+        token = client.create_join_token(NodeRole.WORKER, timedelta(hours=1)).token
+    host.join(token, leader)
+    node = TaskNode(host, leader, number)
+    try:
+        yield node
+    finally:
+        node.close()
+
+
+def settle(client: Client, made: list[Host]) -> None:
+    """Tasks go to the nodes that are made for them."""
+    for host in made:
+        spec = NodeSpec(name=host.name, availability=Availability.DRAIN)
+        client.apply_node(host.name, spec, ("availability",))
+
+
+# ------------------------------------------------------------------ load
+
+
+def load(leader: Host, client: Client, nodes: list[TaskNode], count: int) -> None:
+    """Create the services, and wait until every task runs."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(partial(_create, leader), range(WRITERS), [count] * WRITERS))
+    tell("services created", services=count, seconds=time.perf_counter() - began)
+
+    def loaded() -> bool:
+        return sum(len(node.running) for node in nodes) == REPLICAS * count
+
+    wait_until(loaded, "all tasks have a node", LOADING)
+    last = f"service-{count - 1}"
+    wait_until(lambda: client.get_service(last).status.converged, "all tasks run", LOADING)
+    tell("all tasks run", tasks=REPLICAS * count, seconds=time.perf_counter() - began)
+
+
+def _create(leader: Host, first: int, count: int) -> None:
+    with leader.client(timeout=60.0) as client:
+        for number in range(first, count, WRITERS):
+            spec = ServiceSpec(
+                name=f"service-{number}",
+                image="example/web:1",
+                replicas=REPLICAS,
+                ports=PORTS,
+            )
+            client.apply_service(spec, ("image", "replicas", "ports"))
+
+
+def is_loaded(host: Host, services: int) -> bool:
+    """Its kernel serves all of them."""
+    printed, code = namespaces.attempt("nft list set ip warren served", netns=host.namespace)
+    return code == 0 and printed.count(" . tcp . ") == services
+
+
+def wait_quiet(kernels: list[Kernel]) -> None:
+    """Until no kernel has told of a change for a while: the load has arrived."""
+    while select.select(kernels, [], [], 3.0)[0]:
+        for kernel in kernels:
+            kernel.forget()
+
+
+# ------------------------------------------------------------------ changes
+
+
+def change(nodes: list[TaskNode], kernels: list[Kernel], number: int) -> float:
+    """Take a task out of traffic, or bring the last one back; milliseconds until all know."""
+    time.sleep(PAUSE)
+    for kernel in kernels:
+        kernel.forget()
+    node = nodes[number // 2 % len(nodes)]
+    task_ids = list(node.running)
+    task_id = task_ids[number // 2 * 7919 % len(task_ids)]
+    health = warren_pb2.HEALTH_NONE if number % 2 else warren_pb2.HEALTH_UNHEALTHY
+    began = time.perf_counter()
+    node.say(task_id, health)
+    waiting = list(kernels)
+    while waiting:
+        ready, _, _ = select.select(waiting, [], [], PATIENCE)
+        assert ready, f"{', '.join(k.name for k in waiting)} did not hear of {task_id}"
+        waiting = [k for k in waiting if k not in ready or not k.has_changed()]
+    return (time.perf_counter() - began) * 1000
+
+
+if __name__ == "__main__":
+    main()
