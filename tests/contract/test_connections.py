@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from warren.drivers.nftables import Nftables
@@ -22,6 +23,7 @@ from tests.contract.balanced_network import (
 from tests.contract.namespaces import run
 
 ENDING = replace(CONFIG, ends_connections=True)
+REMEMBERED = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established")
 PORT = 40001
 """Of the client."""
 _CLIENT = f"""
@@ -81,6 +83,11 @@ def connected(network: Network) -> subprocess.Popen[str]:
     return client
 
 
+def hear_nothing_for_seconds() -> None:
+    """Connections that are there seem so long ago: the kernel keeps the time that is left."""
+    REMEMBERED.write_text(str(int(REMEMBERED.read_text()) + 10))
+
+
 async def test_a_connection_goes_on_while_its_task_drains(
     nftables: Nftables, network: Network
 ) -> None:
@@ -94,13 +101,26 @@ async def test_a_connection_goes_on_while_its_task_drains(
     assert client.communicate("go\n", timeout=10)[0] == "closed\n"
 
 
+async def test_a_connection_goes_on_while_its_task_answers_though_it_is_given_up_for_lost(
+    nftables: Nftables, network: Network
+) -> None:
+    await apply(nftables, a_service(FIRST))
+    client = connected(network)
+
+    await apply(nftables, a_service(SECOND))
+
+    assert client.communicate("go\n", timeout=10)[0] == "closed\n"
+
+
 @pytest.mark.parametrize("others", [(SECOND,), ()], ids=["others are there", "nobody is"])
 async def test_a_connection_to_a_task_that_has_gone_is_reset(
     nftables: Nftables, network: Network, others: tuple[str, ...]
 ) -> None:
     await apply(nftables, a_service(FIRST))
     client = connected(network)
+    await apply(nftables, a_service(*others))  # a moment ago it was still there
 
+    hear_nothing_for_seconds()
     await apply(nftables, a_service(*others))
 
     assert client.communicate("go\n", timeout=10)[0] == "reset\n"
@@ -113,6 +133,7 @@ async def test_a_new_process_ends_what_an_earlier_one_left(
     await apply(nftables, a_service(FIRST))
     client = connected(network)
 
+    hear_nothing_for_seconds()
     await apply(Nftables(layout="ranges"), a_service(SECOND))
 
     assert client.communicate("go\n", timeout=10)[0] == "reset\n"

@@ -9,13 +9,15 @@ Connections of TCP must last while their task does, though it drains. Afterwards
 them, above all when a host lost its power, and for minutes they take a new connection from the
 same port of the client with them. Once forgotten, what a client sends goes to another task, which
 does not know the connection: a reset tells the client. If it has not been answered yet, its next
-try begins a connection.
+try begins a connection. A task that was given up for lost may run, because its agent alone is
+dead: as long as it answers, its connections stay.
 """
 
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import NamedTuple
 
 from warren.drivers.balancer_plan import Frontend
@@ -32,6 +34,13 @@ Endpoints = Mapping[Frontend, Set[tuple[str, int]]]
 _FLOW = re.compile(
     r"src=\S+ dst=(\S+) sport=\d+ dport=(\d+) .*?src=(\S+) dst=\S+ sport=(\d+) dport=\d+"
 )
+_ESTABLISHED = re.compile(r"^tcp +6 +(\d+) ESTABLISHED src=.* src=(\S+) dst=", re.MULTILINE)
+_ESTABLISHED_SECONDS = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established")
+"""How long an open connection is remembered after its last packet. It is a few minutes only, once
+something was sent that is not acknowledged."""
+ANSWERS_SECONDS = 3
+"""A task that acknowledged something within this time is there. Less than the shortest time after
+which a host without power is missed."""
 
 
 class Flow(NamedTuple):
@@ -51,30 +60,33 @@ class Conntrack:
 
     async def reconcile(self, config: BalancerConfig, endpoints: Endpoints) -> int:
         """Forget flows of UDP that go where they should not any more; how many kinds there were."""
-        flows = set(await self._flows(Protocol.UDP))
+        flows = set(_flows(await self._list(Protocol.UDP)))
         if not flows:
             return 0
         found = stale(flows, config, endpoints, await local_addresses())
         await self._forget(found, Protocol.UDP)
         return len(found)
 
-    async def end_connections(self, config: BalancerConfig, is_there: Callable[[str], bool]) -> int:
-        """Forget connections of TCP to tasks that are not there any more; how many kinds."""
-        flows = set(await self._flows(Protocol.TCP))
+    async def end_connections(
+        self, config: BalancerConfig, is_there: Callable[[str], bool]
+    ) -> bool:
+        """Forget connections of TCP to tasks that are not there any more; whether none are left.
+        Those of a task that answers all the same are."""
+        printed = await self._list(Protocol.TCP)
+        flows = set(_flows(printed))
         if not flows:
-            return 0
+            return True
+        answer = answering(printed, _established_seconds())
         found = dangling(flows, config, is_there, await local_addresses())
-        await self._forget(found, Protocol.TCP)
-        return len(found)
+        left = {flow for flow in found if flow.answerer in answer}
+        await self._forget(found - left, Protocol.TCP)
+        return not left
 
-    async def _flows(self, protocol: Protocol) -> Iterable[Flow]:
+    async def _list(self, protocol: Protocol) -> str:
         code, printed, complaint = await run((self._command, "-L", "-p", protocol.value))
         if code:
             raise DriverError(f"cannot list flows: {complaint}")
-        return (
-            Flow(match[1], int(match[2]), match[3], int(match[4]))
-            for match in _FLOW.finditer(printed)
-        )
+        return printed
 
     async def _forget(self, kinds: Set[Flow], protocol: Protocol) -> None:
         """All flows of these kinds. That none was left (exit code 1) is as well."""
@@ -85,6 +97,25 @@ class Conntrack:
         if kinds:
             name = protocol.value.upper()
             log.info("flows of %s to tasks that have gone: %d kinds forgotten", name, len(kinds))
+
+
+def _flows(printed: str) -> Iterable[Flow]:
+    return (
+        Flow(match[1], int(match[2]), match[3], int(match[4])) for match in _FLOW.finditer(printed)
+    )
+
+
+def _established_seconds() -> int:
+    try:
+        return int(_ESTABLISHED_SECONDS.read_text())
+    except (OSError, ValueError) as error:
+        raise DriverError(f"cannot read how long connections are remembered: {error}") from error
+
+
+def answering(printed: str, established_seconds: int) -> set[str]:
+    """Who acknowledged all that was sent on a connection, the last of it just now."""
+    since = established_seconds - ANSWERS_SECONDS
+    return {match[2] for match in _ESTABLISHED.finditer(printed) if int(match[1]) >= since}
 
 
 def stale(

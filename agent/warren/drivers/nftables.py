@@ -226,8 +226,7 @@ class Nftables:
         if now - self._looked_at < self._pause_s:
             return
         self._looked_at = now
-        await self._conntrack.end_connections(config, self._plan.has)
-        self._may_dangle = False
+        self._may_dangle = not await self._conntrack.end_connections(config, self._plan.has)
 
     def _report(self) -> tuple[HeldPort, ...]:
         return tuple(

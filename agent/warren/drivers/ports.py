@@ -156,8 +156,8 @@ class BalancerConfig:
     """This host's address on the task network: the source of its own connections to virtual
     addresses."""
     ends_connections: bool = False
-    """A task that is neither an endpoint nor draining is no more: who has a connection to it is
-    told by a reset, as soon as it sends something."""
+    """A task that is neither an endpoint nor draining is no more, unless it answers: who has a
+    connection to it is told by a reset, as soon as it sends something."""
 
 
 class Balancer(Protocol):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from warren.drivers.balancer_plan import Frontend
-from warren.drivers.conntrack import Flow, dangling, stale
+from warren.drivers.conntrack import Flow, answering, dangling, stale
 from warren.drivers.listeners import Listeners
 from warren.drivers.ports import BalancerConfig
 from warren.model.services import Protocol
@@ -62,6 +62,28 @@ def test_finds_connections_to_tasks_that_have_gone(flow: Flow, expected: bool) -
     found = dangling([flow], CONFIG, {TASK}.__contains__, {NODE, "10.88.1.1"})
 
     assert (flow in found) is expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("431999 ESTABLISHED", {TASK}),
+        ("431997 ESTABLISHED", {TASK}),
+        ("431996 ESTABLISHED", set()),
+        ("299 ESTABLISHED", set()),  # something was sent, and is not acknowledged
+        ("119 SYN_SENT", set()),
+        ("119 TIME_WAIT", set()),
+    ],
+)
+def test_finds_tasks_that_answer(said: str, expected: set[str]) -> None:
+    printed = (
+        f"tcp      6 {said} src=192.0.2.9 dst={NODE} sport=40001 dport=80 "
+        f"src={TASK} dst=192.0.2.9 sport=8080 dport=40001 [ASSURED] mark=0 use=1\n"
+        f"tcp      6 100 TIME_WAIT src=192.0.2.9 dst={NODE} sport=40002 dport=80 "
+        f"src={GONE} dst=192.0.2.9 sport=8080 dport=40002 [ASSURED] mark=0 use=1\n"
+    )
+
+    assert answering(printed, 432_000) == expected
 
 
 def a_proc(root: Path, **tables: str) -> Path:
