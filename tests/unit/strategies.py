@@ -5,6 +5,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 from warren.model.nodes import Availability, NodeMesh, NodeRole, NodeSpec, NodeState, NodeStatus
+from warren.model.rollouts import (
+    AnalysisRecord,
+    Rollout,
+    RolloutPhase,
+    RolloutState,
+    Strategy,
+    UpdatePolicy,
+)
 from warren.model.services import (
     Bytes,
     Placement,
@@ -135,6 +143,19 @@ def _new_nodes(draw: Callable[[Any], Any]) -> Any:
     )
 
 
+ROLLOUTS = st.builds(
+    Rollout,
+    id=st.sampled_from(["r1", "r2", "r3"]),
+    from_revision=st.integers(1, 3),
+    to_revision=st.integers(1, 3),
+    policy=st.builds(UpdatePolicy, strategy=st.sampled_from(Strategy)),
+    state=st.sampled_from(RolloutState),
+    phase=st.sampled_from(RolloutPhase),
+    batch=st.sampled_from([(), (1,), (1, 2)]),
+    weight=st.sampled_from([None, 0, 50]),
+    started_at=TIMES,
+    progress_at=TIMES,
+)
 NODE_IDS, NAMES, TASK_IDS = map(st.sampled_from, (NODES, SERVICES, TASKS))
 VERSIONS = st.integers(0, 5)
 NEW_TASKS = st.builds(
@@ -146,6 +167,29 @@ NEW_TASKS = st.builds(
 )
 MEMBERS: st.SearchStrategy[c.Command] = st.one_of(
     st.builds(c.PutService, spec=NAMES.flatmap(specs), expected_version=VERSIONS, now=TIMES),
+    st.builds(
+        c.StartRollout,
+        spec=NAMES.flatmap(specs),
+        expected_version=VERSIONS,
+        revision=st.integers(0, 3),
+        rollout_id=st.sampled_from(["r1", "r2", "r3"]),
+        now=TIMES,
+    ),
+    st.builds(
+        c.SetRollout,
+        service=NAMES,
+        rollout=ROLLOUTS,
+        expected_version=st.integers(95, 120),
+        now=TIMES,
+    ),
+    st.builds(
+        c.RecordAnalysis,
+        service=NAMES,
+        rollout_id=st.sampled_from(["r1", "r2"]),
+        record=st.builds(
+            AnalysisRecord, name=st.sampled_from("ab"), checked_at=TIMES, bad=st.integers(0, 3)
+        ),
+    ),
     st.builds(c.RemoveService, name=NAMES, expected_version=VERSIONS, now=TIMES),
     st.builds(c.ForgetService, name=NAMES),
     _new_nodes(),

@@ -114,6 +114,112 @@ PULL_POLICY_ALWAYS: PullPolicy.ValueType  # 2
 PULL_POLICY_NEVER: PullPolicy.ValueType  # 3
 Global___PullPolicy: _TypeAlias = PullPolicy  # noqa: Y015
 
+class _Strategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Strategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STRATEGY_UNSPECIFIED: _Strategy.ValueType  # 0
+    STRATEGY_ROLLING: _Strategy.ValueType  # 1
+    STRATEGY_BLUE_GREEN: _Strategy.ValueType  # 2
+    STRATEGY_CANARY: _Strategy.ValueType  # 3
+
+class Strategy(_Strategy, metaclass=_StrategyEnumTypeWrapper):
+    """---------------------------------------------------------------- rollouts (model/rollouts.py)"""
+
+STRATEGY_UNSPECIFIED: Strategy.ValueType  # 0
+STRATEGY_ROLLING: Strategy.ValueType  # 1
+STRATEGY_BLUE_GREEN: Strategy.ValueType  # 2
+STRATEGY_CANARY: Strategy.ValueType  # 3
+Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
+
+class _UpdateOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UpdateOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPDATE_ORDER_UNSPECIFIED: _UpdateOrder.ValueType  # 0
+    UPDATE_ORDER_START_FIRST: _UpdateOrder.ValueType  # 1
+    UPDATE_ORDER_STOP_FIRST: _UpdateOrder.ValueType  # 2
+
+class UpdateOrder(_UpdateOrder, metaclass=_UpdateOrderEnumTypeWrapper): ...
+
+UPDATE_ORDER_UNSPECIFIED: UpdateOrder.ValueType  # 0
+UPDATE_ORDER_START_FIRST: UpdateOrder.ValueType  # 1
+UPDATE_ORDER_STOP_FIRST: UpdateOrder.ValueType  # 2
+Global___UpdateOrder: _TypeAlias = UpdateOrder  # noqa: Y015
+
+class _FailureAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FailureActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FAILURE_ACTION_UNSPECIFIED: _FailureAction.ValueType  # 0
+    FAILURE_ACTION_PAUSE: _FailureAction.ValueType  # 1
+    FAILURE_ACTION_ROLLBACK: _FailureAction.ValueType  # 2
+    FAILURE_ACTION_CONTINUE: _FailureAction.ValueType  # 3
+
+class FailureAction(_FailureAction, metaclass=_FailureActionEnumTypeWrapper): ...
+
+FAILURE_ACTION_UNSPECIFIED: FailureAction.ValueType  # 0
+FAILURE_ACTION_PAUSE: FailureAction.ValueType  # 1
+FAILURE_ACTION_ROLLBACK: FailureAction.ValueType  # 2
+FAILURE_ACTION_CONTINUE: FailureAction.ValueType  # 3
+Global___FailureAction: _TypeAlias = FailureAction  # noqa: Y015
+
+class _RolloutState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType  # 0
+    ROLLOUT_STATE_RUNNING: _RolloutState.ValueType  # 1
+    ROLLOUT_STATE_WAITING: _RolloutState.ValueType  # 2
+    ROLLOUT_STATE_PAUSED: _RolloutState.ValueType  # 3
+    ROLLOUT_STATE_ROLLING_BACK: _RolloutState.ValueType  # 4
+    ROLLOUT_STATE_COMPLETE: _RolloutState.ValueType  # 5
+    ROLLOUT_STATE_ROLLED_BACK: _RolloutState.ValueType  # 6
+    ROLLOUT_STATE_SUPERSEDED: _RolloutState.ValueType  # 7
+
+class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper): ...
+
+ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
+ROLLOUT_STATE_RUNNING: RolloutState.ValueType  # 1
+ROLLOUT_STATE_WAITING: RolloutState.ValueType  # 2
+ROLLOUT_STATE_PAUSED: RolloutState.ValueType  # 3
+ROLLOUT_STATE_ROLLING_BACK: RolloutState.ValueType  # 4
+ROLLOUT_STATE_COMPLETE: RolloutState.ValueType  # 5
+ROLLOUT_STATE_ROLLED_BACK: RolloutState.ValueType  # 6
+ROLLOUT_STATE_SUPERSEDED: RolloutState.ValueType  # 7
+Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
+
+class _RolloutPhase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutPhase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_PHASE_UNSPECIFIED: _RolloutPhase.ValueType  # 0
+    ROLLOUT_PHASE_REPLACE: _RolloutPhase.ValueType  # 1
+    ROLLOUT_PHASE_SURGE: _RolloutPhase.ValueType  # 2
+    ROLLOUT_PHASE_TRIAL: _RolloutPhase.ValueType  # 3
+    ROLLOUT_PHASE_SWITCHED: _RolloutPhase.ValueType  # 4
+    ROLLOUT_PHASE_STEP: _RolloutPhase.ValueType  # 5
+
+class RolloutPhase(_RolloutPhase, metaclass=_RolloutPhaseEnumTypeWrapper): ...
+
+ROLLOUT_PHASE_UNSPECIFIED: RolloutPhase.ValueType  # 0
+ROLLOUT_PHASE_REPLACE: RolloutPhase.ValueType  # 1
+ROLLOUT_PHASE_SURGE: RolloutPhase.ValueType  # 2
+ROLLOUT_PHASE_TRIAL: RolloutPhase.ValueType  # 3
+ROLLOUT_PHASE_SWITCHED: RolloutPhase.ValueType  # 4
+ROLLOUT_PHASE_STEP: RolloutPhase.ValueType  # 5
+Global___RolloutPhase: _TypeAlias = RolloutPhase  # noqa: Y015
+
 class _TaskState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -274,6 +380,9 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     EVENT_KIND_NODE_DRAINED: _EventKind.ValueType  # 19
     EVENT_KIND_NODE_REMOVED: _EventKind.ValueType  # 20
     EVENT_KIND_LEADER_CHANGED: _EventKind.ValueType  # 21
+    EVENT_KIND_ROLLOUT_STARTED: _EventKind.ValueType  # 22
+    EVENT_KIND_ROLLOUT_CHANGED: _EventKind.ValueType  # 23
+    EVENT_KIND_ROLLOUT_ENDED: _EventKind.ValueType  # 24
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper): ...
 
@@ -299,6 +408,9 @@ EVENT_KIND_NODE_DOWN: EventKind.ValueType  # 18
 EVENT_KIND_NODE_DRAINED: EventKind.ValueType  # 19
 EVENT_KIND_NODE_REMOVED: EventKind.ValueType  # 20
 EVENT_KIND_LEADER_CHANGED: EventKind.ValueType  # 21
+EVENT_KIND_ROLLOUT_STARTED: EventKind.ValueType  # 22
+EVENT_KIND_ROLLOUT_CHANGED: EventKind.ValueType  # 23
+EVENT_KIND_ROLLOUT_ENDED: EventKind.ValueType  # 24
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 @_typing.final
@@ -794,6 +906,7 @@ class ServiceSpec(_message.Message):
     PORTS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     AFFINITY_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     user: _builtins.str
     working_dir: _builtins.str
@@ -826,6 +939,8 @@ class ServiceSpec(_message.Message):
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def update(self) -> Global___UpdatePolicy: ...
     def __init__(
         self,
         *,
@@ -849,21 +964,62 @@ class ServiceSpec(_message.Message):
         ports: _abc.Iterable[Global___Port] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         affinity: Global___Affinity.ValueType = ...,
+        update: Global___UpdatePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "affinity", b"affinity", "args", b"args", "command", b"command", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "affinity", b"affinity", "args", b"args", "command", b"command", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "update", b"update", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__health: _TypeAlias = _typing.Literal["health"]  # noqa: Y015
     _WhichOneofArgType__health: _TypeAlias = _typing.Literal["_health", b"_health"]  # noqa: Y015
     _WhichOneofReturnType__registry_auth: _TypeAlias = _typing.Literal["registry_auth"]  # noqa: Y015
     _WhichOneofArgType__registry_auth: _TypeAlias = _typing.Literal["_registry_auth", b"_registry_auth"]  # noqa: Y015
+    _WhichOneofReturnType__update: _TypeAlias = _typing.Literal["update"]  # noqa: Y015
+    _WhichOneofArgType__update: _TypeAlias = _typing.Literal["_update", b"_update"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__health) -> _WhichOneofReturnType__health | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__registry_auth) -> _WhichOneofReturnType__registry_auth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__update) -> _WhichOneofReturnType__update | None: ...
 
 Global___ServiceSpec: _TypeAlias = ServiceSpec  # noqa: Y015
+
+@_typing.final
+class Revision(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    COMPLETED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    reason: _builtins.str
+    @_builtins.property
+    def template(self) -> Global___TaskTemplate: ...
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def completed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        template: Global___TaskTemplate | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        completed_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completed_at", b"_completed_at", "completed_at", b"completed_at", "created_at", b"created_at", "template", b"template"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completed_at", b"_completed_at", "completed_at", b"completed_at", "created_at", b"created_at", "number", b"number", "reason", b"reason", "template", b"template"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__completed_at: _TypeAlias = _typing.Literal["completed_at"]  # noqa: Y015
+    _WhichOneofArgType__completed_at: _TypeAlias = _typing.Literal["_completed_at", b"_completed_at"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__completed_at) -> _WhichOneofReturnType__completed_at | None: ...
+
+Global___Revision: _TypeAlias = Revision  # noqa: Y015
 
 @_typing.final
 class Service(_message.Message):
@@ -876,16 +1032,24 @@ class Service(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REMOVING_FIELD_NUMBER: _builtins.int
     VIP_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    LAST_REVISION_FIELD_NUMBER: _builtins.int
+    ROLLOUTS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     revision: _builtins.int
     removing: _builtins.bool
     vip: _builtins.str
+    last_revision: _builtins.int
     @_builtins.property
     def spec(self) -> Global___ServiceSpec: ...
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revision]: ...
+    @_builtins.property
+    def rollouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rollout]: ...
     def __init__(
         self,
         *,
@@ -896,14 +1060,351 @@ class Service(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         removing: _builtins.bool = ...,
         vip: _builtins.str = ...,
+        revisions: _abc.Iterable[Global___Revision] | None = ...,
+        last_revision: _builtins.int = ...,
+        rollouts: _abc.Iterable[Global___Rollout] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "spec", b"spec", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "removing", b"removing", "revision", b"revision", "spec", b"spec", "updated_at", b"updated_at", "version", b"version", "vip", b"vip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "last_revision", b"last_revision", "removing", b"removing", "revision", b"revision", "revisions", b"revisions", "rollouts", b"rollouts", "spec", b"spec", "updated_at", b"updated_at", "version", b"version", "vip", b"vip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Service: _TypeAlias = Service  # noqa: Y015
+
+@_typing.final
+class PrometheusQuery(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    query: _builtins.str
+    min: _builtins.float
+    max: _builtins.float
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        query: _builtins.str = ...,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min", "query", b"query", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___PrometheusQuery: _TypeAlias = PrometheusQuery  # noqa: Y015
+
+@_typing.final
+class Analysis(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HTTP_FIELD_NUMBER: _builtins.int
+    PROMETHEUS_FIELD_NUMBER: _builtins.int
+    EXEC_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    retries: _builtins.int
+    @_builtins.property
+    def http(self) -> Global___HttpCheck: ...
+    @_builtins.property
+    def prometheus(self) -> Global___PrometheusQuery: ...
+    @_builtins.property
+    def exec(self) -> Global___ExecCheck: ...
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        http: Global___HttpCheck | None = ...,
+        prometheus: Global___PrometheusQuery | None = ...,
+        exec: Global___ExecCheck | None = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        retries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exec", b"_exec", "_http", b"_http", "_prometheus", b"_prometheus", "exec", b"exec", "http", b"http", "interval", b"interval", "prometheus", b"prometheus", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exec", b"_exec", "_http", b"_http", "_prometheus", b"_prometheus", "exec", b"exec", "http", b"http", "interval", b"interval", "name", b"name", "prometheus", b"prometheus", "retries", b"retries", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exec: _TypeAlias = _typing.Literal["exec"]  # noqa: Y015
+    _WhichOneofArgType__exec: _TypeAlias = _typing.Literal["_exec", b"_exec"]  # noqa: Y015
+    _WhichOneofReturnType__http: _TypeAlias = _typing.Literal["http"]  # noqa: Y015
+    _WhichOneofArgType__http: _TypeAlias = _typing.Literal["_http", b"_http"]  # noqa: Y015
+    _WhichOneofReturnType__prometheus: _TypeAlias = _typing.Literal["prometheus"]  # noqa: Y015
+    _WhichOneofArgType__prometheus: _TypeAlias = _typing.Literal["_prometheus", b"_prometheus"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exec) -> _WhichOneofReturnType__exec | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__http) -> _WhichOneofReturnType__http | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prometheus) -> _WhichOneofReturnType__prometheus | None: ...
+
+Global___Analysis: _TypeAlias = Analysis  # noqa: Y015
+
+@_typing.final
+class CanaryStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    MANUAL_FIELD_NUMBER: _builtins.int
+    weight: _builtins.int
+    manual: _builtins.bool
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        weight: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        manual: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "manual", b"manual", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CanaryStep: _TypeAlias = CanaryStep  # noqa: Y015
+
+@_typing.final
+class UpdatePolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    PARALLELISM_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    MONITOR_FIELD_NUMBER: _builtins.int
+    MAX_FAILURE_RATIO_FIELD_NUMBER: _builtins.int
+    ON_FAILURE_FIELD_NUMBER: _builtins.int
+    PROGRESS_DEADLINE_FIELD_NUMBER: _builtins.int
+    MIN_HEALTHY_FIELD_NUMBER: _builtins.int
+    AUTO_PROMOTE_FIELD_NUMBER: _builtins.int
+    SMOKE_FIELD_NUMBER: _builtins.int
+    GRACE_PERIOD_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    ANALYSIS_FIELD_NUMBER: _builtins.int
+    KEEP_REVISIONS_FIELD_NUMBER: _builtins.int
+    strategy: Global___Strategy.ValueType
+    parallelism: _builtins.str
+    order: Global___UpdateOrder.ValueType
+    max_failure_ratio: _builtins.float
+    on_failure: Global___FailureAction.ValueType
+    min_healthy: _builtins.str
+    auto_promote: _builtins.bool
+    keep_revisions: _builtins.int
+    @_builtins.property
+    def delay(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def monitor(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def progress_deadline(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def smoke(self) -> Global___Analysis: ...
+    @_builtins.property
+    def grace_period(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryStep]: ...
+    @_builtins.property
+    def analysis(self) -> _containers.RepeatedCompositeFieldContainer[Global___Analysis]: ...
+    def __init__(
+        self,
+        *,
+        strategy: Global___Strategy.ValueType = ...,
+        parallelism: _builtins.str = ...,
+        delay: _duration_pb2.Duration | None = ...,
+        order: Global___UpdateOrder.ValueType = ...,
+        monitor: _duration_pb2.Duration | None = ...,
+        max_failure_ratio: _builtins.float = ...,
+        on_failure: Global___FailureAction.ValueType = ...,
+        progress_deadline: _duration_pb2.Duration | None = ...,
+        min_healthy: _builtins.str = ...,
+        auto_promote: _builtins.bool = ...,
+        smoke: Global___Analysis | None = ...,
+        grace_period: _duration_pb2.Duration | None = ...,
+        steps: _abc.Iterable[Global___CanaryStep] | None = ...,
+        analysis: _abc.Iterable[Global___Analysis] | None = ...,
+        keep_revisions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_smoke", b"_smoke", "delay", b"delay", "grace_period", b"grace_period", "monitor", b"monitor", "progress_deadline", b"progress_deadline", "smoke", b"smoke"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_smoke", b"_smoke", "analysis", b"analysis", "auto_promote", b"auto_promote", "delay", b"delay", "grace_period", b"grace_period", "keep_revisions", b"keep_revisions", "max_failure_ratio", b"max_failure_ratio", "min_healthy", b"min_healthy", "monitor", b"monitor", "on_failure", b"on_failure", "order", b"order", "parallelism", b"parallelism", "progress_deadline", b"progress_deadline", "smoke", b"smoke", "steps", b"steps", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__smoke: _TypeAlias = _typing.Literal["smoke"]  # noqa: Y015
+    _WhichOneofArgType__smoke: _TypeAlias = _typing.Literal["_smoke", b"_smoke"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__smoke) -> _WhichOneofReturnType__smoke | None: ...
+
+Global___UpdatePolicy: _TypeAlias = UpdatePolicy  # noqa: Y015
+
+@_typing.final
+class AnalysisRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    GOOD_FIELD_NUMBER: _builtins.int
+    BAD_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    good: _builtins.int
+    bad: _builtins.int
+    output: _builtins.str
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+        good: _builtins.int = ...,
+        bad: _builtins.int = ...,
+        output: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad", b"bad", "checked_at", b"checked_at", "good", b"good", "name", b"name", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnalysisRecord: _TypeAlias = AnalysisRecord  # noqa: Y015
+
+@_typing.final
+class Rollout(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FROM_REVISION_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    READY_AT_FIELD_NUMBER: _builtins.int
+    NEXT_AT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    STARTED_BY_FIELD_NUMBER: _builtins.int
+    PROGRESS_AT_FIELD_NUMBER: _builtins.int
+    RESUMED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    ANALYSES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ROLLBACK_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    from_revision: _builtins.int
+    to_revision: _builtins.int
+    state: Global___RolloutState.ValueType
+    phase: Global___RolloutPhase.ValueType
+    step: _builtins.int
+    batches: _builtins.int
+    weight: _builtins.int
+    started_by: _builtins.str
+    reason: _builtins.str
+    failed: _builtins.bool
+    version: _builtins.int
+    rollback: _builtins.bool
+    @_builtins.property
+    def policy(self) -> Global___UpdatePolicy: ...
+    @_builtins.property
+    def batch(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def ready_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def next_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def weight_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def progress_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def resumed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def analyses(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnalysisRecord]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        from_revision: _builtins.int = ...,
+        to_revision: _builtins.int = ...,
+        policy: Global___UpdatePolicy | None = ...,
+        state: Global___RolloutState.ValueType = ...,
+        phase: Global___RolloutPhase.ValueType = ...,
+        step: _builtins.int = ...,
+        batch: _abc.Iterable[_builtins.int] | None = ...,
+        batches: _builtins.int = ...,
+        ready_at: _timestamp_pb2.Timestamp | None = ...,
+        next_at: _timestamp_pb2.Timestamp | None = ...,
+        weight: _builtins.int | None = ...,
+        weight_at: _timestamp_pb2.Timestamp | None = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        started_by: _builtins.str = ...,
+        progress_at: _timestamp_pb2.Timestamp | None = ...,
+        resumed_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        failed: _builtins.bool = ...,
+        analyses: _abc.Iterable[Global___AnalysisRecord] | None = ...,
+        version: _builtins.int = ...,
+        rollback: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at", "_next_at", b"_next_at", "_ready_at", b"_ready_at", "_resumed_at", b"_resumed_at", "_weight", b"_weight", "_weight_at", b"_weight_at", "ended_at", b"ended_at", "next_at", b"next_at", "policy", b"policy", "progress_at", b"progress_at", "ready_at", b"ready_at", "resumed_at", b"resumed_at", "started_at", b"started_at", "weight", b"weight", "weight_at", b"weight_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at", "_next_at", b"_next_at", "_ready_at", b"_ready_at", "_resumed_at", b"_resumed_at", "_weight", b"_weight", "_weight_at", b"_weight_at", "analyses", b"analyses", "batch", b"batch", "batches", b"batches", "ended_at", b"ended_at", "failed", b"failed", "from_revision", b"from_revision", "id", b"id", "next_at", b"next_at", "phase", b"phase", "policy", b"policy", "progress_at", b"progress_at", "ready_at", b"ready_at", "reason", b"reason", "resumed_at", b"resumed_at", "rollback", b"rollback", "started_at", b"started_at", "started_by", b"started_by", "state", b"state", "step", b"step", "to_revision", b"to_revision", "version", b"version", "weight", b"weight", "weight_at", b"weight_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ended_at: _TypeAlias = _typing.Literal["ended_at"]  # noqa: Y015
+    _WhichOneofArgType__ended_at: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at"]  # noqa: Y015
+    _WhichOneofReturnType__next_at: _TypeAlias = _typing.Literal["next_at"]  # noqa: Y015
+    _WhichOneofArgType__next_at: _TypeAlias = _typing.Literal["_next_at", b"_next_at"]  # noqa: Y015
+    _WhichOneofReturnType__ready_at: _TypeAlias = _typing.Literal["ready_at"]  # noqa: Y015
+    _WhichOneofArgType__ready_at: _TypeAlias = _typing.Literal["_ready_at", b"_ready_at"]  # noqa: Y015
+    _WhichOneofReturnType__resumed_at: _TypeAlias = _typing.Literal["resumed_at"]  # noqa: Y015
+    _WhichOneofArgType__resumed_at: _TypeAlias = _typing.Literal["_resumed_at", b"_resumed_at"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    _WhichOneofReturnType__weight_at: _TypeAlias = _typing.Literal["weight_at"]  # noqa: Y015
+    _WhichOneofArgType__weight_at: _TypeAlias = _typing.Literal["_weight_at", b"_weight_at"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_at) -> _WhichOneofReturnType__ended_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_at) -> _WhichOneofReturnType__next_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready_at) -> _WhichOneofReturnType__ready_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resumed_at) -> _WhichOneofReturnType__resumed_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight_at) -> _WhichOneofReturnType__weight_at | None: ...
+
+Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
 
 @_typing.final
 class TaskStatus(_message.Message):
@@ -2149,6 +2650,101 @@ class ReplaceTask(_message.Message):
 Global___ReplaceTask: _TypeAlias = ReplaceTask  # noqa: Y015
 
 @_typing.final
+class StartRollout(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    STARTED_BY_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    ROLLBACK_FIELD_NUMBER: _builtins.int
+    expected_version: _builtins.int
+    revision: _builtins.int
+    rollout_id: _builtins.str
+    started_by: _builtins.str
+    rollback: _builtins.bool
+    @_builtins.property
+    def spec(self) -> Global___ServiceSpec: ...
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___ServiceSpec | None = ...,
+        expected_version: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        rollout_id: _builtins.str = ...,
+        started_by: _builtins.str = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+        rollback: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "now", b"now", "revision", b"revision", "rollback", b"rollback", "rollout_id", b"rollout_id", "spec", b"spec", "started_by", b"started_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRollout: _TypeAlias = StartRollout  # noqa: Y015
+
+@_typing.final
+class SetRollout(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    expected_version: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout: ...
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        rollout: Global___Rollout | None = ...,
+        expected_version: _builtins.int = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "now", b"now", "rollout", b"rollout", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRollout: _TypeAlias = SetRollout  # noqa: Y015
+
+@_typing.final
+class RecordAnalysis(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    rollout_id: _builtins.str
+    @_builtins.property
+    def record(self) -> Global___AnalysisRecord: ...
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        rollout_id: _builtins.str = ...,
+        record: Global___AnalysisRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "rollout_id", b"rollout_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordAnalysis: _TypeAlias = RecordAnalysis  # noqa: Y015
+
+@_typing.final
 class Batch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2200,6 +2796,9 @@ class Command(_message.Message):
     FINISH_KEY_ROTATION_FIELD_NUMBER: _builtins.int
     SET_HELD_PORTS_FIELD_NUMBER: _builtins.int
     REPLACE_TASK_FIELD_NUMBER: _builtins.int
+    START_ROLLOUT_FIELD_NUMBER: _builtins.int
+    SET_ROLLOUT_FIELD_NUMBER: _builtins.int
+    RECORD_ANALYSIS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_cluster(self) -> Global___CreateCluster: ...
     @_builtins.property
@@ -2256,6 +2855,12 @@ class Command(_message.Message):
     def set_held_ports(self) -> Global___SetHeldPorts: ...
     @_builtins.property
     def replace_task(self) -> Global___ReplaceTask: ...
+    @_builtins.property
+    def start_rollout(self) -> Global___StartRollout: ...
+    @_builtins.property
+    def set_rollout(self) -> Global___SetRollout: ...
+    @_builtins.property
+    def record_analysis(self) -> Global___RecordAnalysis: ...
     def __init__(
         self,
         *,
@@ -2287,12 +2892,15 @@ class Command(_message.Message):
         finish_key_rotation: Global___FinishKeyRotation | None = ...,
         set_held_ports: Global___SetHeldPorts | None = ...,
         replace_task: Global___ReplaceTask | None = ...,
+        start_rollout: Global___StartRollout | None = ...,
+        set_rollout: Global___SetRollout | None = ...,
+        record_analysis: Global___RecordAnalysis | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "record_analysis", b"record_analysis", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_node_spec", b"put_node_spec", "put_service", b"put_service", "record_analysis", b"record_analysis", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports", "replace_task"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports", "replace_task", "start_rollout", "set_rollout", "record_analysis"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -2422,6 +3030,7 @@ class ServiceView(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     NODE_NAMES_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def service(self) -> Global___Service: ...
     @_builtins.property
@@ -2430,6 +3039,8 @@ class ServiceView(_message.Message):
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
     @_builtins.property
     def node_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def rollout(self) -> Global___RolloutView: ...
     def __init__(
         self,
         *,
@@ -2437,14 +3048,320 @@ class ServiceView(_message.Message):
         status: Global___ServiceStatus | None = ...,
         tasks: _abc.Iterable[Global___Task] | None = ...,
         node_names: _abc.Iterable[_builtins.str] | None = ...,
+        rollout: Global___RolloutView | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["service", b"service", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rollout", b"_rollout", "rollout", b"rollout", "service", b"service", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_names", b"node_names", "service", b"service", "status", b"status", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rollout", b"_rollout", "node_names", b"node_names", "rollout", b"rollout", "service", b"service", "status", b"status", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rollout: _TypeAlias = _typing.Literal["rollout"]  # noqa: Y015
+    _WhichOneofArgType__rollout: _TypeAlias = _typing.Literal["_rollout", b"_rollout"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rollout) -> _WhichOneofReturnType__rollout | None: ...
+
+Global___ServiceView: _TypeAlias = ServiceView  # noqa: Y015
+
+@_typing.final
+class FailingTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    LAST_LOG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    task_id: _builtins.str
+    node: _builtins.str
+    message: _builtins.str
+    last_log: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+        node: _builtins.str = ...,
+        message: _builtins.str = ...,
+        last_log: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_log", b"last_log", "message", b"message", "name", b"name", "node", b"node", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ServiceView: _TypeAlias = ServiceView  # noqa: Y015
+Global___FailingTask: _TypeAlias = FailingTask  # noqa: Y015
+
+@_typing.final
+class RolloutView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    IMAGE_BEFORE_FIELD_NUMBER: _builtins.int
+    IMAGE_AFTER_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    TASKS_NEW_FIELD_NUMBER: _builtins.int
+    READY_NEW_FIELD_NUMBER: _builtins.int
+    TASKS_OLD_FIELD_NUMBER: _builtins.int
+    READY_OLD_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    MIN_HEALTHY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WAITING_FOR_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    FAILING_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    image_before: _builtins.str
+    image_after: _builtins.str
+    replicas: _builtins.int
+    tasks_new: _builtins.int
+    ready_new: _builtins.int
+    tasks_old: _builtins.int
+    ready_old: _builtins.int
+    served: _builtins.int
+    min_healthy: _builtins.int
+    weight: _builtins.int
+    waiting_for: _builtins.str
+    @_builtins.property
+    def rollout(self) -> Global___Rollout: ...
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def failing(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailingTask]: ...
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        rollout: Global___Rollout | None = ...,
+        image_before: _builtins.str = ...,
+        image_after: _builtins.str = ...,
+        replicas: _builtins.int = ...,
+        tasks_new: _builtins.int = ...,
+        ready_new: _builtins.int = ...,
+        tasks_old: _builtins.int = ...,
+        ready_old: _builtins.int = ...,
+        served: _builtins.int = ...,
+        min_healthy: _builtins.int = ...,
+        weight: _builtins.int | None = ...,
+        waiting_for: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        failing: _abc.Iterable[Global___FailingTask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deadline", b"_deadline", "_until", b"_until", "_weight", b"_weight", "deadline", b"deadline", "rollout", b"rollout", "until", b"until", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deadline", b"_deadline", "_until", b"_until", "_weight", b"_weight", "deadline", b"deadline", "failing", b"failing", "image_after", b"image_after", "image_before", b"image_before", "min_healthy", b"min_healthy", "ready_new", b"ready_new", "ready_old", b"ready_old", "replicas", b"replicas", "rollout", b"rollout", "served", b"served", "service", b"service", "tasks_new", b"tasks_new", "tasks_old", b"tasks_old", "until", b"until", "waiting_for", b"waiting_for", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deadline: _TypeAlias = _typing.Literal["deadline"]  # noqa: Y015
+    _WhichOneofArgType__deadline: _TypeAlias = _typing.Literal["_deadline", b"_deadline"]  # noqa: Y015
+    _WhichOneofReturnType__until: _TypeAlias = _typing.Literal["until"]  # noqa: Y015
+    _WhichOneofArgType__until: _TypeAlias = _typing.Literal["_until", b"_until"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deadline) -> _WhichOneofReturnType__deadline | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until) -> _WhichOneofReturnType__until | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___RolloutView: _TypeAlias = RolloutView  # noqa: Y015
+
+@_typing.final
+class RevisionView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    CURRENT_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    current: _builtins.bool
+    tasks: _builtins.int
+    @_builtins.property
+    def revision(self) -> Global___Revision: ...
+    def __init__(
+        self,
+        *,
+        revision: Global___Revision | None = ...,
+        current: _builtins.bool = ...,
+        tasks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "revision", b"revision", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevisionView: _TypeAlias = RevisionView  # noqa: Y015
+
+@_typing.final
+class ServiceHistory(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    ROLLOUTS_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevisionView]: ...
+    @_builtins.property
+    def rollouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rollout]: ...
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        revisions: _abc.Iterable[Global___RevisionView] | None = ...,
+        rollouts: _abc.Iterable[Global___Rollout] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revisions", b"revisions", "rollouts", b"rollouts", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceHistory: _TypeAlias = ServiceHistory  # noqa: Y015
+
+@_typing.final
+class PlanMove(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    FROM_NODE_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    slot: _builtins.int
+    node: _builtins.str
+    from_node: _builtins.str
+    action: _builtins.str
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        slot: _builtins.int = ...,
+        node: _builtins.str = ...,
+        from_node: _builtins.str = ...,
+        action: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "from_node", b"from_node", "message", b"message", "node", b"node", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanMove: _TypeAlias = PlanMove  # noqa: Y015
+
+@_typing.final
+class PlanStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    weight: _builtins.int
+    served: _builtins.int
+    waits_for: _builtins.str
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanMove]: ...
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        weight: _builtins.int | None = ...,
+        moves: _abc.Iterable[Global___PlanMove] | None = ...,
+        served: _builtins.int = ...,
+        waits_for: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "moves", b"moves", "served", b"served", "title", b"title", "waits_for", b"waits_for", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___PlanStep: _TypeAlias = PlanStep  # noqa: Y015
+
+@_typing.final
+class RolloutPlan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    FROM_REVISION_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    LOWEST_FIELD_NUMBER: _builtins.int
+    MIN_HEALTHY_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
+    ENOUGH_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    strategy: Global___Strategy.ValueType
+    from_revision: _builtins.int
+    to_revision: _builtins.int
+    replicas: _builtins.int
+    lowest: _builtins.int
+    min_healthy: _builtins.int
+    room: _builtins.str
+    enough: _builtins.bool
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStep]: ...
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        strategy: Global___Strategy.ValueType = ...,
+        from_revision: _builtins.int = ...,
+        to_revision: _builtins.int = ...,
+        replicas: _builtins.int = ...,
+        steps: _abc.Iterable[Global___PlanStep] | None = ...,
+        lowest: _builtins.int = ...,
+        min_healthy: _builtins.int = ...,
+        room: _builtins.str = ...,
+        enough: _builtins.bool = ...,
+        blocks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "enough", b"enough", "from_revision", b"from_revision", "lowest", b"lowest", "min_healthy", b"min_healthy", "replicas", b"replicas", "room", b"room", "steps", b"steps", "strategy", b"strategy", "to_revision", b"to_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutPlan: _TypeAlias = RolloutPlan  # noqa: Y015
+
+@_typing.final
+class RolloutActed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    @_builtins.property
+    def view(self) -> Global___RolloutView: ...
+    @_builtins.property
+    def plan(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+        view: Global___RolloutView | None = ...,
+        plan: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["view", b"view"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "plan", b"plan", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutActed: _TypeAlias = RolloutActed  # noqa: Y015
 
 @_typing.final
 class NodeView(_message.Message):
@@ -2754,9 +3671,12 @@ class ServiceApplied(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    ROLLOUT_PLAN_FIELD_NUMBER: _builtins.int
     changed: _builtins.bool
     version: _builtins.int
     revision: _builtins.int
+    rollout: _builtins.str
     @_builtins.property
     def before(self) -> Global___ServiceSpec: ...
     @_builtins.property
@@ -2765,6 +3685,8 @@ class ServiceApplied(_message.Message):
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]: ...
     @_builtins.property
     def plan(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def rollout_plan(self) -> Global___RolloutPlan: ...
     def __init__(
         self,
         *,
@@ -2775,14 +3697,21 @@ class ServiceApplied(_message.Message):
         plan: _abc.Iterable[_builtins.str] | None = ...,
         version: _builtins.int = ...,
         revision: _builtins.int = ...,
+        rollout: _builtins.str = ...,
+        rollout_plan: Global___RolloutPlan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "after", b"after", "before", b"before"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "_rollout_plan", b"_rollout_plan", "after", b"after", "before", b"before", "rollout_plan", b"rollout_plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "after", b"after", "before", b"before", "changed", b"changed", "changes", b"changes", "plan", b"plan", "revision", b"revision", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "_rollout_plan", b"_rollout_plan", "after", b"after", "before", b"before", "changed", b"changed", "changes", b"changes", "plan", b"plan", "revision", b"revision", "rollout", b"rollout", "rollout_plan", b"rollout_plan", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__before: _TypeAlias = _typing.Literal["before"]  # noqa: Y015
     _WhichOneofArgType__before: _TypeAlias = _typing.Literal["_before", b"_before"]  # noqa: Y015
+    _WhichOneofReturnType__rollout_plan: _TypeAlias = _typing.Literal["rollout_plan"]  # noqa: Y015
+    _WhichOneofArgType__rollout_plan: _TypeAlias = _typing.Literal["_rollout_plan", b"_rollout_plan"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__before) -> _WhichOneofReturnType__before | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rollout_plan) -> _WhichOneofReturnType__rollout_plan | None: ...
 
 Global___ServiceApplied: _TypeAlias = ServiceApplied  # noqa: Y015
 
@@ -2965,6 +3894,147 @@ class DeleteServiceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteServiceResponse: _TypeAlias = DeleteServiceResponse  # noqa: Y015
+
+@_typing.final
+class GetRolloutRequest(_message.Message):
+    """A rollout of a service: `rollout` is its id; empty: the newest. What is known of one that is not
+    among the newest few any more is lost: NotFound.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    rollout: _builtins.str
+    stale: _builtins.bool
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        rollout: _builtins.str = ...,
+        stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout", "service", b"service", "stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRolloutRequest: _TypeAlias = GetRolloutRequest  # noqa: Y015
+
+@_typing.final
+class ListRolloutsRequest(_message.Message):
+    """The newest rollout of each service that has one; `service`: the newest few of that service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    live: _builtins.bool
+    stale: _builtins.bool
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        live: _builtins.bool = ...,
+        stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["live", b"live", "service", b"service", "stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutsRequest: _TypeAlias = ListRolloutsRequest  # noqa: Y015
+
+@_typing.final
+class ListRolloutsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutView]: ...
+    def __init__(
+        self,
+        *,
+        rollouts: _abc.Iterable[Global___RolloutView] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollouts", b"rollouts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutsResponse: _TypeAlias = ListRolloutsResponse  # noqa: Y015
+
+@_typing.final
+class GetHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    stale: _builtins.bool
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service", "stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHistoryRequest: _TypeAlias = GetHistoryRequest  # noqa: Y015
+
+@_typing.final
+class RolloutActRequest(_message.Message):
+    """What a user has a rollout do. `rollout` empty: the one under way.
+     promote   the next step (`step`: only if it is at that step, else nothing changes); `full`: to the end
+     rollback  `revision` 0: what is under way turns back, else to the last good revision before
+    `reason` is kept where something turns back.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    rollout: _builtins.str
+    dry_run: _builtins.bool
+    step: _builtins.int
+    full: _builtins.bool
+    revision: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        rollout: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        step: _builtins.int = ...,
+        full: _builtins.bool = ...,
+        revision: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "full", b"full", "reason", b"reason", "revision", b"revision", "rollout", b"rollout", "service", b"service", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutActRequest: _TypeAlias = RolloutActRequest  # noqa: Y015
 
 @_typing.final
 class ApplyNodeRequest(_message.Message):
@@ -4098,9 +5168,11 @@ class ServiceTraffic(_message.Message):
     AFFINITY_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    DIVIDED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     vip: _builtins.str
     affinity: Global___Affinity.ValueType
+    divided: _builtins.bool
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
     @_builtins.property
@@ -4116,10 +5188,11 @@ class ServiceTraffic(_message.Message):
         affinity: Global___Affinity.ValueType = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
         draining: _abc.Iterable[Global___Endpoint] | None = ...,
+        divided: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "draining", b"draining", "endpoints", b"endpoints", "name", b"name", "ports", b"ports", "vip", b"vip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "divided", b"divided", "draining", b"draining", "endpoints", b"endpoints", "name", b"name", "ports", b"ports", "vip", b"vip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,6 +59,51 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.GetServiceRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.ServiceView.FromString,
                 _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/warren.v1.Control/GetRollout',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RolloutView.FromString,
+                _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/warren.v1.Control/ListRollouts',
+                request_serializer=warren_dot_api_dot_warren__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
+        self.WatchRollout = channel.unary_stream(
+                '/warren.v1.Control/WatchRollout',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RolloutView.FromString,
+                _registered_method=True)
+        self.GetHistory = channel.unary_unary(
+                '/warren.v1.Control/GetHistory',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.ServiceHistory.FromString,
+                _registered_method=True)
+        self.PromoteRollout = channel.unary_unary(
+                '/warren.v1.Control/PromoteRollout',
+                request_serializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+                _registered_method=True)
+        self.PauseRollout = channel.unary_unary(
+                '/warren.v1.Control/PauseRollout',
+                request_serializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+                _registered_method=True)
+        self.ResumeRollout = channel.unary_unary(
+                '/warren.v1.Control/ResumeRollout',
+                request_serializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+                _registered_method=True)
+        self.AbortRollout = channel.unary_unary(
+                '/warren.v1.Control/AbortRollout',
+                request_serializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+                _registered_method=True)
+        self.RollBackService = channel.unary_unary(
+                '/warren.v1.Control/RollBackService',
+                request_serializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+                _registered_method=True)
         self.ApplyNode = channel.unary_unary(
                 '/warren.v1.Control/ApplyNode',
                 request_serializer=warren_dot_api_dot_warren__pb2.ApplyNodeRequest.SerializeToString,
@@ -176,6 +221,61 @@ class ControlServicer:
     def WatchService(self, request, context):
         """The view at once, then at each change, until the caller ends it or the service is gone.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRollout(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRollouts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRollout(self, request, context):
+        """The view at once, then at each change, until the rollout has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHistory(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteRollout(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseRollout(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeRollout(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbortRollout(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackService(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -312,6 +412,51 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.WatchService,
                     request_deserializer=warren_dot_api_dot_warren__pb2.GetServiceRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.ServiceView.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetRolloutRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RolloutView.SerializeToString,
+            ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.ListRolloutsResponse.SerializeToString,
+            ),
+            'WatchRollout': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRollout,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetRolloutRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RolloutView.SerializeToString,
+            ),
+            'GetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistory,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetHistoryRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.ServiceHistory.SerializeToString,
+            ),
+            'PromoteRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteRollout,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RolloutActed.SerializeToString,
+            ),
+            'PauseRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRollout,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RolloutActed.SerializeToString,
+            ),
+            'ResumeRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRollout,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RolloutActed.SerializeToString,
+            ),
+            'AbortRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbortRollout,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RolloutActed.SerializeToString,
+            ),
+            'RollBackService': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackService,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RolloutActed.SerializeToString,
             ),
             'ApplyNode': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyNode,
@@ -534,6 +679,249 @@ class Control:
             '/warren.v1.Control/WatchService',
             warren_dot_api_dot_warren__pb2.GetServiceRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.ServiceView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/GetRollout',
+            warren_dot_api_dot_warren__pb2.GetRolloutRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RolloutView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ListRollouts',
+            warren_dot_api_dot_warren__pb2.ListRolloutsRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.ListRolloutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/warren.v1.Control/WatchRollout',
+            warren_dot_api_dot_warren__pb2.GetRolloutRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RolloutView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/GetHistory',
+            warren_dot_api_dot_warren__pb2.GetHistoryRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.ServiceHistory.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/PromoteRollout',
+            warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/PauseRollout',
+            warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ResumeRollout',
+            warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbortRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/AbortRollout',
+            warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/RollBackService',
+            warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,16 @@ class ControlStub:
     DeleteService: _grpc.UnaryUnaryMultiCallable[_warren_pb2.DeleteServiceRequest, _warren_pb2.DeleteServiceResponse]
     WatchService: _grpc.UnaryStreamMultiCallable[_warren_pb2.GetServiceRequest, _warren_pb2.ServiceView]
     """The view at once, then at each change, until the caller ends it or the service is gone."""
+    GetRollout: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetRolloutRequest, _warren_pb2.RolloutView]
+    ListRollouts: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListRolloutsRequest, _warren_pb2.ListRolloutsResponse]
+    WatchRollout: _grpc.UnaryStreamMultiCallable[_warren_pb2.GetRolloutRequest, _warren_pb2.RolloutView]
+    """The view at once, then at each change, until the rollout has ended."""
+    GetHistory: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetHistoryRequest, _warren_pb2.ServiceHistory]
+    PromoteRollout: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]
+    PauseRollout: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]
+    ResumeRollout: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]
+    AbortRollout: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]
+    RollBackService: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]
     ApplyNode: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyNodeRequest, _warren_pb2.ApplyNodeResponse]
     GetNode: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetNodeRequest, _warren_pb2.NodeView]
     ListNodes: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListNodesRequest, _warren_pb2.ListNodesResponse]
@@ -70,6 +80,16 @@ class ControlAsyncStub(ControlStub):
     DeleteService: _aio.UnaryUnaryMultiCallable[_warren_pb2.DeleteServiceRequest, _warren_pb2.DeleteServiceResponse]  # type: ignore[assignment]
     WatchService: _aio.UnaryStreamMultiCallable[_warren_pb2.GetServiceRequest, _warren_pb2.ServiceView]  # type: ignore[assignment]
     """The view at once, then at each change, until the caller ends it or the service is gone."""
+    GetRollout: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetRolloutRequest, _warren_pb2.RolloutView]  # type: ignore[assignment]
+    ListRollouts: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListRolloutsRequest, _warren_pb2.ListRolloutsResponse]  # type: ignore[assignment]
+    WatchRollout: _aio.UnaryStreamMultiCallable[_warren_pb2.GetRolloutRequest, _warren_pb2.RolloutView]  # type: ignore[assignment]
+    """The view at once, then at each change, until the rollout has ended."""
+    GetHistory: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetHistoryRequest, _warren_pb2.ServiceHistory]  # type: ignore[assignment]
+    PromoteRollout: _aio.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]  # type: ignore[assignment]
+    PauseRollout: _aio.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]  # type: ignore[assignment]
+    ResumeRollout: _aio.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]  # type: ignore[assignment]
+    AbortRollout: _aio.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]  # type: ignore[assignment]
+    RollBackService: _aio.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]  # type: ignore[assignment]
     ApplyNode: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyNodeRequest, _warren_pb2.ApplyNodeResponse]  # type: ignore[assignment]
     GetNode: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetNodeRequest, _warren_pb2.NodeView]  # type: ignore[assignment]
     ListNodes: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListNodesRequest, _warren_pb2.ListNodesResponse]  # type: ignore[assignment]
@@ -127,6 +147,70 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_warren_pb2.ServiceView], _abc.AsyncIterator[_warren_pb2.ServiceView]]:
         """The view at once, then at each change, until the caller ends it or the service is gone."""
+
+    @_abc_1.abstractmethod
+    def GetRollout(
+        self,
+        request: _warren_pb2.GetRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RolloutView, _abc.Awaitable[_warren_pb2.RolloutView]]: ...
+
+    @_abc_1.abstractmethod
+    def ListRollouts(
+        self,
+        request: _warren_pb2.ListRolloutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.ListRolloutsResponse, _abc.Awaitable[_warren_pb2.ListRolloutsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WatchRollout(
+        self,
+        request: _warren_pb2.GetRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_warren_pb2.RolloutView], _abc.AsyncIterator[_warren_pb2.RolloutView]]:
+        """The view at once, then at each change, until the rollout has ended."""
+
+    @_abc_1.abstractmethod
+    def GetHistory(
+        self,
+        request: _warren_pb2.GetHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.ServiceHistory, _abc.Awaitable[_warren_pb2.ServiceHistory]]: ...
+
+    @_abc_1.abstractmethod
+    def PromoteRollout(
+        self,
+        request: _warren_pb2.RolloutActRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RolloutActed, _abc.Awaitable[_warren_pb2.RolloutActed]]: ...
+
+    @_abc_1.abstractmethod
+    def PauseRollout(
+        self,
+        request: _warren_pb2.RolloutActRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RolloutActed, _abc.Awaitable[_warren_pb2.RolloutActed]]: ...
+
+    @_abc_1.abstractmethod
+    def ResumeRollout(
+        self,
+        request: _warren_pb2.RolloutActRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RolloutActed, _abc.Awaitable[_warren_pb2.RolloutActed]]: ...
+
+    @_abc_1.abstractmethod
+    def AbortRollout(
+        self,
+        request: _warren_pb2.RolloutActRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RolloutActed, _abc.Awaitable[_warren_pb2.RolloutActed]]: ...
+
+    @_abc_1.abstractmethod
+    def RollBackService(
+        self,
+        request: _warren_pb2.RolloutActRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RolloutActed, _abc.Awaitable[_warren_pb2.RolloutActed]]: ...
 
     @_abc_1.abstractmethod
     def ApplyNode(

@@ -6,11 +6,11 @@ between two assignments is found by looking at what is not shared, however large
 and is told as a delta.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from warren.core import index, mesh
+from warren.core import index, mesh, shares
 from warren.core.index import Index
 from warren.model.assignments import (
     Assignment,
@@ -136,22 +136,32 @@ def _with_traffic(
 
 def _traffic(state: ClusterState, service: Service, tasks: Iterable[Task]) -> ServiceTraffic:
     ordered = sorted(tasks, key=lambda task: (task.slot, task.id))
+    receiving = _weighed(state, filter(may_receive, ordered))
+    rollout = service.live_rollout
+    if rollout is not None:
+        receiving = shares.divided(rollout, receiving)
     return ServiceTraffic(
         name=service.spec.name,
         vip=service.vip,
         ports=service.spec.ports,
         affinity=service.spec.affinity,
-        endpoints=tuple(_endpoints(state, filter(may_receive, ordered))),
-        draining=tuple(_endpoints(state, filter(may_have_connections, ordered))),
+        endpoints=_endpoints(receiving),
+        divided=rollout is not None and rollout.weight is not None,
+        draining=_endpoints(_weighed(state, filter(may_have_connections, ordered))),
     )
 
 
-def _endpoints(state: ClusterState, tasks: Iterable[Task]) -> Iterator[Endpoint]:
-    """On nodes that are there."""
-    for task in tasks:
-        weight = _share(state.nodes.get(task.node_id))
-        if weight is not None:
-            yield endpoint(task, task.status.address, weight)
+def _weighed(state: ClusterState, tasks: Iterable[Task]) -> shares.Weights:
+    """Those on nodes that are there, with the weights of these."""
+    return tuple(
+        (task, weight)
+        for task in tasks
+        if (weight := _share(state.nodes.get(task.node_id))) is not None
+    )
+
+
+def _endpoints(weighed: shares.Weights) -> tuple[Endpoint, ...]:
+    return tuple(endpoint(task, task.status.address, weight) for task, weight in weighed)
 
 
 def may_receive(task: Task) -> bool:

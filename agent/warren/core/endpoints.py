@@ -61,7 +61,11 @@ def _with_news(
 def _as_they_are(
     traffic: ServiceTraffic, own: Iterable[Task], node_id: str, weight: int
 ) -> ServiceTraffic:
-    weights = {e.task_id: e.weight for e in (*traffic.endpoints, *traffic.draining)}
+    weights = {e.task_id: e.weight for e in traffic.endpoints}
+    if traffic.divided:
+        weight = 0  # of a task that its leader has given no part of the traffic yet
+    else:
+        weights |= {e.task_id: e.weight for e in traffic.draining}
     endpoints = [each for each in traffic.endpoints if each.node_id != node_id]
     draining = [each for each in traffic.draining if each.node_id != node_id]
     for task in own:

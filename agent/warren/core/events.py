@@ -7,9 +7,10 @@ less than a look is not told of. Nothing is decided by events, so what is missed
 from collections.abc import Iterator
 from datetime import datetime
 
-from warren.core import services
+from warren.core import hiding, services
 from warren.model.events import Event, EventKind
 from warren.model.nodes import Availability, Node, NodeState
+from warren.model.rollouts import Rollout
 from warren.model.services import Service
 from warren.model.tasks import DesiredState, Health, Task, TaskState
 from warren.state import maps
@@ -25,11 +26,12 @@ _ENDS = {
 
 
 def derive(before: ClusterState, after: ClusterState, now: datetime) -> tuple[Event, ...]:
-    """Everything that has happened: of services, then of nodes, then of tasks."""
+    """Everything that has happened: of services, rollouts, nodes, then of tasks."""
     if before.index == after.index:
         return ()
     return (
         *_of_services(before, after, now),
+        *_of_rollouts(before, after, now),
         *_of_nodes(before, after, now),
         *_of_tasks(before, after, now),
     )
@@ -56,6 +58,39 @@ def _of_services(before: ClusterState, after: ClusterState, now: datetime) -> It
             )
 
 
+def _of_rollouts(before: ClusterState, after: ClusterState, now: datetime) -> Iterator[Event]:
+    for name in sorted(maps.changed_keys(before.services, after.services)):
+        old, new = before.services.get(name), after.services.get(name)
+        known = {each.id: each for each in old.rollouts} if old is not None else {}
+        for rollout in new.rollouts if new is not None else ():
+            told = _rollout(known.get(rollout.id), rollout)
+            if told is not None:
+                kind, message = told
+                text = f"{name}: rollout {rollout.id} {message}"
+                yield Event(index=after.index, at=now, kind=kind, message=text, service=name)
+
+
+def _rollout(old: Rollout | None, new: Rollout) -> tuple[EventKind, str] | None:
+    """What is new of it; batches are told by their tasks."""
+    if old is None and new.live:
+        way = f"revision {new.from_revision} -> {new.to_revision}"
+        return EventKind.ROLLOUT_STARTED, f"begins ({new.policy.strategy.value}, {way})"
+    if old is None or old == new:
+        return None
+    if old.live and not new.live:
+        state = new.state.value.replace("_", " ")
+        return EventKind.ROLLOUT_ENDED, _with_reason(f"is {state}", new.reason)
+    if old.state is not new.state:
+        state = new.state.value.replace("_", " ")
+        return EventKind.ROLLOUT_CHANGED, _with_reason(f"is {state}", new.reason)
+    if (old.phase, old.step) != (new.phase, new.step):
+        step = f" {new.step}" if new.step else ""
+        return EventKind.ROLLOUT_CHANGED, f"is at {new.phase.value}{step}"
+    if old.weight != new.weight and new.weight is not None:
+        return EventKind.ROLLOUT_CHANGED, f"gives its tasks {new.weight} % of the traffic"
+    return None
+
+
 def _service(old: Service | None, new: Service | None) -> tuple[EventKind, str] | None:
     if new is None:
         return EventKind.SERVICE_REMOVED, "is removed"
@@ -63,7 +98,7 @@ def _service(old: Service | None, new: Service | None) -> tuple[EventKind, str] 
         return EventKind.SERVICE_CREATED, f"is created with image {new.spec.image}"
     if new.removing and not old.removing:
         return EventKind.SERVICE_REMOVING, "is being removed"
-    found = services.changes(services.hide(old.spec), services.hide(new.spec))
+    found = services.changes(hiding.hide(old.spec), hiding.hide(new.spec))
     if not found:
         return None
     parts = [f"{c.path} {c.before or 'none'} -> {c.after or 'none'}" for c in found]

@@ -1,39 +1,40 @@
-"""Which tasks there should be: one running task of the current revision in each slot 1..replicas.
+"""Which tasks there should be: in each slot 1..replicas one of the revision that it shall have.
 
-The law, per slot. A task is *fresh* if it is wanted, of the current revision, and not leaving (a
-user stops it, or its node is on DRAIN or no longer a worker); a wanted task that is not is *old*.
+The law, per slot and per revision that it shall have (`wishes.py` says which: during a rollout
+there may be two). A task is *fresh* if it is wanted, of that revision, and not leaving (a user
+stops it, or its node is on DRAIN or no longer a worker); a wanted task that is not is *old*.
 
     nothing wanted                     -> create, at once
-    nothing fresh, old is leaving      -> create, at once; old goes on until the new one is steady
-    nothing fresh, old is outdated     -> replace: one slot at a time, in order, while all is steady
-    fresh is steady (ready, trusted)   -> stop the old
-    fresh is not steady                -> wait; this halts the rollout, and the old goes on
+    nothing fresh                      -> create, at once; old goes on until the new one is steady
+    fresh is steady (ready, trusted)   -> stop the old, unless the slot keeps it for now
+    fresh is not steady                -> wait, and the old goes on
     old is outdated and fails          -> stop, at once: a fix must not wait for what is broken
-    current revision FAILED for good   -> nothing until there is a new revision
+    the revision FAILED for good       -> nothing until there is another
     slot > replicas, service removing  -> stop
 
+An old task stops before its slot has another only if the update's order says so, or if the new one
+could have no place before, and only as long as `min_healthy` slots stay served.
+
 A task that may be receiving traffic is stopped by making it DRAINING; `drain.py` does the rest.
-Progress is nowhere but in the tasks, so a new leader continues where the last one stopped. What it
+Progress is nowhere but in the state, so a new leader continues where the last one stopped. What it
 has not heard of yet since it leads (`unheard` nodes) is not taken for steady: it may have changed.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from warren.core import drain, filters, index
+from warren.core import capacity, drain, index, slots, wishes
 from warren.core.decisions import Decision, earliest
 from warren.core.index import Services
+from warren.core.room import Room
+from warren.core.slots import Slot, is_steady, is_useless
+from warren.core.wishes import Wish
 from warren.model.nodes import Availability, Node, NodeRole
-from warren.model.services import Service, template_of
+from warren.model.services import Service
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.state.cluster import ClusterState
 from warren.state.commands import Command, CreateTask, SetTaskDesired, SetTaskStatus
-
-STEADY_AFTER = timedelta(seconds=30)
-"""A task that failed before must run so long until a rollout trusts it. One that never failed is
-trusted at once: start to end of a healthy rollout waits for nothing."""
 
 NewId = Callable[[], str]
 
@@ -65,144 +66,191 @@ def decide_service(
     unheard: Collection[str] = (),
 ) -> Decision:
     """The same for one service, whose `tasks` are given."""
-    slots, surplus = _slots(state, service, tasks, unheard)
-    commands = [command for task in surplus for command in _stop(service, task, now)]
-    outdated: list[_Slot] = []
-    halted = unplaced = False
-    starting = any(slot.is_starting for slot in slots)
-    for slot in slots:
-        if slot.old is not None and slot.old.revision == service.revision:
-            halted |= _is_useless(slot.old)  # on a leaving node, but no less a bad sign
-        if slot.undecided:
-            halted = True
-        elif slot.completed or slot.is_steady(now):
-            commands += _stop_all(service, slot.old, now)
-        elif slot.fresh is not None or slot.failed:
-            if _waits_for_room(state, slot):
-                unplaced = True
-            else:
-                halted = True
-            if not starting and _must_stop_first(state, service, slot):
-                commands += _stop_all(service, slot.old, now)
-        elif slot.old is None or _is_leaving(state, slot.old):
-            unplaced = True
-            commands.append(_create(state, service, slot.number, now, new_id))
+    surveyed = slots.survey(service, tasks)
+    return decide_slots(state, service, surveyed, now, new_id, unheard)
+
+
+def decide_slots(
+    state: ClusterState,
+    service: Service,
+    surveyed: slots.Survey,
+    now: datetime,
+    new_id: NewId,
+    unheard: Collection[str] = (),
+) -> Decision:
+    """The same for one service, whose tasks are sorted into its slots already."""
+    every, beyond = surveyed
+    keeper = _Keeper(
+        state=state, service=service, every=every, now=now, new_id=new_id, unheard=unheard
+    )
+    for task in beyond:
+        if task.wanted or slots.is_final_word(task):
+            keeper.stop(task)
+    for slot, wish in zip(every, wishes.of(service, every), strict=True):
+        keeper.keep(slot, wish)
+    return Decision(commands=tuple(keeper.commands), wake_at=earliest(keeper.wake_ups))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Keeper:
+    """Keeps the slots of one service, in one decision."""
+
+    state: ClusterState
+    service: Service
+    every: Sequence[Slot]
+    now: datetime
+    new_id: NewId
+    unheard: Collection[str]
+    commands: list[Command] = field(default_factory=list)
+    wake_ups: list[datetime | None] = field(default_factory=list)
+    stopped: int = 0
+    """Slots that lose their ready task before there is another."""
+    room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.room = Room(state=self.state, service=self.service)
+
+    def keep(self, slot: Slot, wish: Wish) -> None:
+        """See to it that the slot has, in the end, what it shall have."""
+        if wish.beside is None:
+            if len(slot.wanted) != 1 or not self._is_settled(slot.wanted[0], wish):
+                self._keep(slot, slot.wanted, wish)
+            return
+        beside = tuple(task for task in slot.wanted if task.revision == wish.beside)
+        others = tuple(task for task in slot.wanted if task.revision != wish.beside)
+        self._keep(slot, others, Wish(wish.revision))
+        self._keep(slot, beside, Wish(wish.beside))
+
+    def _keep(self, slot: Slot, tasks: Sequence[Task], wish: Wish) -> None:
+        if len(tasks) == 1 and self._is_settled(tasks[0], wish):
+            return
+        found = self._sorted(slot, tasks, wish.revision)
+        for task in found.surplus:
+            self.stop(task)
+        old, fresh = found.old, found.fresh
+        if found.undecided:
+            return
+        if found.completed or (fresh is not None and is_steady(fresh, self.now, self.unheard)):
+            if old is not None and not (wish.keeps and old.revision != wish.revision):
+                self.stop(old)
+        elif fresh is not None or found.failed:
+            self._wait(fresh, old)
+        elif wish.stop_first and (old is not None or slot.leaving):
+            self._make_way(old)
         else:
-            outdated.append(slot)
-    if outdated and not halted and not (unplaced and _has_room(state, service)):
-        if _must_stop_first(state, service, outdated[0]):
-            commands += _stop_all(service, outdated[0].old, now)
-        commands.append(_create(state, service, outdated[0].number, now, new_id))
-    moving = outdated or any(slot.old for slot in slots)
-    waits = [slot.trusted_at for slot in slots if moving and not slot.is_steady(now)]
-    return Decision(commands=tuple(commands), wake_at=earliest(waits))
+            if old is not None and self.room.frees(old):
+                self._make_way(old)
+            self._create(slot.number, wish.revision)
+
+    def _is_settled(self, task: Task, wish: Wish) -> bool:
+        """The usual case, quickly: the one task is the one that there shall be."""
+        return task.revision == wish.revision and not _is_leaving(self.state, task)
+
+    def _wait(self, fresh: Task | None, old: Task | None) -> None:
+        """The fresh task is not steady yet; it may be that it has no place while the old one is."""
+        if old is None or fresh is None:
+            return
+        moment = slots.trusted_at(fresh, self.unheard)
+        self.wake_ups.append(moment if moment is not None and moment > self.now else None)
+        if fresh.status.state is TaskState.PENDING and self.room.frees(old):
+            self._make_way(old)
+
+    def _make_way(self, old: Task | None) -> None:
+        if old is None:
+            return
+        if old.status.state is TaskState.RUNNING:
+            if self.stopped >= self._may_stop():
+                return
+            self.stopped += 1
+        self.stop(old)
+
+    def _may_stop(self) -> int:
+        """How many of the served slots are more than must be."""
+        rollout = self.service.live_rollout
+        policy = rollout.policy if rollout is not None else self.service.spec.policy
+        floor = capacity.floor(policy, self.every, self.room)
+        return capacity.served(self.every) - floor
+
+    def _sorted(self, slot: Slot, tasks: Sequence[Task], revision: int) -> "_Found":
+        fresh: list[Task] = []
+        old: list[Task] = []
+        surplus: list[Task] = []
+        for task in tasks:
+            if task.revision == revision and not _is_leaving(self.state, task):
+                fresh.append(task)
+            elif task.revision != revision and is_useless(task):
+                surplus.append(task)
+            else:
+                old.append(task)
+        undecided = False
+        for several in (fresh, old):
+            if len(several) > 1:
+                several.sort(key=lambda t: (t.node_id in self.unheard, *_worth(self.state, t)))
+                if self._is_blind(several):
+                    surplus += [task for task in several[1:] if not task.ready]
+                    undecided |= any(task.ready for task in several[1:])
+                else:
+                    surplus += several[1:]
+        return _Found(
+            fresh=fresh[0] if fresh else None,
+            old=old[0] if old else None,
+            failed=not fresh and slot.ended(revision, TaskState.FAILED),
+            completed=not fresh and slot.ended(revision, TaskState.COMPLETE),
+            undecided=undecided,
+            surplus=surplus,
+        )
+
+    def _is_blind(self, several: Sequence[Task]) -> bool:
+        """The choice between tasks of a slot, the first of which seems best, could be wrong: it is
+        not known to be ready and staying, and another may be of which nothing was heard yet."""
+        best = several[0]
+        heard = best.node_id not in self.unheard
+        known = best.ready and heard and not _is_leaving(self.state, best)
+        return not known and any(task.ready and task.node_id in self.unheard for task in several)
+
+    def _create(self, slot: int, revision: int) -> None:
+        template = wishes.template_for(self.service, revision)
+        if template is None:
+            return
+        name = self.service.spec.name
+        task_id = f"{name}-{slot}-{self.new_id()}"
+        while task_id in self.state.tasks:
+            task_id = f"{name}-{slot}-{self.new_id()}"
+        task = Task(
+            id=task_id,
+            service=name,
+            slot=slot,
+            revision=revision,
+            template=template,
+            created_at=self.now,
+            status=TaskStatus(state=TaskState.PENDING, since=self.now),
+        )
+        self.commands.append(CreateTask(task=task))
+
+    def stop(self, task: Task) -> None:
+        """No worker knows a PENDING task, so its end is recorded here."""
+        if drain.must_drain(self.service, task):
+            desired = DesiredState.DRAINING
+            self.commands.append(SetTaskDesired(task_id=task.id, desired=desired, now=self.now))
+            return
+        self.commands.append(SetTaskDesired(task_id=task.id, desired=DesiredState.STOPPED))
+        if task.status.state is TaskState.PENDING:
+            status = replace(task.status, state=TaskState.STOPPED, since=self.now)
+            self.commands.append(SetTaskStatus(task_id=task.id, status=status))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Slot:
-    """A slot within the service's replicas, with the tasks that matter to it."""
+class _Found:
+    """The tasks of a slot, as one revision sees them."""
 
-    number: int
-    fresh: Task | None = None
-    old: Task | None = None
-    failed: bool = False
-    """A task of the current revision failed for good."""
-    completed: bool = False
-    unheard: bool = False
-    """What is known of the fresh task may be long out of date."""
-    undecided: bool = False
+    fresh: Task | None
+    old: Task | None
+    failed: bool
+    """A task of the revision failed for good."""
+    completed: bool
+    undecided: bool
     """Of several tasks that are said to be ready one has to go, and none was heard of yet."""
-
-    @property
-    def is_starting(self) -> bool:
-        """The fresh task has its place, and has not run yet."""
-        starting = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING)
-        return self.fresh is not None and self.fresh.status.state in starting
-
-    @property
-    def trusted_at(self) -> datetime | None:
-        """When the fresh task, which failed before and is ready now, has run for long enough."""
-        if self.fresh is None or not self.fresh.ready or self.unheard:
-            return None
-        return self.fresh.status.since + min(STEADY_AFTER, self.fresh.template.restart.window)
-
-    def is_steady(self, now: datetime) -> bool:
-        """The fresh task is ready and can be trusted with the slot."""
-        if self.fresh is None or self.trusted_at is None:
-            return False
-        return self.fresh.status.failures == 0 or self.trusted_at <= now
-
-
-def _slots(
-    state: ClusterState, service: Service, tasks: Iterable[Task], unheard: Collection[str]
-) -> tuple[list[_Slot], list[Task]]:
-    """The slots that there should be, and the tasks that have no place in any of them."""
-    replicas = 0 if service.removing else service.spec.replicas
-    by_slot: defaultdict[int, list[Task]] = defaultdict(list)
-    for task in tasks:
-        by_slot[task.slot].append(task)
-    slots: list[_Slot] = []
-    surplus: list[Task] = []
-    for number in range(1, replicas + 1):
-        slot, extra = _slot(state, service, number, by_slot.pop(number, ()), unheard)
-        slots.append(slot)
-        surplus += extra
-    for number in sorted(by_slot, reverse=True):
-        surplus += (t for t in by_slot[number] if t.wanted or _is_final_word(t))
-    return slots, surplus
-
-
-def _slot(
-    state: ClusterState,
-    service: Service,
-    number: int,
-    tasks: Sequence[Task],
-    unheard: Collection[str],
-) -> tuple[_Slot, list[Task]]:
-    if not tasks:
-        return _Slot(number=number), []
-    fresh: list[Task] = []
-    old: list[Task] = []
-    surplus: list[Task] = []
-    final: set[TaskState] = set()
-    for task in tasks:
-        current = task.revision == service.revision
-        if not task.wanted:
-            if current and _is_final_word(task):
-                final.add(task.status.state)
-        elif current and not _is_leaving(state, task):
-            fresh.append(task)
-        elif not current and _is_useless(task):
-            surplus.append(task)
-        else:
-            old.append(task)
-    undecided = False
-    for several in (fresh, old):
-        if len(several) > 1:
-            several.sort(key=lambda task: (task.node_id in unheard, *_worth(state, task)))
-            if _is_blind(state, several, unheard):
-                surplus += [task for task in several[1:] if not task.ready]
-                undecided |= any(task.ready for task in several[1:])
-            else:
-                surplus += several[1:]
-    slot = _Slot(
-        number=number,
-        fresh=fresh[0] if fresh else None,
-        old=old[0] if old else None,
-        failed=not fresh and TaskState.FAILED in final,
-        completed=not fresh and TaskState.COMPLETE in final,
-        unheard=bool(fresh) and fresh[0].node_id in unheard,
-        undecided=undecided,
-    )
-    return slot, surplus
-
-
-def _is_blind(state: ClusterState, several: Sequence[Task], unheard: Collection[str]) -> bool:
-    """The choice between tasks of a slot, the first of which seems best, could be wrong: it is not
-    known to be ready and staying, and another may be of which nothing was heard yet."""
-    best = several[0]
-    known = best.ready and best.node_id not in unheard and not _is_leaving(state, best)
-    return not known and any(task.ready and task.node_id in unheard for task in several)
+    surplus: list[Task]
 
 
 def _worth(state: ClusterState, task: Task) -> tuple[bool, bool, bool, int, datetime, str]:
@@ -218,19 +266,6 @@ def _worth(state: ClusterState, task: Task) -> tuple[bool, bool, bool, int, date
     )
 
 
-def _is_final_word(task: Task) -> bool:
-    """It ended by itself, though wanted, and its worker's restart policy is exhausted."""
-    ended = task.status.state in (TaskState.FAILED, TaskState.COMPLETE)
-    return ended and task.desired is DesiredState.RUNNING
-
-
-def _is_useless(task: Task) -> bool:
-    """It does not run, and not because it is just being started: nothing is lost with it."""
-    if task.status.state is TaskState.PENDING:
-        return True
-    return task.status.failures > 0 and task.status.state is not TaskState.RUNNING
-
-
 def _is_leaving(state: ClusterState, task: Task) -> bool:
     """A user stops it, or its node shall run no tasks any more."""
     return task.leaving or is_leaving(state.nodes.get(task.node_id))
@@ -242,86 +277,3 @@ def is_leaving(node: Node | None) -> bool:
         return False
     drained = node.spec.availability is Availability.DRAIN
     return drained or NodeRole.WORKER not in node.spec.roles
-
-
-def _waits_for_room(state: ClusterState, slot: _Slot) -> bool:
-    """The fresh task has no node yet, and is not there to replace an outdated one."""
-    if slot.fresh is None or slot.fresh.status.state is not TaskState.PENDING:
-        return False
-    return slot.old is None or _is_leaving(state, slot.old)
-
-
-def _has_room(state: ClusterState, service: Service) -> bool:
-    """A node could take one more task of the service, at the latest when all stops are done.
-
-    While it is so, pending tasks are about to be placed, and a rollout waits for them. Tasks that
-    no node can take say nothing about the revision, and waiting for them would mean that a service
-    which lost a node could not be updated.
-    """
-    needs = filters.filters_for(service.spec.name, template_of(service.spec), service.spec.ports)
-    wanted = (task for task in state.tasks.values() if task.wanted)
-    return any(filters.passes_all(needs, usage) for usage in filters.usage(state, wanted))
-
-
-def _must_stop_first(state: ClusterState, service: Service, slot: _Slot) -> bool:
-    """The new task can only have its place once the old one has left it.
-
-    So it is with a host port, or max_per_node, when every suitable node holds a task of the
-    service: start-first would wait for ever. A lack of memory or cpus is different: room may come,
-    and the running task is worth more than the new one, so there the rollout waits and says why.
-    Tasks that are stopping do not count: what they hold is about to be free.
-    """
-    old = slot.old
-    if old is None or slot.failed:
-        return False
-    if slot.fresh is not None and slot.fresh.status.state is not TaskState.PENDING:
-        return False
-    template = template_of(service.spec)
-    exclusive = filters.exclusive_filters(service.spec.name, template, service.spec.ports)
-    if not exclusive:
-        return False
-    needs = filters.filters_for(service.spec.name, template, service.spec.ports)
-    wanted = [task for task in state.tasks.values() if task.wanted]
-    with_old = filters.usage(state, wanted)
-    if any(filters.passes_all(needs, usage) for usage in with_old):
-        return False
-    without_old = filters.usage(state, (task for task in wanted if task.id != old.id))
-    return any(
-        after.node.id == old.node_id
-        and filters.passes_all(needs, after)
-        and not filters.passes_all(exclusive, before)
-        for before, after in zip(with_old, without_old, strict=True)
-    )
-
-
-def _create(
-    state: ClusterState, service: Service, slot: int, now: datetime, new_id: NewId
-) -> Command:
-    task_id = f"{service.spec.name}-{slot}-{new_id()}"
-    while task_id in state.tasks:
-        task_id = f"{service.spec.name}-{slot}-{new_id()}"
-    task = Task(
-        id=task_id,
-        service=service.spec.name,
-        slot=slot,
-        revision=service.revision,
-        template=template_of(service.spec),
-        created_at=now,
-        status=TaskStatus(state=TaskState.PENDING, since=now),
-    )
-    return CreateTask(task=task)
-
-
-def _stop_all(service: Service, task: Task | None, now: datetime) -> list[Command]:
-    return _stop(service, task, now) if task is not None else []
-
-
-def _stop(service: Service, task: Task, now: datetime) -> list[Command]:
-    """No worker knows a PENDING task, so its end is recorded here."""
-    if drain.must_drain(service, task):
-        return [SetTaskDesired(task_id=task.id, desired=DesiredState.DRAINING, now=now)]
-    commands: list[Command] = [SetTaskDesired(task_id=task.id, desired=DesiredState.STOPPED)]
-    if task.status.state is TaskState.PENDING:
-        status = replace(task.status, state=TaskState.STOPPED, since=now)
-        commands.append(SetTaskStatus(task_id=task.id, status=status))
-    return commands

@@ -1,8 +1,8 @@
 """What the state may forget, so that it stays bounded: ended tasks, removed services, old tokens.
 
 Kept are, per slot, the newest `task_history` ended tasks, and always the one that is the reason for
-an empty slot: a FAILED task of the current revision, without which the orchestrator would begin
-anew for ever. Its history makes a slot beyond the replicas readable for an hour.
+an empty slot: a FAILED task of a revision that the slot shall have, without which the orchestrator
+would begin anew for ever. Its history makes a slot beyond the replicas readable for an hour.
 """
 
 from collections import defaultdict
@@ -76,10 +76,18 @@ def _kept(service: Service, ended: Iterable[Task], history: int) -> list[Task]:
 def _is_reason(service: Service, task: Task) -> bool:
     """The orchestrator leaves the slot empty because of this task."""
     return (
-        task.revision == service.revision
+        task.revision in _revisions(service)
         and task.desired is DesiredState.RUNNING
         and task.status.state in (TaskState.FAILED, TaskState.COMPLETE)
     )
+
+
+def _revisions(service: Service) -> tuple[int, ...]:
+    """Those that a slot may have now."""
+    live = service.live_rollout
+    if live is None:
+        return (service.revision,)
+    return (live.from_revision, live.to_revision)
 
 
 def _gone(task: Task, now: datetime) -> bool:

@@ -4,16 +4,16 @@ Called by the leader's loop on each change of the state or of a worker's contact
 Each decider sees the state as the commands before it leave it, so that losing a node, creating
 the replacement and placing it is one entry of the log. On a settled state there are no commands.
 
-A service is at rest when each of its slots has its task, ready and of the current revision, and
-there is nothing to forget of it: then nobody has anything to decide about it until it, one of its
-tasks or one of their nodes changes. Most services are at rest most of the time, and who keeps a
-`Reconciliation` from state to state pays only for the others.
+A service is at rest when it has no rollout under way, each of its slots has its task, ready and of
+the current revision, and there is nothing to forget of it: then nobody has anything to decide about
+it until it, one of its tasks or one of their nodes changes. Most services are at rest most of the
+time, and who keeps a `Reconciliation` from state to state pays only for the others.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
-from warren.core import drain, index, mesh, nodes, orchestrator, reaper, scheduler, vips
+from warren.core import drain, index, mesh, nodes, orchestrator, reaper, rollout, scheduler, vips
 from warren.core.decisions import Decision, earliest
 from warren.core.index import Index, Services
 from warren.model.nodes import Node
@@ -72,6 +72,7 @@ class Reconciliation:
         deciders: tuple[Callable[[ClusterState], Decision], ...] = (
             lambda state: nodes.decide(state, now, contacts, known.tasks_on),
             lambda state: vips.decide(state, among),
+            lambda state: rollout.decide(state, now, unheard, among),
             lambda state: orchestrator.decide(state, now, new_id, unheard, among),
             lambda state: drain.decide(state, now, carried or {}, among),
             lambda state: mesh.decide(state, now, carried or {}),
@@ -129,6 +130,8 @@ def _tasks(known: Index, names: Iterable[str]) -> Services:
 
 
 def _is_at_rest(state: ClusterState, service: Service, tasks: Mapping[str, Task]) -> bool:
+    if service.live_rollout is not None:
+        return False
     live = [task for task in tasks.values() if not task.status.state.terminal]
     if service.removing or not service.vip or len(live) != service.spec.replicas:
         return False

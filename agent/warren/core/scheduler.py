@@ -11,6 +11,7 @@ first node would get everything. Tasks wait for the other nodes, but not for lon
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heapreplace
 
 from warren.core import filters, index
 from warren.core.decisions import Decision
@@ -25,6 +26,7 @@ PATIENCE = {
     NodeState.DOWN: timedelta(seconds=5),  # has its worker already, or is off for good
 }
 """How long after the first node of a cluster that comes up the others are waited for."""
+_Order = tuple[int, int, int, str]
 SETTLING = "waits a moment for the other nodes: the cluster has only just come up"
 
 
@@ -83,6 +85,9 @@ class _Need:
     """Those that placing a task can change."""
     suitable: tuple[filters.NodeUsage, ...]
     """Nodes that pass the others."""
+    queue: list[tuple[_Order, int]]
+    """Of those that may take another task, a heap: how even it would be, as it was when the node
+    was put there, and which of the suitable it is. Both only get worse within a decision."""
 
 
 class _Needs:
@@ -102,13 +107,17 @@ class _Needs:
     def _new(self, task: Task) -> _Need:
         ports = self._state.services[task.service].spec.ports
         static = filters.static_filters(task.template)
+        suitable = tuple(n for n in self._nodes if filters.passes_all(static, n))
+        queue = [(_order(task, usage), number) for number, usage in enumerate(suitable)]
+        heapify(queue)
         return _Need(
             every=filters.filters_for(task.service, task.template, ports),
             changing=(
                 *filters.exclusive_filters(task.service, task.template, ports),
                 *filters.resource_filters(task.template),
             ),
-            suitable=tuple(n for n in self._nodes if filters.passes_all(static, n)),
+            suitable=suitable,
+            queue=queue,
         )
 
 
@@ -119,16 +128,25 @@ def _place(task: Task, need: _Need) -> filters.NodeUsage | None:
     slot of a rollout would find the node that the previous slot's old task had just left, and the
     new revision would end up on few nodes.
     """
-    able = (usage for usage in need.suitable if filters.passes_all(need.changing, usage))
-    return min(
-        able,
-        key=lambda usage: (
-            usage.wanted_of_revision[task.service, task.revision],
-            usage.wanted[task.service],
-            usage.tasks,
-            usage.node.spec.name,
-        ),
-        default=None,
+    while need.queue:
+        known, number = need.queue[0]
+        usage = need.suitable[number]
+        if not filters.passes_all(need.changing, usage):
+            heappop(need.queue)
+            continue
+        order = _order(task, usage)
+        if order == known:
+            return usage
+        heapreplace(need.queue, (order, number))
+    return None
+
+
+def _order(task: Task, usage: filters.NodeUsage) -> _Order:
+    return (
+        usage.wanted_of_revision[task.service, task.revision],
+        usage.wanted[task.service],
+        usage.tasks,
+        usage.node.spec.name,
     )
 
 

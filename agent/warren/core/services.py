@@ -4,13 +4,22 @@ Called by the API on the leader. The plan comes from the same deciders that will
 run on the state as it would be; nothing here knows a second version of their rules.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from warren.core import filters, health_specs, orchestrator, scheduler, specs, vips
+from warren.core import (
+    filters,
+    health_specs,
+    names,
+    orchestrator,
+    scheduler,
+    specs,
+    update_specs,
+    vips,
+)
+from warren.core import plan as plans
 from warren.model import manifest, units
 from warren.model.errors import FailedPrecondition, InvalidInput, NotFound
 from warren.model.services import (
@@ -18,12 +27,11 @@ from warren.model.services import (
     Port,
     PortMode,
     Protocol,
-    Secret,
     ServiceSpec,
     TaskTemplate,
 )
 from warren.model.tasks import DesiredState, Health, Task, TaskState
-from warren.model.views import Change
+from warren.model.views import Change, RolloutPlan
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import (
@@ -33,6 +41,7 @@ from warren.state.commands import (
     RemoveService,
     SetTaskDesired,
     SetTaskStatus,
+    StartRollout,
 )
 
 Template = TypeVar("Template", bound=TaskTemplate)
@@ -55,13 +64,6 @@ def merge(before: ServiceSpec | None, spec: ServiceSpec, fields: Iterable[str]) 
     return replace(merged, registry_auth=replace(auth, password=stored.password))
 
 
-def hide(spec: Template) -> Template:
-    """The spec or template with `(hidden)` for every secret, as reads answer it."""
-    if spec.registry_auth is None:
-        return spec
-    return replace(spec, registry_auth=replace(spec.registry_auth, password=Secret(HIDDEN)))
-
-
 def changes(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...]:
     """Every difference between two specs, for people."""
     return specs.changes(before, after)
@@ -75,6 +77,7 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     _check_constraints(spec)
     _check_ports(spec)
     health_specs.check(spec)
+    update_specs.check(spec)
     if before is not None and before.removing:
         raise FailedPrecondition(f"service {spec.name} is being removed")
     if before is None:
@@ -169,13 +172,15 @@ def _port(port: Port) -> str:
 
 
 def plan(
-    state: ClusterState, spec: ServiceSpec, now: datetime, new_id: Callable[[], str]
-) -> tuple[str, ...]:
-    """What would happen to tasks if `spec` were stored now, in order, if all new tasks run."""
-    before = state.services.get(spec.name)
-    version = before.version if before is not None else 0
-    put = PutService(spec=spec, expected_version=version, now=now)
-    return _lines(apply(state, put)[0], spec.name, now, new_id)
+    state: ClusterState, change: PutService | StartRollout, now: datetime, new_id: Callable[[], str]
+) -> tuple[tuple[str, ...], RolloutPlan | None]:
+    """What would happen to tasks if the change were stored now, in order, if all new tasks run; as
+    lines, and where it is a rollout, also as data."""
+    after, _ = apply(state, change)
+    if isinstance(change, PutService):
+        return _lines(after, change.spec.name, now, new_id), None
+    rollout_plan = plans.of_rollout(after, change.spec.name, now)
+    return plans.lines(rollout_plan), rollout_plan
 
 
 def removal_plan(
@@ -198,7 +203,7 @@ def _lines(
         service, tasks = state.services[name], tuple(state.tasks_of(name))
         decision = orchestrator.decide_service(state, service, tasks, now, new_id)
         if not decision.commands:
-            return (*lines, *_waiting(state, name))
+            return tuple(lines)
         before = state
         state = _after(state, decision.commands)
         state = _after(state, scheduler.decide(state, now).commands)
@@ -264,7 +269,7 @@ def _describe(before: ClusterState, after: ClusterState, commands: Iterable[Comm
     lines: dict[int, str] = {}
     for slot, task in stopped.items():
         if not any(other.slot == slot and other.wanted for other in after.tasks_of(task.service)):
-            lines[slot] = f"slot {slot}  -task on {node_name(after, task)}"
+            lines[slot] = f"slot {slot}  -task on {names.node_name(after, task)}"
     for slot, task in created.items():
         old = [t for t in before.tasks_of(task.service) if t.slot == slot and _placed(t)]
         lines[slot] = f"slot {slot}  {_arrival(after, task, old, stop_first=slot in stopped)}"
@@ -279,33 +284,13 @@ def _arrival(state: ClusterState, task: Task, old: list[Task], *, stop_first: bo
     """How a new task comes into its slot, in which `old` tasks may be."""
     if task.status.state is TaskState.PENDING:
         if old and not stop_first:
-            where = node_name(state, old[0])
+            where = names.node_name(state, old[0])
             return f"replacement stays pending, the task on {where} goes on: {task.status.message}"
         return f"stays pending: {task.status.message}"
     if not old:
-        return f"+task on {node_name(state, task)}"
-    moved = "" if old[0].node_id == task.node_id else f" instead of {node_name(state, old[0])}"
+        return f"+task on {names.node_name(state, task)}"
+    moved = (
+        "" if old[0].node_id == task.node_id else f" instead of {names.node_name(state, old[0])}"
+    )
     order = "stop first" if stop_first else "start first"
-    return f"replace on {node_name(state, task)}{moved} ({order})"
-
-
-def node_name(state: ClusterState, task: Task) -> str:
-    """Of the task's node, for people; empty text where it has none yet."""
-    node = state.nodes.get(task.node_id)
-    if node is not None:
-        return node.spec.name
-    return f"(removed node {task.node_id})" if task.node_id else ""
-
-
-def _waiting(state: ClusterState, name: str) -> list[str]:
-    """Slots that keep an outdated task because the rollout halts before them."""
-    service = state.services[name]
-    by_slot: defaultdict[int, set[bool]] = defaultdict(set)
-    for task in state.tasks_of(name):
-        if task.wanted:
-            by_slot[task.slot].add(task.revision == service.revision)
-    return [
-        f"slot {slot}  waits, its task of the old revision goes on"
-        for slot, current in sorted(by_slot.items())
-        if current == {False}
-    ]
+    return f"replace on {names.node_name(state, task)}{moved} ({order})"

@@ -11,36 +11,43 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from warren.core import drain, services, vips
+from warren.core import drain, failures, hiding, names, rollout_views, vips
 from warren.model import units
 from warren.model.errors import NotFound
 from warren.model.nodes import Node, NodeState
 from warren.model.services import Bytes, Service
 from warren.model.tasks import Health, Task, TaskState
-from warren.model.views import ClusterView, NodeView, ServiceStatus, ServiceView
+from warren.model.views import ClusterView, NodeView, RolloutView, ServiceStatus, ServiceView
 from warren.state.cluster import ClusterState
 
 
-def service_view(state: ClusterState, name: str, now: datetime) -> ServiceView:  # noqa: ARG001
-    """A service with its tasks. NotFound if there is none of that name.
-
-    `now` is for ages that later states of a rollout will show.
-    """
+def service_view(state: ClusterState, name: str, now: datetime) -> ServiceView:
+    """A service with its tasks. NotFound if there is none of that name."""
     service = state.services.get(name)
     if service is None:
         raise NotFound(f"there is no service {name}")
     tasks = _in_order(state.tasks_of(name))
     return ServiceView(
-        service=replace(service, spec=services.hide(service.spec)),
+        service=hiding.of_service(service),
         status=service_status(state, service, tasks),
         tasks=tuple(_shown(task) for task in tasks),
-        node_names=tuple(services.node_name(state, task) for task in tasks),
+        node_names=tuple(names.node_name(state, task) for task in tasks),
+        rollout=_rollout(state, service, tasks, now),
     )
+
+
+def _rollout(
+    state: ClusterState, service: Service, tasks: tuple[Task, ...], now: datetime
+) -> RolloutView | None:
+    newest = service.rollout
+    if newest is None or service.removing:
+        return None
+    return rollout_views.view(state, service, tasks, now, newest)
 
 
 def _shown(task: Task) -> Task:
     """A task as reads answer it: without secrets, and while it drains with what it waits for."""
-    task = replace(task, template=services.hide(task.template))
+    task = replace(task, template=hiding.hide(task.template))
     if not drain.is_draining(task) or task.status.state is not TaskState.RUNNING:
         return task
     return replace(task, status=replace(task.status, message=_draining(task)))
@@ -53,6 +60,7 @@ def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...
     running = [task for task in live if task.ready]
     up_to_date = [t for t in running if t.wanted and t.revision == service.revision]
     settled = not service.removing and not vips.explain_none(state, service)
+    settled = settled and service.live_rollout is None
     converged = len(up_to_date) == len(live) == desired and settled
     return ServiceStatus(
         desired=desired,
@@ -117,29 +125,15 @@ def _reason(state: ClusterState, service: Service, tasks: tuple[Task, ...], desi
     """Why the service has not converged: failures, then what waits, then what is on its way."""
     live = [task for task in tasks if not task.status.state.terminal]
     if service.removing:
-        return f"is being removed: {_count(len(live), 'task')} still to stop"
+        return f"is being removed: {names.count(len(live), 'task')} still to stop"
     failing = _failing(service, tasks)
     if failing:
-        return _failure(state, failing[0])
+        return failures.explain(state, failing[0])
     progress = _progress(service, live, desired)
     obstacle = vips.explain_none(state, service) or _obstacle(state, service, tasks)
+    if not obstacle and service.live_rollout is not None:
+        obstacle = f"rollout {service.live_rollout.id} is not over yet"
     return f"{progress}; {obstacle}" if obstacle else progress
-
-
-def _failure(state: ClusterState, task: Task) -> str:
-    status = task.status
-    cause = status.message
-    if not cause and status.health_output:
-        cause = f"not healthy yet: {status.health_output}"
-    if not cause and status.exit_code is not None:
-        cause = f"exit code {status.exit_code}"
-    line = status.last_log if status.last_log not in cause else ""
-    details = "; last log line: ".join(part for part in (cause, line) if part)
-    where = f"{task.name} on {services.node_name(state, task)}"
-    if not status.failures and _is_sick(task):
-        return f"{where} is {details}"
-    times = {0: "", 1: " once"}.get(status.failures, f" {status.failures} times")
-    return f"{where} failed{times}: {details}" if details else f"{where} failed{times}"
 
 
 def _progress(service: Service, live: Iterable[Task], desired: int) -> str:
@@ -163,11 +157,11 @@ def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) ->
     for task in current:
         if task.status.state is not TaskState.RUNNING:
             why = f": {task.status.message}" if task.status.message else ""
-            where = f"{task.name} on {services.node_name(state, task)}"
+            where = f"{task.name} on {names.node_name(state, task)}"
             return f"{where} is {task.status.state.value}{why}"
     for task in current:
         if not task.ready:
-            return f"{task.name} on {services.node_name(state, task)} is {_unready(task)}"
+            return f"{task.name} on {names.node_name(state, task)} is {_unready(task)}"
     completed = _completed(service, tasks)
     if completed:
         return f"{completed[0].name} has completed and is not started again (restart.condition)"
@@ -175,7 +169,7 @@ def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) ->
     if leaving:
         drains = drain.is_draining(leaving[0])
         doing = f"is {_draining(leaving[0])}" if drains else "has still to stop"
-        return f"{leaving[0].name} on {services.node_name(state, leaving[0])} {doing}"
+        return f"{leaving[0].name} on {names.node_name(state, leaving[0])} {doing}"
     return ""
 
 
@@ -203,10 +197,6 @@ def _completed(service: Service, tasks: Iterable[Task]) -> list[Task]:
         and task.status.state is TaskState.COMPLETE
         and task.slot <= service.spec.replicas
     ]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def node_view(

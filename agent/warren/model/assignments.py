@@ -66,6 +66,9 @@ class ServiceTraffic:
     affinity: Affinity = Affinity.NONE
     endpoints: tuple[Endpoint, ...] = ()
     """By slot, then task id."""
+    divided: bool = False
+    """Weights are by revision, as a rollout says: a task that is not among the endpoints yet has
+    none before its leader has given it one."""
     draining: tuple[Endpoint, ...] = ()
     """Tasks that receive no new connections, but may have open ones, which go on. In the same
     order; not told by every manager: see `Assignment.tells_draining`."""

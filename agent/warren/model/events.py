@@ -29,6 +29,9 @@ class EventKind(Enum):
     NODE_DRAINED = "node_drained"
     NODE_REMOVED = "node_removed"
     LEADER_CHANGED = "leader_changed"
+    ROLLOUT_STARTED = "rollout_started"
+    ROLLOUT_CHANGED = "rollout_changed"
+    ROLLOUT_ENDED = "rollout_ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

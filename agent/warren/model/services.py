@@ -6,13 +6,18 @@ Field names are those of the manifest and of the Ansible module.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from operator import attrgetter
 from typing import Annotated, NewType
 
+from warren.model.checks import ExecCheck as ExecCheck
+from warren.model.checks import HealthCheck as HealthCheck
+from warren.model.checks import HttpCheck as HttpCheck
+from warren.model.checks import TcpCheck as TcpCheck
 from warren.model.constraints import DNS_LABEL, NotEmpty, Pattern, Range
+from warren.model.rollouts import Rollout, UpdatePolicy
 
 Bytes = NewType("Bytes", int)
 """A size in bytes; manifests write `256MiB`."""
@@ -54,69 +59,6 @@ class Affinity(Enum):
 
     NONE = "none"
     SOURCE = "source"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpCheck:
-    """GET `path` on the task's own address; healthy if the status is expected."""
-
-    path: Annotated[
-        str, Pattern(r"/[!-~]*", "a path that begins with / and has %XX for special characters")
-    ] = "/"
-    port: Annotated[int, Range(0, 65535)] = 0
-    """0: the target of the service's first TCP port."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent with the request; `Host` replaces the task's address."""
-    status: Annotated[
-        str,
-        Pattern(
-            r"[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*", "statuses such as 200-299,404"
-        ),
-    ] = "200-399"
-
-    def accepts(self, status: int) -> bool:
-        """A task that answers with `status` is healthy."""
-        ranges = (part.partition("-") for part in self.status.split(","))
-        return any(int(low) <= status <= int(high or low) for low, _, high in ranges)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcpCheck:
-    """Healthy if a connection to the port is accepted."""
-
-    port: Annotated[int, Range(0, 65535)] = 0
-    """0: the target of the service's first TCP port."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecCheck:
-    """Healthy if the command, run in the task's container, exits with 0."""
-
-    command: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthCheck:
-    """How a worker finds out whether a task may receive traffic. Exactly one of http, tcp, exec.
-
-    A task is healthy after `success_threshold` good checks in a row, and unhealthy after `retries`
-    bad ones; bad ones within `start_period` of its start do not count until a first good one.
-    """
-
-    http: HttpCheck | None = None
-    tcp: TcpCheck | None = None
-    exec: ExecCheck | None = None
-    interval: timedelta = timedelta(seconds=5)
-    timeout: timedelta = timedelta(seconds=2)
-    retries: Annotated[int, Range(1, 100)] = 3
-    start_period: timedelta = timedelta()
-    success_threshold: Annotated[int, Range(1, 100)] = 1
-
-    @property
-    def port(self) -> int | None:
-        """The port it connects to, 0 for the service's first TCP port; None: to none."""
-        connects = self.http or self.tcp
-        return connects.port if connects is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,11 +169,35 @@ class ServiceSpec(TaskTemplate):
     ports: tuple[Port, ...] = ()
     affinity: Affinity = Affinity.NONE
     labels: Mapping[str, str] = field(default_factory=dict)
+    update: UpdatePolicy | None = None
+    """None: as the defaults of `UpdatePolicy` say."""
+
+    @property
+    def policy(self) -> UpdatePolicy:
+        """How the next revision comes into use."""
+        return self.update or UpdatePolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One immutable version of a service's task template, kept so that it can come back."""
+
+    number: int
+    template: TaskTemplate
+    created_at: datetime
+    completed_at: datetime | None = None
+    """When a rollout to it was last complete."""
+    reason: str = ""
+    """Why the last rollout to it was rolled back; empty: it was not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service as it is stored. `spec` by users; all else by the replicated state's `apply`."""
+    """A service as it is stored. `spec` by users; all else by the replicated state's `apply`.
+
+    A rollback puts the template of an earlier revision back into the spec: that is a user's order,
+    too, given there and then or by `update.on_failure`.
+    """
 
     spec: ServiceSpec
     version: int
@@ -244,6 +210,23 @@ class Service:
     """The user deleted it; it goes when its last task has stopped."""
     vip: str = ""
     """Virtual address, for life. Empty until the leader has given one."""
+    revisions: tuple[Revision, ...] = ()
+    """By number, the current one too. Empty until there is a second."""
+    last_revision: int = 0
+    """The highest number given so far, if rollouts gave any: no number is given twice."""
+    rollouts: tuple[Rollout, ...] = ()
+    """The newest few, by age. Only the last may be live."""
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The newest one, which may have ended."""
+        return self.rollouts[-1] if self.rollouts else None
+
+    @property
+    def live_rollout(self) -> Rollout | None:
+        """The one that is under way."""
+        newest = self.rollout
+        return newest if newest is not None and newest.live else None
 
 
 _TEMPLATE_FIELDS = tuple(field.name for field in fields(TaskTemplate))
@@ -253,6 +236,11 @@ _template_values = attrgetter(*_TEMPLATE_FIELDS)
 def template_of(spec: ServiceSpec) -> TaskTemplate:
     """The task template within a service's spec."""
     return TaskTemplate(**dict(zip(_TEMPLATE_FIELDS, _template_values(spec), strict=True)))
+
+
+def with_template(spec: ServiceSpec, template: TaskTemplate) -> ServiceSpec:
+    """The spec with another task template, and all else as it was."""
+    return replace(spec, **dict(zip(_TEMPLATE_FIELDS, _template_values(template), strict=True)))
 
 
 def same_template(one: ServiceSpec, other: ServiceSpec) -> bool:

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import Node, NodeMesh, NodeRole, NodeState
-from warren.model.services import Bytes, Service, ServiceSpec
+from warren.model.rollouts import Rollout, Strategy
+from warren.model.services import Bytes, Revision, Service, ServiceSpec
 from warren.model.tasks import Task
 
 
@@ -35,6 +36,128 @@ class ServiceStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailingTask:
+    """A task of the new revision that speaks against it."""
+
+    name: str
+    task_id: str
+    node: str
+    message: str
+    """What it did wrong, with `(3 times)` and the like."""
+    last_log: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutView:
+    """A rollout with what can be seen of it. Counts are of tasks, but for `replicas`."""
+
+    service: str
+    rollout: Rollout
+    image_before: str = ""
+    image_after: str = ""
+    replicas: int = 0
+    tasks_new: int = 0
+    """Wanted tasks of the new revision; `ready_new` of them are ready."""
+    ready_new: int = 0
+    tasks_old: int = 0
+    ready_old: int = 0
+    served: int = 0
+    """Slots with a ready task: the capacity."""
+    min_healthy: int = 0
+    """Slots that it leaves served."""
+    weight: int | None = None
+    """Share of the traffic that the new revision has at this moment, in percent; None: there is no
+    task ready that could have any."""
+    waiting_for: str = ""
+    """One line: what has to happen next."""
+    until: datetime | None = None
+    """When what it waits for comes by itself, if time alone brings it."""
+    deadline: datetime | None = None
+    """Without progress until then, the revision is bad."""
+    failing: tuple[FailingTask, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionView:
+    """A revision that is kept, and what came of it."""
+
+    revision: Revision
+    current: bool = False
+    """The service shall have this one."""
+    tasks: int = 0
+    """Wanted tasks of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceHistory:
+    """A service's kept revisions and its newest rollouts, both newest first."""
+
+    service: str
+    revisions: tuple[RevisionView, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanMove:
+    """One slot in one step of a plan. `node` is where its new task goes, `from_node` where the old
+    one is; either may be empty."""
+
+    slot: int
+    node: str = ""
+    from_node: str = ""
+    action: str = ""
+    """`start`: a task beside the old ones, or in an empty slot. `replace`: the new one first.
+    `stop_first`: the old one first. `stop`: only an end. `wait`: it cannot be placed."""
+    message: str = ""
+    """Why it waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStep:
+    """What happens together."""
+
+    title: str
+    """`batch 1`, `step 1`, `new set`, `smoke check`, `switch`, `finish`, `old set`."""
+    weight: int | None = None
+    """Share of the traffic that the new revision has after it, where it is divided."""
+    moves: tuple[PlanMove, ...] = ()
+    served: int = 0
+    """Fewest slots with a ready task on the way."""
+    waits_for: str = ""
+    """What comes before the next step: `2m`, `promote`, `smoke check`, …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPlan:
+    """How a rollout will go if all new tasks run: what the deciders do, told beforehand."""
+
+    strategy: Strategy
+    from_revision: int
+    to_revision: int
+    replicas: int
+    steps: tuple[PlanStep, ...] = ()
+    lowest: int = 0
+    """Fewest slots with a ready task on the way."""
+    min_healthy: int = 0
+    room: str = ""
+    """`cpus 2.1 of 4, memory 1.2 of 6 GiB free on 4 nodes: enough`."""
+    enough: bool = True
+    """There is room for every task of it."""
+    blocks: tuple[str, ...] = ()
+    """What would keep it from its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutActed:
+    """Answer to promote, pause, resume, abort and rollback; the same for a dry run."""
+
+    changed: bool
+    view: RolloutView
+    plan: tuple[str, ...] = ()
+    """Of a rollback to an earlier revision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceView:
     """A service with its tasks: wanted ones first, by slot, then history, newest first."""
 
@@ -44,6 +167,8 @@ class ServiceView:
     node_names: tuple[str, ...] = ()
     """Name of the node of each task, in the order of `tasks`; empty text where unassigned, and
     `(removed node <id>)` where the node has left the cluster."""
+    rollout: RolloutView | None = None
+    """The newest one, also when it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +300,10 @@ class ServiceApplied:
     """Lines that say what happens to tasks: which slot, on which node, in which order."""
     version: int = 0
     revision: int = 0
+    rollout: str = ""
+    """Id of the rollout that the change began, or that is under way; empty: there is none."""
+    rollout_plan: RolloutPlan | None = None
+    """Where the change begins a rollout: what `plan` says, as data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,20 +14,13 @@ from typing import TypeVar, assert_never
 from warren.model.nodes import Node, NodeMesh, NodeState
 from warren.model.services import Service, same_template
 from warren.model.tasks import DesiredState, Task, TaskState
+from warren.state import apply_rollouts, maps
 from warren.state import commands as c
-from warren.state import maps
 from warren.state.cluster import ClusterState
+from warren.state.refusals import Refusal
 
 T = TypeVar("T")
 _DESIRED = {desired: place for place, desired in enumerate(DesiredState)}
-
-
-class _Refusal(Exception):
-    """Ends the handling of one command; becomes a `Rejected`."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        self.reason = reason
-        self.message = message
 
 
 def apply(state: ClusterState, command: c.Command) -> tuple[ClusterState, c.Outcome]:
@@ -35,14 +28,14 @@ def apply(state: ClusterState, command: c.Command) -> tuple[ClusterState, c.Outc
     state = replace(state, index=state.index + 1)
     try:
         return _apply(state, command), c.Applied(index=state.index)
-    except _Refusal as refusal:
+    except Refusal as refusal:
         outcome = c.Rejected(index=state.index, reason=refusal.reason, message=refusal.message)
         return state, outcome
 
 
 def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C901 - one row per command
     if state.cluster is None and not isinstance(command, c.CreateCluster | c.Batch):
-        raise _Refusal("FailedPrecondition", "there is no cluster yet")
+        raise Refusal("FailedPrecondition", "there is no cluster yet")
     match command:
         case c.Batch():
             return _batch(state, command)
@@ -52,6 +45,14 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             return _put_cluster_spec(state, command)
         case c.PutService():
             return _put_service(state, command)
+        case c.StartRollout():
+            return _start_rollout(state, command)
+        case c.SetRollout():
+            service = _staying(state, command.service)
+            return _with_service(state, apply_rollouts.go_on(service, command, state.index))
+        case c.RecordAnalysis():
+            service = _staying(state, command.service)
+            return _with_service(state, apply_rollouts.record(service, command, state.index))
         case c.RemoveService():
             return _remove_service(state, command)
         case c.ForgetService():
@@ -114,14 +115,14 @@ def _batch(state: ClusterState, batch: c.Batch) -> ClusterState:
     for member in batch.commands:
         try:
             state = _apply(state, member)
-        except _Refusal:
+        except Refusal:
             continue
     return state
 
 
 def _create_cluster(state: ClusterState, command: c.CreateCluster) -> ClusterState:
     if state.cluster is not None:
-        raise _Refusal("AlreadyExists", f"this log holds cluster {state.cluster.spec.name}")
+        raise Refusal("AlreadyExists", f"this log holds cluster {state.cluster.spec.name}")
     _subnet(command.node)
     node = replace(command.node, version=state.index)
     cluster = replace(command.cluster, version=state.index)
@@ -148,18 +149,39 @@ def _put_service(state: ClusterState, command: c.PutService) -> ClusterState:
             updated_at=command.now,
         )
     elif before.removing:
-        raise _Refusal("FailedPrecondition", f"service {name} is being removed")
+        raise Refusal("FailedPrecondition", f"service {name} is being removed")
     else:
         _expect(before.version, command.expected_version, f"service {name}")
-        new_revision = not same_template(before.spec, command.spec)
+        number = before.revision
+        if not same_template(before.spec, command.spec):
+            number = max(before.revision, before.last_revision) + 1
+            if before.last_revision:
+                before = apply_rollouts.superseded_by_put(before, command, number)
         service = replace(
             before,
             spec=command.spec,
             version=state.index,
-            revision=before.revision + new_revision,
+            revision=number,
             updated_at=command.now,
         )
-    return replace(state, services=maps.put(state.services, name, service))
+    return _with_service(state, service)
+
+
+def _start_rollout(state: ClusterState, command: c.StartRollout) -> ClusterState:
+    before = _staying(state, command.spec.name)
+    _expect(before.version, command.expected_version, f"service {command.spec.name}")
+    return _with_service(state, apply_rollouts.start(before, command, state.index))
+
+
+def _staying(state: ClusterState, name: str) -> Service:
+    service = _existing(state.services, name, "service")
+    if service.removing:
+        raise Refusal("FailedPrecondition", f"service {name} is being removed")
+    return service
+
+
+def _with_service(state: ClusterState, service: Service) -> ClusterState:
+    return replace(state, services=maps.put(state.services, service.spec.name, service))
 
 
 def _remove_service(state: ClusterState, command: c.RemoveService) -> ClusterState:
@@ -176,9 +198,9 @@ def _forget_service(state: ClusterState, command: c.ForgetService) -> ClusterSta
     """Its ended tasks go with it, so that no task is ever without its service."""
     service = _existing(state.services, command.name, "service")
     if not service.removing:
-        raise _Refusal("FailedPrecondition", f"service {command.name} is not being removed")
+        raise Refusal("FailedPrecondition", f"service {command.name} is not being removed")
     if any(not task.status.state.terminal for task in state.tasks_of(command.name)):
-        raise _Refusal("FailedPrecondition", f"service {command.name} has tasks that live")
+        raise Refusal("FailedPrecondition", f"service {command.name} has tasks that live")
     tasks = state.tasks
     for task in state.tasks_of(command.name):
         tasks = maps.without(tasks, task.id)
@@ -190,13 +212,13 @@ def _add_node(state: ClusterState, command: c.AddNode) -> ClusterState:
     subnet = _subnet(node)
     for other in state.nodes.values():
         if other.id == node.id or other.spec.name == node.spec.name:
-            raise _Refusal("AlreadyExists", f"a node named {other.spec.name} is in the cluster")
+            raise Refusal("AlreadyExists", f"a node named {other.spec.name} is in the cluster")
         if other.mesh.address == node.mesh.address:
-            raise _Refusal("Conflict", f"{other.spec.name} has mesh address {node.mesh.address}")
+            raise Refusal("Conflict", f"{other.spec.name} has mesh address {node.mesh.address}")
         if _subnet(other).overlaps(subnet):
-            raise _Refusal("Conflict", f"{other.spec.name} has task subnet {other.mesh.subnet}")
+            raise Refusal("Conflict", f"{other.spec.name} has task subnet {other.mesh.subnet}")
         if other.mesh.public_key == node.mesh.public_key:
-            raise _Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
+            raise Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
     return _with_node(state, replace(node, version=state.index))
 
 
@@ -204,7 +226,7 @@ def _put_node_spec(state: ClusterState, command: c.PutNodeSpec) -> ClusterState:
     node = _existing(state.nodes, command.node_id, "node")
     _expect(node.version, command.expected_version, f"node {node.spec.name}")
     if command.spec.name != node.spec.name and state.node_named(command.spec.name):
-        raise _Refusal("AlreadyExists", f"a node named {command.spec.name} is in the cluster")
+        raise Refusal("AlreadyExists", f"a node named {command.spec.name} is in the cluster")
     return _with_node(state, replace(node, spec=command.spec, version=state.index))
 
 
@@ -212,7 +234,7 @@ def _set_node_public_key(state: ClusterState, command: c.SetNodePublicKey) -> Cl
     node = _existing(state.nodes, command.node_id, "node")
     for other in state.nodes.values():
         if other.id != node.id and other.mesh.public_key == command.public_key:
-            raise _Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
+            raise Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
     mesh = replace(node.mesh, public_key=command.public_key, endpoint=command.endpoint)
     return _with_node(state, replace(node, mesh=mesh))
 
@@ -239,7 +261,7 @@ def _new_mesh(
             return replace(mesh, rotating=True)
         case c.OfferNodeKey():
             if not mesh.rotating:
-                raise _Refusal("FailedPrecondition", f"nobody asked {node.spec.name} for a key")
+                raise Refusal("FailedPrecondition", f"nobody asked {node.spec.name} for a key")
             if command.public_key == mesh.next_public_key:
                 return mesh
             _check_unused_key(state, node, command.public_key)
@@ -251,13 +273,13 @@ def _new_mesh(
             )
         case c.AllowKeySwitch():
             if not command.public_key or command.public_key != mesh.next_public_key:
-                raise _Refusal("Conflict", f"{node.spec.name} has offered another key meanwhile")
+                raise Refusal("Conflict", f"{node.spec.name} has offered another key meanwhile")
             return replace(mesh, switching=True)
         case c.FinishKeyRotation():
             if command.public_key == mesh.public_key:
                 return mesh
             if not mesh.switching or command.public_key != mesh.next_public_key:
-                raise _Refusal("Conflict", f"{node.spec.name} has not been told to switch keys")
+                raise Refusal("Conflict", f"{node.spec.name} has not been told to switch keys")
             return replace(
                 mesh,
                 public_key=command.public_key,
@@ -276,7 +298,7 @@ def _check_unused_key(state: ClusterState, node: Node, key: str) -> None:
         if key == other.mesh.public_key or (
             other.id != node.id and key == other.mesh.next_public_key
         ):
-            raise _Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
+            raise Refusal("AlreadyExists", f"{other.spec.name} has the same mesh key")
 
 
 def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:
@@ -299,12 +321,12 @@ def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:
 def _create_task(state: ClusterState, command: c.CreateTask) -> ClusterState:
     task = command.task
     if task.id in state.tasks:
-        raise _Refusal("AlreadyExists", f"task {task.id} exists")
+        raise Refusal("AlreadyExists", f"task {task.id} exists")
     if task.status.state is not TaskState.PENDING or task.node_id:
-        raise _Refusal("InvalidInput", f"new task {task.id} is not pending without a node")
+        raise Refusal("InvalidInput", f"new task {task.id} is not pending without a node")
     service = _existing(state.services, task.service, "service")
     if service.removing:
-        raise _Refusal("FailedPrecondition", f"service {task.service} is being removed")
+        raise Refusal("FailedPrecondition", f"service {task.service} is being removed")
     return replace(state, tasks=maps.put(state.tasks, task.id, replace(task, version=state.index)))
 
 
@@ -312,11 +334,11 @@ def _assign_task(state: ClusterState, command: c.AssignTask) -> ClusterState:
     task = _existing(state.tasks, command.task_id, "task")
     node = _existing(state.nodes, command.node_id, "node")
     if task.status.state is not TaskState.PENDING:
-        raise _Refusal("Conflict", f"task {task.id} is {task.status.state.value}")
+        raise Refusal("Conflict", f"task {task.id} is {task.status.state.value}")
     if not task.wanted:
-        raise _Refusal("Conflict", f"task {task.id} is not wanted any more")
+        raise Refusal("Conflict", f"task {task.id} is not wanted any more")
     if node.status.state is NodeState.DOWN:
-        raise _Refusal("Conflict", f"node {node.spec.name} is down")
+        raise Refusal("Conflict", f"node {node.spec.name} is down")
     status = replace(task.status, state=TaskState.ASSIGNED, since=command.now, message="")
     assigned = replace(task, node_id=node.id, status=status, version=state.index)
     return replace(state, tasks=maps.put(state.tasks, task.id, assigned))
@@ -326,9 +348,9 @@ def _set_task_desired(state: ClusterState, command: c.SetTaskDesired) -> Cluster
     """Only ever later in the order: two leaders that overlap must not wake what one has stopped."""
     task = _existing(state.tasks, command.task_id, "task")
     if _DESIRED[command.desired] < _DESIRED[task.desired]:
-        raise _Refusal("Conflict", f"task {task.id} shall be {task.desired.value} already")
+        raise Refusal("Conflict", f"task {task.id} shall be {task.desired.value} already")
     if command.desired is DesiredState.DRAINING and command.now is None:
-        raise _Refusal("InvalidInput", f"since when task {task.id} drains is not said")
+        raise Refusal("InvalidInput", f"since when task {task.id} drains is not said")
     if command.desired is DesiredState.DRAINING and task.desired is not DesiredState.DRAINING:
         task = replace(task, draining_since=command.now)
     return _with_task(state, replace(task, desired=command.desired, version=state.index))
@@ -343,13 +365,13 @@ def _set_service_vip(state: ClusterState, command: c.SetServiceVip) -> ClusterSt
     service = _existing(state.services, command.name, "service")
     assert state.cluster is not None, "checked for every command"
     if service.vip:
-        raise _Refusal("AlreadyExists", f"service {command.name} has address {service.vip}")
+        raise Refusal("AlreadyExists", f"service {command.name} has address {service.vip}")
     if not _is_in(command.vip, state.cluster.spec.vip_network):
         pool = state.cluster.spec.vip_network
-        raise _Refusal("InvalidInput", f"{command.vip} is not in vip_network {pool}")
+        raise Refusal("InvalidInput", f"{command.vip} is not in vip_network {pool}")
     for other in state.services.values():
         if other.vip == command.vip:
-            raise _Refusal("Conflict", f"service {other.spec.name} has address {command.vip}")
+            raise Refusal("Conflict", f"service {other.spec.name} has address {command.vip}")
     changed = replace(service, vip=command.vip)
     return replace(state, services=maps.put(state.services, command.name, changed))
 
@@ -364,14 +386,14 @@ def _is_in(address: str, network: str) -> bool:
 def _set_task_status(state: ClusterState, command: c.SetTaskStatus) -> ClusterState:
     task = _existing(state.tasks, command.task_id, "task")
     if task.status.state.terminal:
-        raise _Refusal("Conflict", f"task {task.id} is {task.status.state.value}, which is final")
+        raise Refusal("Conflict", f"task {task.id} is {task.status.state.value}, which is final")
     is_pending = task.status.state is TaskState.PENDING
     if command.status.state is TaskState.PENDING and not is_pending:
-        raise _Refusal("Conflict", f"task {task.id} is {task.status.state.value}, not pending")
+        raise Refusal("Conflict", f"task {task.id} is {task.status.state.value}, not pending")
     if is_pending and not (
         command.status.state is TaskState.PENDING or command.status.state.terminal
     ):
-        raise _Refusal("Conflict", f"task {task.id} has no node that could report on it")
+        raise Refusal("Conflict", f"task {task.id} has no node that could report on it")
     changed = replace(task, status=command.status, version=state.index)
     return replace(state, tasks=maps.put(state.tasks, task.id, changed))
 
@@ -381,7 +403,7 @@ def _remove_task(state: ClusterState, command: c.RemoveTask) -> ClusterState:
     if task is None:
         return state
     if not task.status.state.terminal:
-        raise _Refusal("FailedPrecondition", f"task {task.id} is {task.status.state.value}")
+        raise Refusal("FailedPrecondition", f"task {task.id} is {task.status.state.value}")
     return replace(state, tasks=maps.without(state.tasks, task.id))
 
 
@@ -390,7 +412,7 @@ def _subnet(node: Node) -> IPv4Network:
         return IPv4Network(node.mesh.subnet)
     except ValueError as error:
         message = f"{node.mesh.subnet!r} is no subnet: {error}"
-        raise _Refusal("InvalidInput", message) from error
+        raise Refusal("InvalidInput", message) from error
 
 
 def _with_node(state: ClusterState, node: Node) -> ClusterState:
@@ -400,10 +422,10 @@ def _with_node(state: ClusterState, node: Node) -> ClusterState:
 def _existing(mapping: Mapping[str, T], key: str, noun: str) -> T:
     found = mapping.get(key)
     if found is None:
-        raise _Refusal("NotFound", f"there is no {noun} {key}")
+        raise Refusal("NotFound", f"there is no {noun} {key}")
     return found
 
 
 def _expect(version: int, expected: int, what: str) -> None:
     if version != expected:
-        raise _Refusal("Conflict", f"{what} was changed: version {version}, not {expected}")
+        raise Refusal("Conflict", f"{what} was changed: version {version}, not {expected}")

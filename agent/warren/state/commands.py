@@ -9,6 +9,7 @@ from datetime import datetime
 
 from warren.model.clusters import Cluster, ClusterSpec, JoinToken
 from warren.model.nodes import HeldPort, Node, NodeDescription, NodeSpec, NodeStatus
+from warren.model.rollouts import AnalysisRecord, Rollout
 from warren.model.services import ServiceSpec
 from warren.model.tasks import DesiredState, Task, TaskStatus
 
@@ -231,6 +232,45 @@ class RemoveJoinToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartRollout:
+    """Change a service, and have its tasks be of another revision. By the API. A rollout that is
+    under way is superseded."""
+
+    spec: ServiceSpec
+    expected_version: int
+    revision: int = 0
+    """One that is kept, whose template `spec` has; 0: a new one."""
+    rollout_id: str
+    started_by: str = ""
+    rollback: bool = False
+    """It is a way back: see `Rollout.rollback`."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetRollout:
+    """The next step of a rollout. By the leader, and by the API for users' acts.
+
+    Where it turns back, the service's spec has the template of `from_revision` again.
+    """
+
+    service: str
+    rollout: Rollout
+    expected_version: int
+    """Of the rollout."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordAnalysis:
+    """What came of one analysis of a rollout. By the leader."""
+
+    service: str
+    rollout_id: str
+    record: AnalysisRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Several commands as one entry. Each is applied or rejected on its own."""
 
@@ -266,6 +306,9 @@ Command = (
     | FinishKeyRotation
     | SetHeldPorts
     | ReplaceTask
+    | StartRollout
+    | SetRollout
+    | RecordAnalysis
 )
 
 

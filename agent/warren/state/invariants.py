@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 
 from warren.model.nodes import Availability, NodeRole, NodeState
+from warren.model.rollouts import UpdateOrder
+from warren.model.services import Service
 from warren.model.tasks import Task, TaskState
 from warren.state.cluster import ClusterState
 
@@ -35,10 +37,28 @@ def _keys(state: ClusterState) -> Iterator[str]:
             yield f"service {service.spec.name} is stored as {name}"
         if not 0 < service.version <= state.index or service.revision < 1:
             yield f"service {name} has version {service.version}, revision {service.revision}"
+        yield from _rollouts(service, state.index)
     for stored, items in (("node", state.nodes), ("task", state.tasks), ("token", state.tokens)):
         for key, item in items.items():
             if item.id != key:
                 yield f"{stored} {item.id} is stored as {key}"
+
+
+def _rollouts(service: Service, index: int) -> Iterator[str]:
+    name, numbers = service.spec.name, [each.number for each in service.revisions]
+    if numbers != sorted(set(numbers)) or (numbers and numbers[-1] > service.last_revision):
+        yield f"service {name} keeps revisions {numbers}, the last is {service.last_revision}"
+    if any(rollout.live for rollout in service.rollouts[:-1]):
+        yield f"service {name} has a live rollout that is not the newest"
+    live = service.live_rollout
+    if live is None:
+        return
+    if not 0 < live.version <= index:
+        yield f"rollout {live.id} has version {live.version}"
+    if live.target != service.revision:
+        yield f"rollout {live.id} leads to {live.target}, {name} is at {service.revision}"
+    if not {live.from_revision, live.to_revision} <= set(numbers):
+        yield f"rollout {live.id} is of revisions that {name} does not keep: {numbers}"
 
 
 def _nodes(state: ClusterState) -> Iterator[str]:
@@ -97,13 +117,14 @@ def _slots(state: ClusterState) -> Iterator[str]:
         if task.wanted:
             wanted[task.service, task.slot].append(task)
     ended = {(t.service, t.slot) for t in state.tasks.values() if t.status.state in _FOR_GOOD}
+    stopping = set(_stopping_first(state))
     for (name, slot), tasks in sorted(wanted.items()):
         service = state.services[name]
         staying = Counter(task.revision for task in tasks if not _is_leaving(state, task))
         for revision, count in staying.items():
             if count > 1:
                 yield f"{name}.{slot} has {count} wanted tasks of revision {revision}"
-        if len(tasks) > 2:
+        if len(tasks) > (2 if service.live_rollout is None else 5):
             yield f"{name}.{slot} has {len(tasks)} wanted tasks"
         if service.removing or slot > service.spec.replicas:
             yield f"{name}.{slot} is not wanted, but its task is"
@@ -111,8 +132,18 @@ def _slots(state: ClusterState) -> Iterator[str]:
             yield f"{name}.{slot} is on a node that is leaving, and has no successor"
     for name, service in sorted(state.services.items()):
         for slot in range(1, 0 if service.removing else service.spec.replicas + 1):
-            if (name, slot) not in wanted and (name, slot) not in ended:
+            if (name, slot) not in wanted and (name, slot) not in ended | stopping:
                 yield f"{name}.{slot} has no task"
+
+
+def _stopping_first(state: ClusterState) -> Iterator[tuple[str, int]]:
+    """Slots of which the task stops before there is another, as their service's update says."""
+    for task in state.tasks.values():
+        rollout = state.services[task.service].live_rollout
+        if rollout is None or task.status.state.terminal:
+            continue
+        if rollout.policy.order is UpdateOrder.STOP_FIRST:
+            yield task.service, task.slot
 
 
 def _is_leaving(state: ClusterState, task: Task) -> bool:

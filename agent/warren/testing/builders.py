@@ -20,7 +20,8 @@ from warren.model.nodes import (
     NodeState,
     NodeStatus,
 )
-from warren.model.services import Bytes, Secret, Service, ServiceSpec, template_of
+from warren.model.rollouts import Rollout, UpdatePolicy
+from warren.model.services import Bytes, Revision, Secret, Service, ServiceSpec, template_of
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.state.cluster import ClusterState
 
@@ -108,6 +109,45 @@ def a_service(
         created_at=NOON,
         updated_at=NOON,
         removing=removing,
+    )
+
+
+def an_update(
+    name: str = "web",
+    *,
+    revision: int = 2,
+    before: int = 1,
+    update: UpdatePolicy | None = None,
+    rollout: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> Service:
+    """A stored service on its way from one revision to another, begun at NOON; `rollout` holds
+    fields of that. Unless `update` says otherwise, it is rolling and watches nothing."""
+    policy = update or UpdatePolicy(monitor=timedelta())
+    image = f"registry.example/{name}:{revision}"
+    service = a_service(name, revision=revision, **{"image": image, "update": policy, **values})
+    template = template_of(service.spec)
+    old = replace(template, image=f"registry.example/{name}:{before}")
+    record = Rollout(
+        **{
+            "id": f"{name}-r{revision}",
+            "from_revision": before,
+            "to_revision": revision,
+            "policy": policy,
+            "started_at": NOON,
+            "progress_at": NOON,
+            "version": 1,
+            **(rollout or {}),
+        }
+    )
+    return replace(
+        service,
+        revisions=(
+            Revision(number=before, template=old, created_at=NOON),
+            Revision(number=revision, template=template, created_at=NOON),
+        ),
+        last_revision=revision,
+        rollouts=(record,),
     )
 
 

@@ -16,7 +16,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from warren.core import allocator, assignment, nodes, views
+from warren.core import (
+    allocator,
+    assignment,
+    nodes,
+    orchestrator,
+    rollout,
+    situation,
+    updates,
+    views,
+)
 from warren.core.assignment import Assignments
 from warren.core.reconcile import Decision, Reconciliation, reconcile
 from warren.model.nodes import (
@@ -60,6 +69,8 @@ CONTACT_WITHIN = timedelta(seconds=FINDS_LEADER_WITHIN)
 DRAIN_TIMEOUT = a_cluster().spec.drain_timeout
 SERVICES = ("web", "db", "api")
 IMAGES = ("good:1", "good:2", "good:3", "bad:1")
+LAST_IMAGE = "good:9"
+"""What users want when the faults have ended."""
 
 
 class LawBrokenError(AssertionError):
@@ -68,6 +79,9 @@ class LawBrokenError(AssertionError):
 
 class Simulation:
     """One run. `run` returns the number of events, or raises LawBrokenError."""
+
+    replay = "python -m warren.testing.simulation --seed"
+    chaos = CHAOS
 
     def __init__(self, seed: int, *, log: Callable[[str], None] | None = None) -> None:
         self.seed = seed
@@ -100,7 +114,7 @@ class Simulation:
     def run(self) -> int:
         """Begin, make trouble, stop making trouble, converge, be silent."""
         self._begin()
-        self._run_until(NOON + CHAOS)
+        self._run_until(NOON + self.chaos)
         self._end_faults()
         deadline = self.now + CONVERGES_WITHIN
         while self._unsettled() and self.now < deadline:
@@ -150,8 +164,7 @@ class Simulation:
         """Raise, with all that is needed to see it again."""
         elapsed = (self.now - NOON).total_seconds()
         raise LawBrokenError(
-            f"seed {self.seed} at {elapsed:.3f} s: {message}\n"
-            f"replay: python -m warren.testing.simulation --seed {self.seed}"
+            f"seed {self.seed} at {elapsed:.3f} s: {message}\nreplay: {self.replay} {self.seed}"
         )
 
     def say(self, text: str) -> None:
@@ -233,7 +246,12 @@ class Simulation:
     def _check_stop(self, task: Task, decision: Decision) -> None:
         """A ready task gives its slot to one of which this leader has heard. Both may
         go at once: for the sake of a newer revision that has no place beside them."""
-        stopped = {each.task_id for each in decision.commands if isinstance(each, c.SetTaskDesired)}
+        stopped = {
+            each.task_id
+            for each in decision.commands
+            if isinstance(each, c.SetTaskDesired)
+            or (isinstance(each, c.SetTaskStatus) and each.status.state.terminal)
+        }
         service = self.state.services[task.service]
         replicas = 0 if service.removing else service.spec.replicas
         if not task.wanted or not task.ready or task.slot > replicas:
@@ -265,8 +283,11 @@ class Simulation:
         if undisturbed and whole:
             self._check(invariants.check_decided(self.state))
         if undisturbed:
-            self._check(simulation_laws.needless_stops(before, self.state))
-            self._check(simulation_laws.rash_rollouts(before, self.state))
+            if whole:
+                self._check(simulation_laws.needless_stops(before, self.state))
+            self._check(simulation_laws.capacity(before, self.state))
+            self._check(simulation_laws.parallelism(before, self.state))
+        self._check(simulation_laws.ends(self.state))
         if not self._two_leaders:
             self._check(simulation_laws.overbooked(self.state))
 
@@ -360,7 +381,15 @@ class Simulation:
     def _trouble(self) -> None:
         if self.calm:
             return
-        actions: list[tuple[float, Callable[[], None]]] = [
+        actions = self._actions()
+        weights = [weight for weight, _ in actions]
+        (action,) = self.random.choices([action for _, action in actions], weights)
+        action()
+        self.after(self.delay(0.05, 5), self._trouble)
+
+    def _actions(self) -> list[tuple[float, Callable[[], None]]]:
+        """What may happen, and how often compared with the rest."""
+        return [
             (4, self._put_service),
             (1, self._remove_service),
             (2, self._set_availability),
@@ -371,10 +400,6 @@ class Simulation:
             (0.5, self._add_node),
             (0.5, self._remove_node),
         ]
-        weights = [weight for weight, _ in actions]
-        (action,) = self.random.choices([action for _, action in actions], weights)
-        action()
-        self.after(self.delay(0.05, 5), self._trouble)
 
     def _some_worker(self) -> Worker:
         return self.random.choice(list(self.workers.values()))
@@ -434,7 +459,11 @@ class Simulation:
     def _put(self, spec: ServiceSpec, before: Service | None) -> None:
         self.say(f"user: {spec.name} {spec.image} replicas {spec.replicas}")
         version = before.version if before is not None else 0
-        self._apply(c.PutService(spec=spec, expected_version=version, now=self.now))
+        number = f"{next(self._ids):05}"
+        command = updates.change(
+            before, spec, expected_version=version, new_id=number, by="user", now=self.now
+        )
+        self._apply(command)
 
     def _new_spec(self, name: str) -> ServiceSpec:
         pick = self.random.choice
@@ -474,7 +503,7 @@ class Simulation:
                 self._put_availability(node, Availability.ACTIVE)
         for service in list(self.state.services.values()):
             if not service.removing:
-                self._put(replace(service.spec, image="good:9"), service)
+                self._put(replace(service.spec, image=LAST_IMAGE), service)
 
     # ---- the end
 
@@ -489,16 +518,23 @@ class Simulation:
             status = views.service_status(self.state, service, tasks)
             if status.converged:
                 continue
-            pending = [
-                task for task in tasks if task.wanted and task.status.state is TaskState.PENDING
-            ]
             if (
-                not pending
-                or service.removing
-                or not simulation_laws.is_stuck(self.state, service, pending)
+                service.removing
+                or self._goes_on(service, tasks)
+                or not simulation_laws.is_stuck(self.state, service)
             ):
                 reasons.append(f"{name}: {status.reason}")
         return reasons
+
+    def _goes_on(self, service: Service, tasks: tuple[Task, ...]) -> bool:
+        """Something of it only needs time: a task to be trusted, or a rollout that does not wait
+        for what there is not."""
+        decision = orchestrator.decide_service(self.state, service, tasks, self.now, lambda: "")
+        if decision.wake_at is not None or service.live_rollout is None:
+            return decision.wake_at is not None
+        step = rollout.next_step(situation.of(self.state, service, tasks, self.now))
+        soon = step.wake_at is not None and step.wake_at < self.now + CONVERGES_WITHIN
+        return soon or not step.stalls
 
 
 def _summary(command: c.Command) -> str:
@@ -514,6 +550,11 @@ def _summary(command: c.Command) -> str:
             return f"{command.task_id} is withdrawn"
         case c.SetTaskStatus():
             return f"{command.task_id} {command.status.state.value}: {command.status.message}"
+        case c.SetRollout():
+            after = command.rollout
+            where = f"{after.state.value} {after.phase.value} {after.step or ''}"
+            what = f"batch {after.batch} weight {after.weight}"
+            return f"rollout {after.id} {where} {what} {after.reason}"
         case c.SetNodeStatus():
             return f"{command.node_id} is {command.status.state.value}"
         case _:

@@ -4,27 +4,30 @@ Each law compares the state before a decision with the one after it, or judges h
 yields sentences that say what was violated. Only for decisions that nothing came between.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
-from warren.core import filters
-from warren.model.assignments import Assignment
-from warren.model.nodes import Availability, NodeState
-from warren.model.services import Service
+from warren.core import amounts, filters
+from warren.core.room import Room
+from warren.model.assignments import Assignment, ServiceTraffic
+from warren.model.nodes import NodeState
+from warren.model.rollouts import RolloutPhase, RolloutState, UpdateOrder, UpdatePolicy
+from warren.model.services import Service, template_of
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.state.cluster import ClusterState
 
-_STARTING = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING)
+SHARE_EXACT_TO = 0.01
+"""Percent."""
 
 
 def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
     """A running task of a wanted slot is stopped only when another of the slot runs, and one that
     is ready, and so may be the last endpoint, only when another of the slot is.
 
-    A service whose tasks exclude each other from a node may stop first, but one slot at a time.
+    A service whose tasks exclude each other from a node may stop first, and one whose user says so;
+    how many is another law.
     """
-    stopped_first: defaultdict[str, set[int]] = defaultdict(set)
     for task in before.tasks.values():
         service = after.services.get(task.service)
         if service is None or service.removing or task.slot > service.spec.replicas:
@@ -34,14 +37,16 @@ def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
         ran = task.wanted and task.status.state is TaskState.RUNNING
         if not stopped or not ran or _has_successor(after, task):
             continue
-        stopped_first[task.service].add(task.slot)
-        for other in _on_their_way(before, after, task):
-            yield f"{task.id} was stopped first although {other.id} is on its way"
+        if policy(service).order is UpdateOrder.STOP_FIRST:
+            continue
         if not filters.exclusive_filters(task.service, service.spec, service.spec.ports):
             yield f"{task.id} runs and was stopped, and nothing else runs in its slot"
-    for name, slots in stopped_first.items():
-        if len(slots) > 1:
-            yield f"{len(slots)} slots of {name} were emptied at once"
+
+
+def policy(service: Service) -> UpdatePolicy:
+    """That of the rollout under way, else what the user says."""
+    live = service.live_rollout
+    return live.policy if live is not None else service.spec.policy
 
 
 def _has_successor(state: ClusterState, task: Task) -> bool:
@@ -51,72 +56,97 @@ def _has_successor(state: ClusterState, task: Task) -> bool:
     return any(other.status.state is TaskState.RUNNING for other in others)
 
 
-def _on_their_way(before: ClusterState, after: ClusterState, stopped: Task) -> Iterator[Task]:
-    """Tasks of other slots that are being started, or wait for a place that was made for them."""
-    revision = after.services[stopped.service].revision
-    others = [
-        task
-        for task in before.tasks_of(stopped.service)
-        if task.slot != stopped.slot
-        and not task.status.state.terminal
-        and not _has_ended(after, task)
-    ]
-    emptied = {t.slot for t in others if not t.wanted and _takes_tasks(after, t.node_id)}
-    for task in others:
-        waits = task.status.state is TaskState.PENDING and task.slot in emptied
-        starts = task.status.state in _STARTING
-        if task.wanted and task.revision == revision and (waits or starts):
-            yield task
-
-
-def _takes_tasks(state: ClusterState, node_id: str) -> bool:
-    node = state.nodes.get(node_id)
-    return node is not None and node.spec.availability is Availability.ACTIVE
-
-
-def _is_drained(state: ClusterState, task: Task) -> bool:
-    node = state.nodes.get(task.node_id)
-    return node is None or node.spec.availability is Availability.DRAIN
-
-
-def rash_rollouts(before: ClusterState, after: ClusterState) -> Iterator[str]:
-    """One replacement begins at a time, and none while the new revision fails in another slot."""
-    begun: Counter[str] = Counter()
-    for new in after.tasks.values():
-        if new.id in before.tasks or not _replaces_running(before, after, new):
+def capacity(before: ClusterState, after: ClusterState) -> Iterator[str]:
+    """No decision takes ready tasks from more slots than `min_healthy` allows."""
+    for name, service in after.services.items():
+        if service.removing or name not in before.services:
             continue
-        begun[new.service] += 1
-        replicas = after.services[new.service].spec.replicas
-        for task in before.tasks_of(new.service):
-            running = task.status.state is TaskState.RUNNING
-            elsewhere = task.slot != new.slot and task.slot <= replicas
-            failing = task.wanted and task.status.failures and not running
-            still = failing and not _has_ended(after, task)
-            if elsewhere and still and task.revision == new.revision:
-                yield f"{new.id} replaces a task that runs although {task.id} fails"
-    for name, count in begun.items():
-        if count > 1:
-            yield f"{name} replaces {count} slots at once"
+        replicas = service.spec.replicas
+        lost = {t.id for t in before.tasks_of(name) if _is_lost(after, t)}
+        had = _served(before, name, replicas, lost)
+        has = _served(after, name, replicas, lost)
+        if has >= had:
+            continue
+        exclusive = filters.exclusive_filters(name, service.spec, service.spec.ports)
+        floor = amounts.min_healthy(policy(service), replicas, exclusive=bool(exclusive))
+        first = exclusive or policy(service).order is UpdateOrder.STOP_FIRST
+        if first and not policy(service).min_healthy:
+            floor -= _without_place(after, name)
+        if has < floor:
+            yield f"{name} serves {has} slots instead of {had}, and shall serve at least {floor}"
 
 
-def _replaces_running(before: ClusterState, after: ClusterState, new: Task) -> bool:
-    """The slot has a task of an older revision that is ready, on a node that stays in use."""
-    for task in before.tasks_of(new.service):
-        if (
-            task.slot == new.slot
-            and task.wanted
-            and task.ready
-            and task.revision < new.revision
-            and not _has_ended(after, task)
-            and not _is_drained(after, task)
-        ):
-            return True
-    return False
-
-
-def _has_ended(state: ClusterState, task: Task) -> bool:
+def _is_lost(state: ClusterState, task: Task) -> bool:
     known = state.tasks.get(task.id)
-    return known is None or known.status.state.terminal
+    return known is None or known.status.state is TaskState.LOST
+
+
+def _served(state: ClusterState, name: str, replicas: int, lost: Collection[str]) -> int:
+    slots = {
+        task.slot
+        for task in state.tasks_of(name)
+        if task.wanted and task.ready and task.slot <= replicas and task.id not in lost
+    }
+    return len(slots)
+
+
+def _without_place(state: ClusterState, name: str) -> int:
+    """Slots of which all tasks wait for a place that they may never get."""
+    places: defaultdict[int, list[bool]] = defaultdict(list)
+    for task in state.tasks_of(name):
+        if task.wanted:
+            places[task.slot].append(task.status.state is TaskState.PENDING)
+    return sum(all(pending) for pending in places.values())
+
+
+def parallelism(before: ClusterState, after: ClusterState) -> Iterator[str]:
+    """While slots change over, no more of them begin to at once than the policy says."""
+    for name, service in after.services.items():
+        live = service.live_rollout
+        if live is None or live.phase is not RolloutPhase.REPLACE or service.removing:
+            continue
+        most = amounts.parallelism(live.policy, service.spec.replicas)
+        known = before.services[name].live_rollout if name in before.services else None
+        begun = known is None or known.batches != live.batches
+        batch = [slot for slot in live.batch if slot <= service.spec.replicas]
+        if begun and len(batch) > most:
+            yield f"{name} replaces slots {batch}, more than {most}"
+
+
+def ends(state: ClusterState) -> Iterator[str]:
+    """A rollout that has just ended leaves one revision, and after a rollback that of before."""
+    for name, service in state.services.items():
+        newest = service.rollout
+        if newest is None or newest.version != state.index or service.removing:
+            continue
+        if newest.state not in (RolloutState.COMPLETE, RolloutState.ROLLED_BACK):
+            continue
+        if service.revision != newest.target:
+            yield f"{name} is at {service.revision} after {newest.id} to {newest.target}"
+        kept = {each.number: each.template for each in service.revisions}
+        if kept[newest.target] != template_of(service.spec):
+            yield f"{name} has not the template of revision {newest.target}"
+        for task in state.tasks_of(name):
+            within = task.slot <= service.spec.replicas
+            if task.wanted and within and task.revision != newest.target:
+                yield f"{task.id} is of revision {task.revision} after the end of {newest.id}"
+
+
+def divided_traffic(state: ClusterState, traffic: ServiceTraffic) -> Iterator[str]:
+    """The new revision has the share that its rollout says, exactly."""
+    live = state.services[traffic.name].live_rollout
+    if live is None or live.weight is None or live.phase is RolloutPhase.REPLACE:
+        return
+    new = old = 0
+    for endpoint in traffic.endpoints:
+        if state.tasks[endpoint.task_id].revision == live.to_revision:
+            new += endpoint.weight
+        else:
+            old += endpoint.weight
+    sides = {state.tasks[e.task_id].revision == live.to_revision for e in traffic.endpoints}
+    share = 100 * new / max(1, new + old)
+    if len(sides) > 1 and abs(share - live.weight) > SHARE_EXACT_TO:
+        yield f"{traffic.name} sends {share:.2f} % to {live.id}, not {live.weight}"
 
 
 def overbooked(state: ClusterState) -> Iterator[str]:
@@ -132,20 +162,48 @@ def overbooked(state: ClusterState) -> Iterator[str]:
         )
 
 
-def is_stuck(state: ClusterState, service: Service, pending: list[Task]) -> bool:
+def is_stuck(state: ClusterState, service: Service) -> bool:
     """No task can be placed, each says so, and all else that lives is ready."""
+    live = service.live_rollout
+    begins = live is not None and live.phase is RolloutPhase.SURGE and not live.batch
+    pending = [
+        task
+        for task in state.tasks_of(service.spec.name)
+        if task.wanted and task.status.state is TaskState.PENDING
+    ]
+    replaces = live is not None and live.phase is RolloutPhase.REPLACE
+    if live is not None and replaces and _may_not_stop(live.policy, service):
+        return _rests(state, service)
+    if not pending and not begins:
+        return False
+    if begins and not Room(state=state, service=service).missing(service.spec.replicas):
+        return False
     needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports)
     usage = filters.usage(state, state.tasks.values())
-    others = [t for t in state.tasks_of(service.spec.name) if not t.status.state.terminal]
     return (
-        not any(filters.passes_all(needs, each) for each in usage)
+        (begins or not any(filters.passes_all(needs, each) for each in usage))
         and all(task.status.message for task in pending)
-        and all(
-            (task.ready or task.status.state is TaskState.PENDING)
-            and task.desired is DesiredState.RUNNING
-            for task in others
-        )
+        and _rests(state, service)
     )
+
+
+def _rests(state: ClusterState, service: Service) -> bool:
+    """All that lives is ready, or waits for a place."""
+    return all(
+        (task.ready or task.status.state is TaskState.PENDING)
+        and task.desired is DesiredState.RUNNING
+        for task in state.tasks_of(service.spec.name)
+        if not task.status.state.terminal
+    )
+
+
+def _may_not_stop(policy: UpdatePolicy, service: Service) -> bool:
+    """The user wants tasks to stop first, and none to stop."""
+    replicas = service.spec.replicas
+    spec = service.spec
+    first = policy.order is UpdateOrder.STOP_FIRST
+    first |= bool(filters.exclusive_filters(spec.name, spec, spec.ports))
+    return first and bool(policy.min_healthy) and amounts.min_healthy(policy, replicas) >= replicas
 
 
 def stray_endpoints(state: ClusterState, told: Assignment) -> Iterator[str]:
@@ -158,6 +216,7 @@ def stray_endpoints(state: ClusterState, told: Assignment) -> Iterator[str]:
             if task.ready and state.nodes[task.node_id].status.state is not NodeState.DOWN
         ]
         expected = {task.id for task in ready if task.desired is DesiredState.RUNNING}
+        yield from divided_traffic(state, traffic)
         actual = {endpoint.task_id for endpoint in traffic.endpoints}
         if actual != expected:
             yield f"{name} has endpoints {sorted(actual)}, not {sorted(expected)}"

@@ -254,8 +254,8 @@ class Worker:
         if process.stopping or not self._is_current(process):
             return
         world = self._world
-        bad = process.task.template.image.startswith("bad")
-        if bad or (not world.calm and world.random.random() < 0.1):
+        image = process.task.template.image
+        if image.startswith("bad") or (not world.calm and world.random.random() < 0.1):
             self._failed(process)
             return
         checked = process.task.template.health is not None
@@ -263,8 +263,10 @@ class Worker:
         address = f"10.88.0.{world.random.randrange(1, 255)}"
         self._become(process, TaskState.RUNNING, address=address, health=health, message="")
         since = process.status.since
-        if checked:
+        if checked and not image.startswith("sick"):
             world.after(world.delay(0.05, 4), lambda: self._checked(process, since))
+        if image.startswith(("late", "sick")):
+            world.after(world.delay(1, 8), lambda: self._turned_bad(process, since))
         if world.random.random() < 0.1:
             world.after(world.delay(0.1, 30), lambda: self._crashed(process, since))
 
@@ -287,6 +289,12 @@ class Worker:
             self._failed(process)
         else:
             self._ended(process)
+
+    def _turned_bad(self, process: Process, since: datetime) -> None:
+        """An image that runs well for a while, or until its checks have failed often enough."""
+        ended = process.stopping or not self._is_current(process)
+        if not ended and process.status.since == since:
+            self._failed(process)
 
     def _failed(self, process: Process) -> None:
         failures = process.status.failures + 1

@@ -13,7 +13,17 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from warren.api import convert, warren_pb2
-from warren.model import assignments, clusters, events, nodes, services, tasks, views
+from warren.model import (
+    assignments,
+    checks,
+    clusters,
+    events,
+    nodes,
+    rollouts,
+    services,
+    tasks,
+    views,
+)
 from warren.model.errors import InvalidInput
 from warren.model.services import Port, ServiceSpec
 from warren.state import cluster, commands
@@ -22,7 +32,19 @@ from warren.testing.builders import a_spec, a_state, a_token
 
 from tests.unit.strategies import COMMANDS, states
 
-MODULES = (assignments, clusters, commands, events, nodes, services, tasks, views, cluster)
+MODULES = (
+    assignments,
+    checks,
+    clusters,
+    commands,
+    events,
+    nodes,
+    rollouts,
+    services,
+    tasks,
+    views,
+    cluster,
+)
 KINDS = sorted(
     {
         value

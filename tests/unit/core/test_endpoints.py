@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from warren.core import endpoints
+from warren.core import assignment, endpoints
 from warren.model.assignments import Assignment, Endpoint, ServiceTraffic
+from warren.model.rollouts import CanaryStep, RolloutPhase, Strategy, UpdatePolicy
 from warren.model.services import Port
 from warren.model.tasks import DesiredState, Health, Task, TaskState, TaskStatus
-from warren.testing.builders import a_cluster, a_node, a_task
+from warren.testing.builders import a_cluster, a_node, a_state, a_task, an_update
 
 OWN = a_task(1, "w1", address="10.88.1.2")
 FAR = Endpoint(address="10.88.2.2", task_id="web-2-r1", node_id="w2", slot=2, weight=50)
@@ -104,3 +105,20 @@ def test_what_is_equal_stays_the_same_object() -> None:
 
     assert after["web"] is before["web"]
     assert after["db"] is DB
+
+
+def test_a_task_that_was_given_no_part_of_divided_traffic_takes_none() -> None:
+    """Else a canary would have more than its share, and a green set traffic before the switch."""
+    canary = {"phase": RolloutPhase.STEP, "step": 1, "batch": (1,), "weight": 10}
+    policy = UpdatePolicy(strategy=Strategy.CANARY, steps=(CanaryStep(weight=10),))
+    web = an_update(replicas=1, update=policy, rollout=canary, ports=(Port(target=80),))
+    new = a_task(1, "w1", revision=2, state=TaskState.STARTING)
+    state = a_state(nodes=[a_node("w1")], services=[web], tasks=[a_task(1, "w1"), new])
+    told = assignment.assignment_for(state, "w1")
+    status = replace(new.status, state=TaskState.RUNNING, address="10.88.1.9")
+
+    known = endpoints.as_known(told, "w1", {new.id: status}, {})
+
+    weights = {endpoint.task_id: endpoint.weight for endpoint in known["web"].endpoints}
+    assert weights[new.id] == 0
+    assert weights["web-1-r1"] > 0

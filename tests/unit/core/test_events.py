@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from warren.core import events
 from warren.model.events import Event, EventKind
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
+from warren.model.rollouts import RolloutState
 from warren.model.services import RegistryAuth, Secret, Service
 from warren.model.tasks import DesiredState, Health, Task, TaskState
 from warren.state.cluster import ClusterState
-from warren.testing.builders import a_node, a_service, a_state, a_task, at
+from warren.testing.builders import a_node, a_service, a_state, a_task, an_update, at
 
 from tests.unit.strategies import states
 
@@ -212,3 +214,31 @@ def test_a_state_is_told_once(data: st.DataObject) -> None:
     state = data.draw(states())
 
     assert events.derive(state, state, at(1)) == ()
+
+
+def test_a_rollout_is_told_of_from_its_begin_to_its_end() -> None:
+    web = an_update(replicas=2)
+    states = [
+        a_state(services=[a_service()]),
+        a_state(services=[web]),
+        a_state(services=[_with_rollout(web, state=RolloutState.PAUSED, reason="it was bad")]),
+        a_state(services=[_with_rollout(web, state=RolloutState.COMPLETE)]),
+    ]
+    states = [replace(state, index=100 + number) for number, state in enumerate(states)]
+
+    told = [
+        (event.kind, event.message)
+        for before, after in pairwise(states)
+        for event in events.derive(before, after, at(1))
+        if event.kind.value.startswith("rollout")
+    ]
+
+    assert told == [
+        (EventKind.ROLLOUT_STARTED, "web: rollout web-r2 begins (rolling, revision 1 -> 2)"),
+        (EventKind.ROLLOUT_CHANGED, "web: rollout web-r2 is paused: it was bad"),
+        (EventKind.ROLLOUT_ENDED, "web: rollout web-r2 is complete"),
+    ]
+
+
+def _with_rollout(service: Service, **values: Any) -> Service:
+    return replace(service, rollouts=(replace(service.rollouts[0], **values),))

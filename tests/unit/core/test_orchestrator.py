@@ -1,7 +1,6 @@
 """Which tasks are created and stopped, slot by slot."""
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from warren.model.services import (
     PortMode,
     ResourceReservations,
     Resources,
-    RestartPolicy,
     Service,
     template_of,
 )
@@ -29,6 +27,7 @@ from warren.testing.builders import (
     a_service,
     a_state,
     a_task,
+    an_update,
     at,
     counting_ids,
 )
@@ -143,152 +142,8 @@ def test_scaling_down_and_up_tries_a_failed_slot_again() -> None:
     assert decide(up) == Decision(commands=(create(web, 2),))
 
 
-class TestRollout:
-    """Outdated tasks are replaced one slot at a time, the new before the old."""
-
-    def test_begins_with_the_first_slot_and_stops_nothing(self) -> None:
-        web = a_service(replicas=3, revision=2)
-        tasks = [a_task(slot, "w1") for slot in (3, 2, 1)]
-
-        decision = decide(a_state(nodes=THREE, services=[web], tasks=tasks))
-
-        assert decision == Decision(commands=(create(web, 1),))
-
-    def test_stops_the_old_task_when_the_new_runs_and_goes_on_with_the_next_slot(self) -> None:
-        web = a_service(replicas=2, revision=2)
-        old = [a_task(1, "w1"), a_task(2, "w2")]
-        new = a_task(1, "w3", revision=2)
-
-        decision = decide(a_state(nodes=THREE, services=[web], tasks=[*old, new]))
-
-        assert decision == Decision(commands=(stop(old[0]), create(web, 2)))
-
-    @pytest.mark.parametrize(
-        "state",
-        [TaskState.PENDING, TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING, FAILED],
-    )
-    def test_halts_while_the_new_task_does_not_run(self, state: TaskState) -> None:
-        old = [a_task(1, "w1"), a_task(2, "w2")]
-        node = "" if state is TaskState.PENDING else "w3"
-        new = a_task(1, node, revision=2, state=state)
-        web = a_service(replicas=2, revision=2)
-
-        assert decide(a_state(nodes=THREE, services=[web], tasks=[*old, new])) == Decision()
-
-    def test_halts_at_a_new_task_that_failed_until_it_has_run_for_a_while(self) -> None:
-        old = [a_task(1, "w1"), a_task(2, "w2")]
-        new = a_task(1, "w3", revision=2, failures=1, since=at(90))
-        web = a_service(replicas=2, revision=2)
-        state = a_state(nodes=THREE, services=[web], tasks=[*old, new])
-
-        assert decide(state) == Decision(wake_at=at(120))
-        later = orchestrator.decide(state, at(120), counting_ids())
-        created = replace(create(web, 2).task, created_at=at(120))
-        created = replace(created, status=replace(created.status, since=at(120)))
-        assert later == Decision(commands=(stop(old[0]), CreateTask(task=created)))
-
-    def test_trusts_a_task_sooner_if_its_restart_window_is_short(self) -> None:
-        web = a_service(replicas=1, revision=2, restart=RestartPolicy(window=timedelta(seconds=5)))
-        new = a_task(1, "w3", revision=2, failures=1, since=at(95))
-
-        decision = decide(a_state(nodes=THREE, services=[web], tasks=[a_task(1, "w1"), new]))
-
-        assert decision == Decision(commands=(stop(a_task(1, "w1")),))
-
-    def test_halts_when_a_task_that_was_replaced_earlier_fails(self) -> None:
-        tasks = [
-            a_task(1, "w1", revision=2, state=TaskState.RESTARTING, failures=1),
-            a_task(2, "w2"),
-        ]
-        web = a_service(replicas=2, revision=2)
-
-        assert decide(a_state(nodes=THREE, services=[web], tasks=tasks)) == Decision()
-
-    def test_halts_at_a_new_task_that_fails_on_a_draining_node(self) -> None:
-        nodes = [a_node("w1", availability=Availability.DRAIN), a_node("w2")]
-        failing = a_task(1, "w1", revision=2, state=TaskState.RESTARTING, failures=1)
-        web = a_service(replicas=2, revision=2)
-
-        decision = decide(a_state(nodes=nodes, services=[web], tasks=[failing, a_task(2, "w2")]))
-
-        assert decision == Decision(commands=(create(web, 1),))
-
-    def test_a_newer_revision_replaces_the_broken_one_and_keeps_what_runs(self) -> None:
-        web = a_service(replicas=2, revision=3)
-        running = [a_task(1, "w1"), a_task(2, "w2")]
-        broken = a_task(1, "w3", revision=2, state=TaskState.RESTARTING, failures=4)
-
-        decision = decide(a_state(nodes=THREE, services=[web], tasks=[*running, broken]))
-
-        assert decision == Decision(commands=(stop(broken), create(web, 1)))
-
-    def test_outdated_tasks_that_never_had_a_node_are_replaced_all_at_once(self) -> None:
-        web = a_service(replicas=2, revision=2)
-        pending = [a_task(1), a_task(2)]
-
-        decision = decide(a_state(nodes=THREE, services=[web], tasks=pending))
-
-        ended = replace(pending[0].status, state=TaskState.STOPPED, since=at(100))
-        assert decision == Decision(
-            commands=(
-                stop(pending[0]),
-                SetTaskStatus(task_id=pending[0].id, status=ended),
-                stop(pending[1]),
-                SetTaskStatus(task_id=pending[1].id, status=ended),
-                create(web, 1, 1),
-                create(web, 2, 2),
-            )
-        )
-
-    def test_an_outdated_task_that_fails_makes_way_at_once(self) -> None:
-        """It may hold the only place that there is: a fix must never wait for what is broken."""
-        web = a_service(replicas=2, revision=2)
-        broken = [
-            a_task(1, "w1", state=TaskState.RESTARTING, failures=1),
-            a_task(2, "w2", state=TaskState.PREPARING, failures=3),
-        ]
-
-        decision = decide(a_state(nodes=THREE, services=[web], tasks=broken))
-
-        expected = (stop(broken[0]), stop(broken[1]), create(web, 1, 1), create(web, 2, 2))
-        assert decision == Decision(commands=expected)
-
-    def test_goes_on_although_a_slot_has_no_place_anywhere(self) -> None:
-        """A service that lost a node must be updated all the same."""
-        web = self.one_per_node(replicas=3)
-        tasks = [a_task(1, "w1"), a_task(2, "w2"), a_task(3, revision=2)]
-
-        decision = decide(a_state(nodes=THREE[:2], services=[web], tasks=tasks))
-
-        assert decision == Decision(commands=(stop(tasks[0]), create(web, 1)))
-
-    def test_waits_for_a_task_that_is_about_to_get_its_place(self) -> None:
-        """Else the next slot would be emptied before the last one is filled."""
-        web = self.one_per_node(replicas=2)
-        stopping = a_task(1, "w1", state=TaskState.STOPPING, desired=DesiredState.STOPPED)
-        tasks = [stopping, a_task(1, revision=2), a_task(2, "w2")]
-
-        assert decide(a_state(nodes=THREE[:2], services=[web], tasks=tasks)) == Decision()
-
-    def one_per_node(self, replicas: int) -> Service:
-        return a_service(replicas=replicas, revision=2, placement=Placement(max_per_node=1))
-
-    def test_a_task_that_completed_counts_as_done(self) -> None:
-        old = a_task(1, "w1")
-        web = a_service(replicas=1, revision=2)
-        new = a_task(1, "w2", revision=2, state=COMPLETE)
-
-        decision = decide(a_state(nodes=THREE, services=[web], tasks=[old, new]))
-
-        assert decision == Decision(commands=(stop(old),))
-
-    def test_empty_slots_are_filled_even_while_it_is_halted(self) -> None:
-        web = a_service(replicas=3, revision=2)
-        tasks = [a_task(1, "w1"), a_task(1, "w2", revision=2, state=FAILED), a_task(2, "w2")]
-
-        decision = decide(a_state(nodes=THREE, services=[web], tasks=tasks))
-
-        assert decision == Decision(commands=(create(web, 3),))
+FIRST = {"batch": (1,), "batches": 1}
+"""Of a rollout: the first slot is to change over."""
 
 
 class TestExclusivePlaces:
@@ -297,7 +152,7 @@ class TestExclusivePlaces:
     port = Port(target=80, published=8080, mode=PortMode.HOST)
 
     def test_a_host_port_that_is_taken_on_every_node_is_freed_first(self) -> None:
-        web = a_service(replicas=3, revision=2, ports=(self.port,))
+        web = an_update(replicas=3, rollout=FIRST, ports=(self.port,))
         old = [a_task(1, "w1"), a_task(2, "w2"), a_task(3, "w3")]
 
         decision = decide(a_state(nodes=THREE, services=[web], tasks=old))
@@ -305,7 +160,7 @@ class TestExclusivePlaces:
         assert decision == Decision(commands=(drain(old[0]), create(web, 1)))
 
     def test_the_new_task_starts_first_where_a_node_is_free(self) -> None:
-        web = a_service(replicas=2, revision=2, ports=(self.port,))
+        web = an_update(replicas=2, rollout=FIRST, ports=(self.port,))
         old = [a_task(1, "w1"), a_task(2, "w2")]
 
         decision = decide(a_state(nodes=THREE, services=[web], tasks=old))
@@ -313,7 +168,7 @@ class TestExclusivePlaces:
         assert decision == Decision(commands=(create(web, 1),))
 
     def test_a_port_that_is_about_to_be_free_counts_as_free(self) -> None:
-        web = a_service(replicas=3, revision=2, ports=(self.port,))
+        web = an_update(replicas=3, rollout={"batch": (2,)}, ports=(self.port,))
         stopping = a_task(1, "w1", state=TaskState.STOPPING, desired=DesiredState.STOPPED)
         tasks = [stopping, a_task(1, "w4", revision=2), a_task(2, "w2"), a_task(3, "w3")]
 
@@ -322,7 +177,7 @@ class TestExclusivePlaces:
         assert decision == Decision(commands=(create(web, 2),))
 
     def test_max_per_node_is_as_exclusive_as_a_port(self) -> None:
-        web = a_service(replicas=3, revision=2)
+        web = an_update(replicas=3, rollout=FIRST)
         placement = replace(web.spec.placement, max_per_node=1)
         web = replace(web, spec=replace(web.spec, placement=placement))
         old = [a_task(1, "w1"), a_task(2, "w2"), a_task(3, "w3")]
@@ -332,7 +187,7 @@ class TestExclusivePlaces:
         assert decision == Decision(commands=(stop(old[0]), create(web, 1)))
 
     def test_a_waiting_replacement_gets_its_place_when_the_free_node_is_gone(self) -> None:
-        web = a_service(replicas=1, revision=2, ports=(self.port,))
+        web = an_update(replicas=1, rollout=FIRST, ports=(self.port,))
         old = a_task(1, "w1")
 
         decision = decide(
@@ -342,7 +197,7 @@ class TestExclusivePlaces:
         assert decision == Decision(commands=(drain(old),))
 
     def test_the_old_task_stays_if_the_new_would_not_fit_in_its_place_either(self) -> None:
-        web = a_service(replicas=1, revision=2, ports=(self.port,))
+        web = an_update(replicas=1, rollout=FIRST, ports=(self.port,))
         reserved = replace(web.spec.resources.reservations, memory=Bytes(8 * GIB))
         resources = replace(web.spec.resources, reservations=reserved)
         web = replace(web, spec=replace(web.spec, resources=resources))
@@ -353,9 +208,9 @@ class TestExclusivePlaces:
 
     def test_nor_if_it_lacks_memory_and_the_limit_per_node_is_far(self) -> None:
         reserved = ResourceReservations(memory=Bytes(3 * GIB))
-        web = a_service(
+        web = an_update(
             replicas=1,
-            revision=2,
+            rollout=FIRST,
             placement=Placement(max_per_node=5),
             resources=Resources(reservations=reserved),
         )
@@ -366,7 +221,7 @@ class TestExclusivePlaces:
         assert decision == Decision(commands=(create(web, 1),))
 
     def test_a_lack_of_memory_alone_never_stops_what_runs(self) -> None:
-        web = a_service(replicas=1, revision=2)
+        web = an_update(replicas=1, rollout=FIRST)
         reserved = replace(web.spec.resources.reservations, memory=Bytes(3 * GIB))
         resources = replace(web.spec.resources, reservations=reserved)
         web = replace(web, spec=replace(web.spec, resources=resources))

@@ -8,7 +8,7 @@ from warren.testing.builders import a_state
 from tests.documented import services_in
 
 
-@pytest.mark.parametrize("page", ["health.md", "services.md"])
+@pytest.mark.parametrize("page", ["health.md", "rollouts.md", "services.md"])
 def test_the_services_in_the_docs_would_be_taken(page: str) -> None:
     found = services_in(page)
 

@@ -1,0 +1,429 @@
+"""How a rollout will go, told beforehand: which slot, on which node, in which batch.
+
+There is no second version of the rules: the deciders that will do the work are run on a copy of the
+state, in a world where every new task becomes ready, whoever drains ends, every analysis is good
+and somebody promotes. What they do is written down. Called by the API for every Apply, dry or not.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from warren.core import acts, analyses, names, orchestrator, rollout, scheduler, situation, slots
+from warren.core.room import Room
+from warren.core.situation import Situation
+from warren.model.errors import WarrenError
+from warren.model.rollouts import AnalysisRecord, Rollout, RolloutPhase, RolloutState
+from warren.model.services import Service
+from warren.model.tasks import DesiredState, Health, Task, TaskState
+from warren.model.units import format_duration
+from warren.model.views import PlanMove, PlanStep, RolloutPlan
+from warren.state import maps
+from warren.state.apply import apply
+from warren.state.cluster import ClusterState
+from warren.state.commands import (
+    Batch,
+    Command,
+    CreateTask,
+    RecordAnalysis,
+    SetRollout,
+    SetTaskDesired,
+)
+
+STEPS_MAX = 25
+"""Steps that a plan shows. Who replaces a thousand slots one by one knows the rest by then."""
+_ROUNDS_MAX = 2_000
+
+
+def of_rollout(state: ClusterState, name: str, now: datetime) -> RolloutPlan:
+    """The plan of the service's live rollout, from where it is."""
+    service = state.services[name]
+    assert service.live_rollout is not None
+    before = Room(state=state, service=service)
+    world = _World(state, name, now)
+    world.run()
+    live = service.live_rollout
+    floor = situation.of(state, service, state.tasks_of(name), now).floor
+    blocks = tuple(world.blocks)
+    return RolloutPlan(
+        strategy=live.policy.strategy,
+        from_revision=live.from_revision,
+        to_revision=live.to_revision,
+        replicas=service.spec.replicas,
+        steps=tuple(world.steps()),
+        lowest=min([step.served for step in world.recorded], default=service.spec.replicas),
+        min_healthy=floor,
+        room=before.text(enough=not world.unplaced),
+        enough=not world.unplaced,
+        blocks=blocks,
+    )
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """A step while it is being written down."""
+
+    title: str
+    key: object
+    served: int
+    weight: int | None = None
+    moves: dict[int, PlanMove] = field(default_factory=dict)
+    waits_for: str = ""
+
+
+class _World:
+    """The copy in which all goes well."""
+
+    def __init__(self, state: ClusterState, name: str, now: datetime) -> None:
+        self._state = state
+        self._name = name
+        self._now = now
+        self._ids = 0
+        self.recorded: list[_Recorded] = []
+        self.blocks: list[str] = []
+        self.unplaced = False
+        self._known: Situation | None = None
+
+    def run(self) -> None:
+        """To the end of the rollout, or to where it is blocked, or to where it gets long."""
+        self._start_all()
+        self._go()
+        self._note_capacity()
+
+    def _go(self) -> None:
+        for _ in range(_ROUNDS_MAX):
+            live = self._service.live_rollout
+            if live is None or len(self.recorded) > STEPS_MAX:
+                return
+            if self._advance(live) | self._work():
+                continue
+            if not self._wait():
+                return
+
+    def steps(self) -> Iterator[PlanStep]:
+        """As they go out. Moves of a batch are complete; what came to nothing is left out."""
+        for step in self.recorded[:STEPS_MAX]:
+            if step.moves or step.waits_for:
+                moves = tuple(step.moves[slot] for slot in sorted(step.moves))
+                yield PlanStep(
+                    title=step.title,
+                    weight=step.weight,
+                    moves=moves,
+                    served=step.served,
+                    waits_for=step.waits_for,
+                )
+        if len(self.recorded) > STEPS_MAX:
+            left = len(list(self._left()))
+            yield PlanStep(
+                title="and so on",
+                served=self._served(),
+                waits_for=f"{names.count(left, 'slot')} left",
+            )
+
+    def _left(self) -> Iterator[slots.Slot]:
+        now_is = self._situation()
+        return (s for s in now_is.slots if s.outdated(now_is.new) or not s.wanted)
+
+    @property
+    def _service(self) -> Service:
+        return self._state.services[self._name]
+
+    def _situation(self) -> Situation:
+        """Worked out once per state and moment."""
+        known, service = self._known, self._service
+        if known is None or known.state.tasks is not self._state.tasks:
+            tasks = self._state.tasks_of(self._name)
+            known = situation.of(self._state, service, tasks, self._now)
+        elif known.state is not self._state or known.now != self._now:
+            newest = service.rollouts[-1]
+            known = replace(
+                known, state=self._state, service=service, rollout=newest, now=self._now
+            )
+        self._known = known
+        return known
+
+    def _served(self) -> int:
+        return self._situation().served
+
+    def _apply(self, commands: Iterable[Command]) -> None:
+        self._state, _ = apply(self._state, Batch(commands=tuple(commands)))
+
+    # ---- the rollout
+
+    def _advance(self, live: Rollout) -> bool:
+        after = rollout.next_step(self._situation()).rollout
+        if after == live:
+            return False
+        self._set(live, after)
+        return True
+
+    def _set(self, before: Rollout, after: Rollout) -> None:
+        self._note(after)
+        version = before.version
+        step = SetRollout(
+            service=self._name, rollout=after, expected_version=version, now=self._now
+        )
+        self._apply([step])
+
+    def _note(self, after: Rollout) -> None:
+        """Begin another step of the plan, where the rollout begins one."""
+        key = (after.phase, after.step, after.batches, bool(after.batch))
+        if not self.recorded or (self.recorded[-1].key != key and after.live):
+            title = _title(after)
+            if self.recorded and not (self.recorded[-1].moves or self.recorded[-1].waits_for):
+                self.recorded.pop()
+            self._note_capacity()
+            everything = self._service.spec.replicas
+            self.recorded.append(_Recorded(title, key, everything, after.weight))
+        current = self.recorded[-1]
+        if after.live:
+            current.weight = after.weight
+        if after.state is RolloutState.WAITING:
+            current.waits_for = "promote"
+
+    def _wait(self) -> bool:
+        """Let time pass, make analyses, promote; False: nothing helps."""
+        live = self._service.live_rollout
+        assert live is not None
+        if self._analyse() or self._promote(live):
+            return True
+        step = rollout.next_step(self._situation())
+        wake_at = None if step.stalls else step.wake_at
+        if wake_at is None:
+            self.blocks.append(step.waits_for or "it cannot go on")
+            self.unplaced |= "no room" in step.waits_for or "pending" in step.waits_for
+            return False
+        if self.recorded:
+            waited = format_duration(_rounded(wake_at - self._now))
+            self.recorded[-1].waits_for = self.recorded[-1].waits_for or waited
+        self._now = wake_at
+        return True
+
+    def _analyse(self) -> bool:
+        due, _ = analyses.due(self._state, self._now)
+        own = [check for check in due if check.service == self._name]
+        for check in own:
+            before = check.before or AnalysisRecord(name=check.name, checked_at=self._now)
+            record = analyses.taken(before, good=True, output="", now=self._now)
+            if self.recorded and check.before is None:
+                known = self.recorded[-1].waits_for
+                told = f"{known}, {check.name}" if known else check.name
+                self.recorded[-1].waits_for = told
+            self._apply(
+                [RecordAnalysis(service=self._name, rollout_id=check.rollout_id, record=record)]
+            )
+        return bool(own)
+
+    def _promote(self, live: Rollout) -> bool:
+        if live.state is not RolloutState.WAITING:
+            return False
+        try:
+            after = acts.promote(self._situation())
+        except WarrenError:
+            return False
+        self._set(live, after)
+        return after != live
+
+    # ---- the tasks
+
+    def _work(self) -> bool:
+        """Create, place, run, stop; and write down what that was."""
+        now_is = self._situation()
+        surveyed = (now_is.slots, now_is.beyond)
+        decision = orchestrator.decide_slots(
+            self._state, self._service, surveyed, self._now, self._new_id
+        )
+        before = self._state
+        if not decision.commands:
+            return self._start_all()
+        self._apply(decision.commands)
+        self._place()
+        if self._end_stopped():
+            self._place()
+            self._note_capacity()
+        self._write_down(before, decision.commands)
+        self._start_all()
+        return True
+
+    def _place(self) -> None:
+        """Only those without a place are looked at: others cannot get another."""
+        pending = {
+            task.id: task
+            for task in self._state.tasks_of(self._name)
+            if task.status.state is TaskState.PENDING
+        }
+        if pending:
+            among = {self._name: pending}
+            self._apply(scheduler.decide(self._state, self._now, among).commands)
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"p{self._ids}"
+
+    def _start_all(self) -> bool:
+        """Tasks that have a node and never failed become ready; one that fails now may well go on
+        failing."""
+        starting = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING, TaskState.RUNNING)
+        coming = [
+            task
+            for task in self._state.tasks_of(self._name)
+            if task.status.state in starting and not task.status.failures and not task.ready
+        ]
+        self._become(coming, TaskState.RUNNING)
+        return bool(coming)
+
+    def _end_stopped(self) -> bool:
+        """Whoever stops or drains is gone."""
+        stopping = [
+            task.id
+            for task in self._state.tasks_of(self._name)
+            if task.desired is not DesiredState.RUNNING
+        ]
+        tasks = self._state.tasks
+        for task_id in stopping:
+            tasks = maps.without(tasks, task_id)
+        self._state = replace(self._state, tasks=tasks)
+        return bool(stopping)
+
+    def _note_capacity(self) -> None:
+        """Of the step under way: when something has stopped, and at its end."""
+        if self.recorded:
+            current = self.recorded[-1]
+            current.served = min(current.served, self._served())
+
+    def _become(self, tasks: Iterable[Task], state: TaskState) -> None:
+        """What workers would report, all at once."""
+        known = self._state.tasks
+        for task in tasks:
+            status = replace(
+                task.status,
+                state=state,
+                since=self._now,
+                health=Health.NONE,
+                address=task.status.address or "-",
+            )
+            known = maps.put(known, task.id, replace(task, status=status))
+        if known is not self._state.tasks:
+            self._state = replace(self._state, tasks=known)
+
+    def _write_down(self, before: ClusterState, commands: Iterable[Command]) -> None:
+        if not self.recorded:
+            live = self._service.live_rollout
+            assert live is not None
+            self._note(live)
+        moves = self.recorded[-1].moves
+        was, now = _by_slot(before, self._name), _by_slot(self._state, self._name)
+        for command in commands:
+            match command:
+                case CreateTask() if command.task.id in self._state.tasks:
+                    task = self._state.tasks[command.task.id]
+                    old = [each for each in was.get(task.slot, ()) if _placed(each)]
+                    moves[task.slot] = self._arrival(task, old)
+                case SetTaskDesired() if _placed(before.tasks[command.task_id]):
+                    task = before.tasks[command.task_id]
+                    self._departure(moves, task, now.get(task.slot, ()))
+                case _:
+                    pass
+
+    def _arrival(self, task: Task, old: Sequence[Task]) -> PlanMove:
+        """A new task comes into its slot. A stop that comes before it is ready makes it
+        `stop_first`."""
+        known = self.recorded[-1].moves.get(task.slot)
+        where = names.node_name(self._state, task)
+        if task.status.state is TaskState.PENDING:
+            self.unplaced = True
+            self.blocks.append(f"slot {task.slot}: {task.status.message}")
+            return PlanMove(slot=task.slot, action="wait", message=task.status.message)
+        origin = names.node_name(self._state, old[0]) if old else ""
+        if known is not None and known.action == "stop":
+            return replace(known, node=where, action="stop_first")
+        live = self._service.live_rollout
+        beside = live is not None and live.phase is not RolloutPhase.REPLACE
+        action = "start" if beside or not old else "replace"
+        return PlanMove(slot=task.slot, node=where, from_node=origin, action=action)
+
+    def _departure(self, moves: dict[int, PlanMove], task: Task, others: Sequence[Task]) -> None:
+        known = moves.get(task.slot)
+        ready = any(other.ready and other.wanted for other in others if other.id != task.id)
+        if known is None and not self._is_told(task.slot):
+            where = names.node_name(self._state, task)
+            moves[task.slot] = PlanMove(slot=task.slot, from_node=where, action="stop")
+        elif known is not None and known.action == "replace" and not ready:
+            moves[task.slot] = replace(known, action="stop_first")
+
+    def _is_told(self, slot: int) -> bool:
+        """That the old task of the slot goes, by an earlier batch."""
+        moves = (step.moves.get(slot) for step in self.recorded)
+        return any(move is not None and move.action == "replace" for move in moves)
+
+
+def _by_slot(state: ClusterState, name: str) -> Mapping[int, Sequence[Task]]:
+    found: defaultdict[int, list[Task]] = defaultdict(list)
+    for task in state.tasks_of(name):
+        found[task.slot].append(task)
+    return found
+
+
+def _placed(task: Task) -> bool:
+    return task.wanted and task.status.state is not TaskState.PENDING
+
+
+def _rounded(duration: timedelta) -> timedelta:
+    return max(duration, timedelta(milliseconds=1))
+
+
+def _title(after: Rollout) -> str:
+    match after.phase:
+        case RolloutPhase.STEP:
+            return f"step {after.step}"
+        case RolloutPhase.SURGE:
+            return "new set"
+        case RolloutPhase.TRIAL:
+            return "smoke check"
+        case RolloutPhase.SWITCHED:
+            return "switch"
+        case RolloutPhase.REPLACE:
+            return f"batch {after.batches}" if after.batch else "old tasks"
+
+
+def lines(plan: RolloutPlan) -> tuple[str, ...]:
+    """For people."""
+    told: list[str] = []
+    for step in plan.steps:
+        told += _lines_of(step, plan)
+    told.append(
+        f"lowest capacity {plan.lowest}/{plan.replicas}, at least {plan.min_healthy} (min_healthy)"
+    )
+    told.append(f"room  {plan.room}")
+    told += [f"blocks  {block}" for block in dict.fromkeys(plan.blocks)]
+    return tuple(told)
+
+
+def _lines_of(step: PlanStep, plan: RolloutPlan) -> Iterator[str]:
+    share = f"  {step.weight} %" if step.weight is not None else ""
+    waits = f"  then {step.waits_for}" if step.waits_for else ""
+    if not step.moves:
+        yield f"{step.title}{share}{waits}"
+        return
+    capacity = f"  capacity {step.served}/{plan.replicas}"
+    for number, move in enumerate(step.moves):
+        first = f"{step.title}{share}" if not number else " " * len(f"{step.title}{share}")
+        last = f"{capacity}{waits}" if number == len(step.moves) - 1 else ""
+        yield f"{first}  slot {move.slot}  {_text(move)}{last}"
+
+
+def _text(move: PlanMove) -> str:
+    moved = f" instead of {move.from_node}" if move.from_node not in ("", move.node) else ""
+    match move.action:
+        case "start":
+            beside = f" (beside {move.from_node})" if move.from_node else ""
+            return f"+task on {move.node}{beside}"
+        case "replace":
+            return f"replace on {move.node}{moved} (start first)"
+        case "stop_first":
+            return f"replace on {move.node}{moved} (stop first)"
+        case "stop":
+            return f"-task on {move.from_node}"
+        case _:
+            return f"stays pending: {move.message}"

@@ -1,0 +1,163 @@
+"""REPLACE: slots change over to the new revision, batch by batch. Part of `rollout.py`.
+
+The law: a batch has at most `parallelism` slots. The next begins when all new tasks of the last one
+were ready for `monitor`, and `delay` later. With STOP_FIRST, or where tasks shut each other out, it
+is no larger than what can stop with `min_healthy` slots served.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from warren.core import amounts, capacity, failures
+from warren.core.decisions import earliest
+from warren.core.situation import Situation, Step
+from warren.core.slots import Slot, trusted_at
+from warren.model.rollouts import RolloutState, UpdateOrder
+from warren.model.tasks import TaskState
+from warren.model.units import format_duration
+
+
+def step(now_is: Situation) -> Step:
+    """The next step within the phase."""
+    rollout = now_is.rollout
+    if rollout.state is RolloutState.WAITING:
+        return Step(rollout=replace(rollout, state=RolloutState.RUNNING))
+    if rollout.batch:
+        return _in_batch(now_is)
+    waiting = [slot.number for slot in remaining(now_is)]
+    if waiting:
+        return _next_batch(now_is, waiting)
+    return _last_part(now_is)
+
+
+def remaining(now_is: Situation) -> Iterator[Slot]:
+    """Slots that have yet to get the new revision."""
+    return (slot for slot in now_is.slots if not _has_new(now_is, slot))
+
+
+def _has_new(now_is: Situation, slot: Slot) -> bool:
+    """Or had it, and it ended for good."""
+    ended = (TaskState.COMPLETE, TaskState.FAILED)
+    if any(task.revision == now_is.new for task in slot.wanted):
+        return True
+    return any(slot.ended(now_is.new, state) for state in ended) if slot.final else False
+
+
+def _in_batch(now_is: Situation) -> Step:
+    rollout = now_is.rollout
+    batch = tuple(number for number in rollout.batch if number <= now_is.replicas)
+    # A task that waits for a place that there is not, in a slot that has no other, says nothing.
+    hoped = (number for number in batch if not _is_hopeless(now_is, now_is.slots[number - 1]))
+    if not all_passed(now_is, hoped):
+        return Step(
+            rollout=replace(rollout, batch=batch, ready_at=None),
+            stalls=True,
+            waits_for=f"batch {rollout.batches}: {now_is.ready_text(batch)}{obstacle(now_is)}",
+        )
+    if rollout.ready_at is None:
+        ready = replace(rollout, batch=batch, ready_at=now_is.now)
+        return Step(rollout=now_is.progressed(ready))
+    watched = rollout.ready_at + rollout.policy.monitor
+    if watched > now_is.now:
+        monitor = format_duration(rollout.policy.monitor)
+        told = f"batch {rollout.batches} is ready, and watched for {monitor}"
+        return Step(rollout=replace(rollout, batch=batch), wake_at=watched, waits_for=told)
+    over = replace(rollout, batch=(), ready_at=None, next_at=now_is.now + rollout.policy.delay)
+    return Step(rollout=now_is.progressed(over))
+
+
+def all_passed(now_is: Situation, numbers: Iterable[int]) -> bool:
+    """In all of these slots the new task is ready, or fails as a few may."""
+    slots = (now_is.slots[number - 1] for number in numbers)
+    return all(now_is.is_done(slot) or _tolerated(now_is, slot) for slot in slots)
+
+
+def _tolerated(now_is: Situation, slot: Slot) -> bool:
+    """The new task of the slot fails, and so many may."""
+    own = (*slot.of(now_is.new), *(t for t in slot.final if t.revision == now_is.new))
+    return bool(own) and all(failures.is_bad(task) for task in own)
+
+
+def obstacle(now_is: Situation) -> str:
+    """`; web.1 is pending: no node …`, if there is one."""
+    for slot in now_is.slots:
+        for task in slot.of(now_is.new):
+            if task.status.state is TaskState.PENDING and task.status.message:
+                return f"; {task.name} is pending: {task.status.message}"
+            if task.status.health_output and not task.ready:
+                return f"; {task.name} is not healthy: {task.status.health_output}"
+    return ""
+
+
+def _next_batch(now_is: Situation, waiting: list[int]) -> Step:
+    rollout = now_is.rollout
+    if rollout.next_at is not None and rollout.next_at > now_is.now:
+        delay = format_duration(rollout.policy.delay)
+        told = f"the next batch begins {delay} after the last"
+        return Step(rollout=rollout, wake_at=rollout.next_at, waits_for=told)
+    batch = _chosen(now_is, waiting)
+    if not batch:
+        told = f"no task may stop: {now_is.served} slots are served, and min_healthy is "
+        return Step(rollout=rollout, stalls=True, waits_for=f"{told}{now_is.floor}")
+    begun = replace(rollout, batch=batch, batches=rollout.batches + 1, ready_at=None, next_at=None)
+    return Step(rollout=now_is.progressed(begun))
+
+
+def _chosen(now_is: Situation, waiting: list[int]) -> tuple[int, ...]:
+    """The next slots, in order; those with nothing to lose do not count as stopped."""
+    policy = now_is.rollout.policy
+    most = amounts.parallelism(policy, now_is.replicas)
+    if policy.order is UpdateOrder.START_FIRST:
+        return tuple(waiting[:most])
+    may_stop = now_is.served - now_is.floor
+    chosen: list[int] = []
+    for number in waiting:
+        costs = now_is.slots[number - 1].served
+        if len(chosen) == most or (costs and may_stop <= 0):
+            continue
+        may_stop -= costs
+        chosen.append(number)
+    return tuple(chosen)
+
+
+def _last_part(now_is: Situation) -> Step:
+    """Every slot has the new revision: are the old tasks gone, and the new ones ready?"""
+    rollout = now_is.rollout
+    old = sum(len(slot.outdated(now_is.new)) for slot in now_is.slots)
+    unready = [
+        slot for slot in now_is.slots if not (now_is.is_done(slot) or _is_hopeless(now_is, slot))
+    ]
+    if not old and not unready:
+        done = replace(
+            rollout,
+            state=RolloutState.COMPLETE,
+            ended_at=now_is.now,
+            ready_at=None,
+            next_at=None,
+            weight=None,
+            progress_at=now_is.now,
+        )
+        return Step(rollout=done)
+    numbers = [slot.number for slot in now_is.slots]
+    told = f"{now_is.ready_text(numbers)}{obstacle(now_is)}"
+    return Step(rollout=rollout, stalls=True, waits_for=told, wake_at=_trusted(now_is, unready))
+
+
+def _is_hopeless(now_is: Situation, slot: Slot) -> bool:
+    """Its task waits for a place that there is not, which says nothing about the revision: a
+    service that lost a node can be updated all the same. Or it failed, and so few may."""
+    if slot.ended(now_is.new, TaskState.FAILED):
+        return not slot.wanted
+    new = bool(slot.of(now_is.new))
+    return new and capacity.waits_only(slot) and not now_is.room.free
+
+
+def _trusted(now_is: Situation, unready: list[Slot]) -> datetime | None:
+    moments = (
+        moment
+        for slot in unready
+        for task in slot.of(now_is.new)
+        if (moment := trusted_at(task, now_is.unheard)) is not None and moment > now_is.now
+    )
+    return earliest(moments)

@@ -1,0 +1,144 @@
+"""Whether nodes have room for tasks of a service: now, beside what runs, or once something stops.
+
+Read by the orchestrator, by rollouts, which check before a whole set starts, and by plans.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from warren.core import filters
+from warren.core.filters import NodeUsage
+from warren.model.services import Port, Service, TaskTemplate, template_of
+from warren.model.tasks import Task, TaskState, TaskStatus
+from warren.model.units import format_bytes_short
+from warren.state.cluster import ClusterState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """The nodes of a state as one service's current revision sees them. Worked out when asked."""
+
+    state: ClusterState
+    service: Service
+
+    @property
+    def exclusive(self) -> bool:
+        """Tasks of the service shut each other out of their nodes."""
+        return bool(self._exclusive)
+
+    @cached_property
+    def free(self) -> bool:
+        """A node could take one more task, at the latest when all stops are done."""
+        return any(filters.passes_all(self._needs, usage) for usage in self._usage.values())
+
+    def frees(self, old: Task) -> bool:
+        """The new task can only have its place once the old one has left it.
+
+        So it is with a host port, or max_per_node, when every suitable node holds a task of the
+        service: start-first would wait for ever. A lack of memory or cpus is different: room may
+        come, and the running task is worth more than the new one, so there the rollout waits and
+        says why. Tasks that are stopping do not count: what they hold is about to be free.
+        """
+        before = self._usage.get(old.node_id)
+        if not self._exclusive or self.free or before is None:
+            return False
+        after = NodeUsage(node=before.node)
+        for task in self._tasks_on[old.node_id]:
+            if task.id != old.id:
+                after.add(task, self._ports_of(task))
+        left = not filters.passes_all(self._exclusive, before)
+        return left and filters.passes_all(self._needs, after)
+
+    def missing(self, count: int) -> int:
+        """Of so many new tasks beside all that lives, how many find no place now."""
+        usage = filters.usage(self.state, self.state.tasks.values())
+        changing = (*self._exclusive, *filters.resource_filters(self._template))
+        suitable = [u for u in usage if filters.passes_all(self._static, u)]
+        task = _a_task(self.service)
+        for node in suitable:
+            while count and filters.passes_all(changing, node):
+                node.add(task, self._ports)
+                count -= 1
+        return count
+
+    def why_not(self, beside: int = 0) -> str:
+        """Why no node takes one more, after `beside` others."""
+        usage = filters.usage(self.state, self.state.tasks.values())
+        task = _a_task(self.service)
+        for node in usage:
+            while beside and filters.passes_all(self._needs, node):
+                node.add(task, self._ports)
+                beside -= 1
+        if any(filters.passes_all(self._needs, node) for node in usage):
+            return ""
+        return filters.explain(self._needs, usage)
+
+    def text(self, *, enough: bool) -> str:
+        """`cpus 2.1 of 4, memory 1.2 GiB of 6 GiB free on 4 nodes: enough`."""
+        usage = filters.usage(self.state, self.state.tasks.values())
+        nodes = [node for node in usage if filters.passes_all(self._static, node)]
+        if not nodes:
+            return "no node takes its tasks: not enough"
+        cpus = sum(filters.millicpus(each.node.description.cpus) for each in nodes)
+        free_cpus = cpus - sum(each.millicpus for each in nodes)
+        memory = sum(each.node.description.memory for each in nodes)
+        free_memory = max(0, memory - sum(each.memory for each in nodes))
+        on = f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"
+        amounts = (
+            f"cpus {free_cpus / 1000:.3g} of {cpus / 1000:.3g}, memory "
+            f"{format_bytes_short(free_memory)} of {format_bytes_short(memory)} free on {on}"
+        )
+        return f"{amounts}: {'enough' if enough else 'not enough'}"
+
+    @cached_property
+    def _template(self) -> TaskTemplate:
+        return template_of(self.service.spec)
+
+    @cached_property
+    def _ports(self) -> Sequence[Port]:
+        return self.service.spec.ports
+
+    @cached_property
+    def _static(self) -> tuple[filters.Filter, ...]:
+        return filters.static_filters(self._template)
+
+    @cached_property
+    def _needs(self) -> tuple[filters.Filter, ...]:
+        return filters.filters_for(self.service.spec.name, self._template, self._ports)
+
+    @cached_property
+    def _exclusive(self) -> tuple[filters.Filter, ...]:
+        return filters.exclusive_filters(self.service.spec.name, self._template, self._ports)
+
+    @cached_property
+    def _tasks_on(self) -> dict[str, list[Task]]:
+        """Wanted tasks that have their place, by node."""
+        found: defaultdict[str, list[Task]] = defaultdict(list)
+        for task in self.state.tasks.values():
+            if task.wanted and task.status.state is not TaskState.PENDING:
+                found[task.node_id].append(task)
+        return found
+
+    @cached_property
+    def _usage(self) -> dict[str, NodeUsage]:
+        wanted = (task for tasks in self._tasks_on.values() for task in tasks)
+        return {usage.node.id: usage for usage in filters.usage(self.state, wanted)}
+
+    def _ports_of(self, task: Task) -> Sequence[Port]:
+        service = self.state.services.get(task.service)
+        return service.spec.ports if service is not None else ()
+
+
+def _a_task(service: Service) -> Task:
+    """Such as the orchestrator would create, with a place."""
+    return Task(
+        id="",
+        service=service.spec.name,
+        slot=0,
+        revision=service.revision,
+        template=template_of(service.spec),
+        created_at=service.updated_at,
+        status=TaskStatus(state=TaskState.ASSIGNED, since=service.updated_at),
+    )

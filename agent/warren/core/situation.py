@@ -1,0 +1,132 @@
+"""What a rollout's next step is decided from, and what the decision is."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+from warren.core import capacity, slots
+from warren.core.room import Room
+from warren.core.slots import Slot
+from warren.model.rollouts import Rollout
+from warren.model.services import Service
+from warren.model.tasks import Task, TaskState
+from warren.state.cluster import ClusterState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """A service with its rollout at one moment."""
+
+    state: ClusterState
+    service: Service
+    rollout: Rollout
+    tasks: tuple[Task, ...]
+    slots: tuple[Slot, ...]
+    beyond: tuple[Task, ...] = ()
+    """Tasks that are in none of them."""
+    now: datetime
+    unheard: Collection[str] = ()
+
+    @property
+    def replicas(self) -> int:
+        """As many as there are slots."""
+        return len(self.slots)
+
+    @property
+    def new(self) -> int:
+        """The revision that the rollout is to bring."""
+        return self.rollout.to_revision
+
+    @cached_property
+    def room(self) -> Room:
+        """The nodes."""
+        return Room(state=self.state, service=self.service)
+
+    @cached_property
+    def floor(self) -> int:
+        """Slots that the rollout leaves served."""
+        return capacity.floor(self.rollout.policy, self.slots, self.room)
+
+    @cached_property
+    def served(self) -> int:
+        """Slots that are served."""
+        return capacity.served(self.slots)
+
+    @cached_property
+    def serves_old(self) -> bool:
+        """The revision before has a ready task."""
+        origin = self.rollout.from_revision
+        return any(t.revision == origin and t.ready for slot in self.slots for t in slot.wanted)
+
+    def is_done(self, slot: Slot) -> bool:
+        """The new revision is there, ready, and trusted; or it has done its work."""
+        steady = any(slots.is_steady(t, self.now, self.unheard) for t in slot.of(self.new))
+        return steady or slot.ended(self.new, TaskState.COMPLETE)
+
+    def all_done(self, numbers: Iterable[int]) -> bool:
+        """So it is in all of these slots."""
+        return all(self.is_done(self.slots[number - 1]) for number in numbers)
+
+    def ready_text(self, numbers: Collection[int]) -> str:
+        """`2 of 3 tasks of revision 5 are ready`."""
+        ready = sum(self.is_done(self.slots[number - 1]) for number in numbers)
+        return f"{ready} of {len(numbers)} tasks of revision {self.new} are ready"
+
+    @cached_property
+    def progress_at(self) -> datetime:
+        """When the rollout last got any further: a step of its own, or a task that became ready."""
+        ready = (
+            task.status.since
+            for slot in self.slots
+            for task in slot.wanted
+            if task.ready and task.revision == self.new and task.status.since <= self.now
+        )
+        latest: datetime = max((self.rollout.progress_at, *ready))
+        return latest
+
+    @cached_property
+    def deadline(self) -> datetime | None:
+        """When too long will have passed since; None: it never does."""
+        allowed = self.rollout.policy.progress_deadline
+        return self.progress_at + allowed if allowed else None
+
+    def progressed(self, rollout: Rollout) -> Rollout:
+        """The rollout, a step further at this moment."""
+        return replace(rollout, progress_at=self.now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What becomes of the rollout now: another value, or the same, and what it waits for."""
+
+    rollout: Rollout
+    wake_at: datetime | None = None
+    """When time alone brings the next step."""
+    stalls: bool = False
+    """It waits for tasks or for room: the progress deadline counts."""
+    waits_for: str = ""
+    """One line for people."""
+
+
+def of(
+    state: ClusterState,
+    service: Service,
+    tasks: Iterable[Task],
+    now: datetime,
+    unheard: Collection[str] = (),
+) -> Situation:
+    """The situation of a service that has, or had, a rollout."""
+    assert service.rollout is not None
+    every = tuple(tasks)
+    within, beyond = slots.survey(service, every)
+    return Situation(
+        state=state,
+        service=service,
+        rollout=service.rollout,
+        tasks=every,
+        slots=within,
+        beyond=beyond,
+        now=now,
+        unheard=unheard,
+    )

@@ -1,0 +1,123 @@
+"""The slots of a service, each with the tasks that matter to what is decided about it.
+
+Read by `rollout.py` and the strategies, which say what revision a slot shall have, and by
+`orchestrator.py`, which sees to it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from warren.model.services import Service
+from warren.model.tasks import DesiredState, Task, TaskState
+
+STEADY_AFTER = timedelta(seconds=30)
+"""A task that failed before must run so long until it is trusted with its slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot within the service's replicas."""
+
+    number: int
+    wanted: tuple[Task, ...] = ()
+    final: tuple[Task, ...] = ()
+    """Ended by themselves, though wanted, and for good."""
+    leaving: bool = False
+    """A task that is not wanted any more has not ended yet."""
+
+    def of(self, revision: int) -> tuple[Task, ...]:
+        """The wanted tasks of a revision."""
+        return tuple(task for task in self.wanted if task.revision == revision)
+
+    def outdated(self, revision: int) -> tuple[Task, ...]:
+        """The wanted tasks of others."""
+        return tuple(task for task in self.wanted if task.revision != revision)
+
+    def ended(self, revision: int, state: TaskState) -> bool:
+        """A task of the revision is COMPLETE, or FAILED, for good."""
+        return any(t.revision == revision and t.status.state is state for t in self.final)
+
+    @property
+    def served(self) -> bool:
+        """It has a task that may receive traffic."""
+        return any(task.ready for task in self.wanted)
+
+
+_EMPTY = tuple(Slot(number) for number in range(1, 65))
+
+
+Survey = tuple[tuple[Slot, ...], tuple[Task, ...]]
+"""The slots that there should be, and tasks that are in none of them."""
+
+
+def survey(service: Service, tasks: Iterable[Task]) -> Survey:
+    """The slots that there should be, and the tasks that are in none of them, the highest first."""
+    replicas = 0 if service.removing else service.spec.replicas
+    by_slot: defaultdict[int, list[Task]] = defaultdict(list)
+    for task in tasks:
+        by_slot[task.slot].append(task)
+    since = _counting_since(service)
+    slots = tuple(
+        _slot(number, by_slot.pop(number, ()), since) for number in range(1, 1 + replicas)
+    )
+    beyond = tuple(task for number in sorted(by_slot, reverse=True) for task in by_slot[number])
+    return slots, beyond
+
+
+def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime]) -> Slot:
+    if not tasks and number <= len(_EMPTY):
+        return _EMPTY[number - 1]
+    wanted: list[Task] = []
+    final: list[Task] = []
+    leaving = False
+    for task in tasks:
+        if task.wanted:
+            wanted.append(task)
+        elif not task.status.state.terminal:
+            leaving = True
+        elif is_final_word(task) and task.created_at >= since.get(task.revision, task.created_at):
+            final.append(task)
+    return Slot(number, tuple(wanted), tuple(final), leaving)
+
+
+def _counting_since(service: Service) -> dict[int, datetime]:
+    """A revision that is gone to once more begins anew: what became of its tasks before says
+    nothing."""
+    newest = service.rollout
+    return {} if newest is None else {newest.to_revision: newest.started_at}
+
+
+def is_final_word(task: Task) -> bool:
+    """It ended by itself, though wanted, and its worker's restart policy is exhausted."""
+    ended = task.status.state in (TaskState.FAILED, TaskState.COMPLETE)
+    return ended and task.desired is DesiredState.RUNNING
+
+
+def is_useless(task: Task) -> bool:
+    """It does not run, and not because it is just being started: nothing is lost with it."""
+    if task.status.state is TaskState.PENDING:
+        return True
+    return task.status.failures > 0 and task.status.state is not TaskState.RUNNING
+
+
+def trusted_at(task: Task, unheard: Collection[str]) -> datetime | None:
+    """From when on a task, which is ready now, is trusted with its slot: one that never failed at
+    once, one that did when it has run for long enough. What is known of one on a node that was not
+    `heard` yet may be long out of date: None."""
+    if not task.ready or task.node_id in unheard:
+        return None
+    if task.status.failures == 0:
+        return task.status.since
+    return task.status.since + min(STEADY_AFTER, task.template.restart.window)
+
+
+def is_steady(task: Task, now: datetime, unheard: Collection[str]) -> bool:
+    """It is ready, and can be trusted with the slot."""
+    if not task.ready or task.node_id in unheard:
+        return False
+    if task.status.failures == 0:
+        return True
+    moment = trusted_at(task, unheard)
+    return moment is not None and moment <= now

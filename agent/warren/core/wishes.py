@@ -1,0 +1,90 @@
+"""Which revision, or which two, each slot of a service shall have now.
+
+The law, with N for the revision that a rollout brings and O for the one before:
+
+    no rollout, or it has ended                       the service's revision
+    ROLLING_BACK                                      O
+    REPLACE   in the batch, or N is there already     N; an O beside it goes when the batch is over
+    REPLACE   else                                    what is there; O where there is nothing
+    others    in the batch                            O and N, neither makes way for the other
+    others    else                                    O
+
+While it is PAUSED no slot begins to change, and none ends it. Where nothing is lost, because no O
+is ready in the whole service, N comes at once: a fix must not wait for what is broken.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from warren.core.slots import Slot, is_useless
+from warren.model.rollouts import Rollout, RolloutPhase, RolloutState, UpdateOrder
+from warren.model.services import Service, TaskTemplate, template_of
+from warren.model.tasks import TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one slot shall have."""
+
+    revision: int
+    """Tasks of other revisions make way for it."""
+    beside: int | None = None
+    """But not those of this one, which it shall have, too."""
+    keeps: bool = False
+    """Others go on for now, even if it is ready."""
+    stop_first: bool = False
+    """Others stop before it is made."""
+
+
+_PLAIN = cache(Wish)
+
+
+def of(service: Service, slots: Iterable[Slot]) -> tuple[Wish, ...]:
+    """For each of the slots."""
+    slots = tuple(slots)
+    rollout = service.live_rollout
+    if rollout is None:
+        return (Wish(service.revision),) * len(slots)
+    if rollout.backwards:
+        first = rollout.policy.order is UpdateOrder.STOP_FIRST
+        return (Wish(rollout.from_revision, stop_first=first),) * len(slots)
+    batch = frozenset(rollout.batch)
+    if rollout.phase is not RolloutPhase.REPLACE:
+        both = Wish(rollout.from_revision, rollout.to_revision)
+        only = Wish(rollout.from_revision)
+        return tuple(both if slot.number in batch else only for slot in slots)
+    old = rollout.from_revision
+    serves = any(task.revision == old and task.ready for slot in slots for task in slot.wanted)
+    return tuple(_replacing(slot, rollout, batch, serves=serves) for slot in slots)
+
+
+def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: bool) -> Wish:
+    new, old = rollout.to_revision, rollout.from_revision
+    alone = len(slot.wanted) == 1 and not slot.final and slot.number not in batch
+    if alone and slot.wanted[0].ready:
+        return _PLAIN(slot.wanted[0].revision)  # most slots, most of the time
+    paused = rollout.state is RolloutState.PAUSED
+    in_batch = slot.number in batch
+    has_new = any(task.revision == new for task in slot.wanted)
+    done = bool(slot.final) and slot.ended(new, TaskState.COMPLETE)
+    if has_new or done or (in_batch and not paused):
+        first = rollout.policy.order is UpdateOrder.STOP_FIRST and in_batch
+        return Wish(new, keeps=paused or (in_batch and not first), stop_first=first and not paused)
+    if not slot.wanted:
+        failed = bool(slot.final) and slot.ended(new, TaskState.FAILED)
+        return Wish(old if serves and not failed else new)
+    useful = {task.revision for task in slot.wanted if not is_useless(task)}
+    if not useful and not serves:
+        return Wish(new)
+    if not useful or any(task.revision == old for task in slot.wanted):
+        return Wish(old)
+    return Wish(max(useful))
+
+
+def template_for(service: Service, revision: int) -> TaskTemplate | None:
+    """Of a revision that is kept; None: it is not any more."""
+    if revision == service.revision:
+        return template_of(service.spec)
+    found = (each.template for each in service.revisions if each.number == revision)
+    return next(found, None)
