@@ -14,6 +14,7 @@ from warren.model.assignments import Peer, ServiceTraffic
 from warren.model.instances import Instance as Instance
 from warren.model.instances import InstanceState as InstanceState
 from warren.model.nodes import HeldPort as HeldPort
+from warren.model.rollouts import Analysis
 from warren.model.services import HealthCheck, PullPolicy, RegistryAuth
 from warren.model.tasks import Task
 
@@ -201,6 +202,14 @@ class Prober(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+class Examiner(Protocol):
+    """Carries the analyses of rollouts out, from a manager. Never raises: trouble is a result."""
+
+    async def examine(self, analysis: Analysis, address: str, port: int) -> ProbeResult:
+        """One http or prometheus analysis, bounded by its timeout. `address` is the task's, and
+        `port` stands for a port of 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

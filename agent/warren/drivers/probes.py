@@ -30,9 +30,9 @@ _HEADERS = (("user-agent", "warren-health"), ("accept", "*/*"), ("connection", "
 
 
 class Probes:
-    """Prober. One per worker."""
+    """Prober. One per worker; without a runtime there are no commands to run."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime | None) -> None:
         self._runtime = runtime
 
     async def probe(self, check: HealthCheck, instance: Instance, port: int) -> ProbeResult:
@@ -73,6 +73,7 @@ class Probes:
 
     async def _run(self, check: HealthCheck, command: ExecCheck, instance: Instance) -> str:
         """The runtime kills the command when its time is over, or when this is cancelled."""
+        assert self._runtime is not None, "who runs commands has a runtime"
         output = await self._runtime.execute(instance, command.command, check.timeout)
         if output.exit_code == 0:
             return ""

@@ -4,6 +4,7 @@ A caller is known by the certificate of its connection, by the unix socket (whic
 or by the manager that forwarded its call and vouches for it. Roles are in the certificate.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ MANAGER = NodeRole.MANAGER.value
 WORKER = NodeRole.WORKER.value
 
 FORWARDED_KEY = "warren-forwarded-for"
+_MARK_BYTES = 4
 _CALL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -46,6 +48,14 @@ class Caller:
         if not self.call:
             return ""
         return f"{self.name}/{self.call}" if number == 1 else f"{self.name}/{self.call}/{number}"
+
+    @property
+    def mark(self) -> str:
+        """For the name of what the call makes: the same in all its attempts. Empty: it has one
+        attempt only, and any name will do."""
+        if not self.call:
+            return ""
+        return hashlib.blake2b(self.call.encode(), digest_size=_MARK_BYTES).hexdigest()
 
 
 ROOT = Caller(name="root", roles=frozenset({OPERATOR}))

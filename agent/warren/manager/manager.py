@@ -9,7 +9,10 @@ from datetime import timedelta
 import warren
 from warren.api import exposition
 from warren.api.metrics_server import MetricsServer
+from warren.drivers.examinations import Examinations
+from warren.drivers.ports import Examiner
 from warren.manager import metrics
+from warren.manager.analyst import Analyst
 from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.manager.credentials import CredentialFiles
@@ -36,7 +39,7 @@ HAND_OVER = timedelta(seconds=1)
 class Manager:
     """One manager of a cluster. It starts and stops the store that it is given."""
 
-    def __init__(self, context: ManagerContext) -> None:
+    def __init__(self, context: ManagerContext, examiner: Examiner | None = None) -> None:
         self._context = context
         self._credentials = CredentialFiles(context.config)
         self._forwarder = Forwarder(context, self._credentials.newest)
@@ -51,6 +54,7 @@ class Manager:
             lambda: found_cluster(context),
             contacts.run,
             reconciler.run,
+            Analyst(context, sessions, examiner or Examinations()).run,
             reports.run,
         )
         self._metrics = MetricsServer(self._metrics_text)

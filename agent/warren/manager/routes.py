@@ -18,6 +18,7 @@ from warren.manager.members_api import AskMember, MembersApi, ask_nobody
 from warren.manager.membership_api import MembershipApi
 from warren.manager.mesh_api import MeshApi
 from warren.manager.nodes_api import NodesApi
+from warren.manager.rollouts_api import RolloutsApi
 from warren.manager.rpc import Route
 from warren.manager.services_api import ServicesApi
 from warren.manager.sessions import Sessions
@@ -26,10 +27,13 @@ from warren.manager.tokens_api import TokensApi
 
 USERS = frozenset({OPERATOR, MANAGER})
 NODES = frozenset({MANAGER, WORKER})
-CHANGES = ("Apply", "Delete", "Create", "Rotate", "Stop")
+CHANGES = (
+    *("Apply", "Delete", "Create", "Rotate", "Stop"),
+    *("Promote", "Pause", "Resume", "Abort", "RollBack"),
+)
 """How the names of methods begin that change the cluster when a user says so."""
 UNREPEATABLE = ("Exec",)
-RESUMABLE = ("WatchService",)
+RESUMABLE = ("WatchService", "WatchRollout")
 """Streams that say at first how things are, then what changes."""
 
 
@@ -44,6 +48,7 @@ def all_routes(
     cluster, tokens = ClusterApi(context, ask_member), TokensApi(context)
     tasks = TasksApi(context, sessions)
     certificates, membership = CertificatesApi(context), MembershipApi(context)
+    rollouts = RolloutsApi(context)
     members, mesh = MembersApi(context), MeshApi(context, sessions)
     events = EventsApi(context, event_log or EventLog(context))
     return {
@@ -56,6 +61,15 @@ def all_routes(
                 "ListServices": services.list_services,
                 "DeleteService": services.delete_service,
                 "WatchService": services.watch_service,
+                "GetRollout": rollouts.get_rollout,
+                "ListRollouts": rollouts.list_rollouts,
+                "WatchRollout": rollouts.watch_rollout,
+                "GetHistory": rollouts.get_history,
+                "PromoteRollout": rollouts.promote_rollout,
+                "PauseRollout": rollouts.pause_rollout,
+                "ResumeRollout": rollouts.resume_rollout,
+                "AbortRollout": rollouts.abort_rollout,
+                "RollBackService": rollouts.roll_back_service,
                 "ApplyNode": nodes.apply_node,
                 "GetNode": nodes.get_node,
                 "ListNodes": nodes.list_nodes,

@@ -5,16 +5,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from warren.api import convert, warren_pb2
-from warren.core import services, views
+from warren.core import hiding, services, updates, views
 from warren.core.specs import Edit
 from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.model.errors import NotFound
-from warren.model.services import Service, ServiceSpec, same_template
-from warren.model.views import ServiceApplied
+from warren.model.services import Service, ServiceSpec
+from warren.model.views import RolloutPlan, ServiceApplied
 from warren.state.cluster import ClusterState
-from warren.state.commands import PutService, RemoveService
+from warren.state.commands import PutService, RemoveService, StartRollout
 
 MANY_TASKS = 500
 """In a cluster of so many, planning a rollout takes tens of milliseconds."""
@@ -50,38 +50,48 @@ class ServicesApi:
         return message
 
     def _put(self, state: ClusterState, edit: Edit[ServiceSpec], wish: Wish) -> Intent["_Applied"]:
-        put = PutService(
-            spec=edit.after,
+        change = updates.change(
+            state.services.get(edit.after.name),
+            edit.after,
             expected_version=wish.expected_version or edit.version,
+            new_id=wish.caller.mark or self._context.new_id(),
+            by=wish.caller.name,
             now=self._context.now(),
         )
         return Intent(
             needed=edit.needed,
-            command=put if edit.needed else NOTHING,
+            command=change if edit.needed else NOTHING,
             version=edit.version,
-            answer=lambda changed, version: _Applied(changed, version, edit, state),
+            answer=lambda changed, version: _Applied(
+                changed, version, edit, state, change, wish.caller.mark
+            ),
             summary=f"service {edit.after.name} {'created' if edit.before is None else 'changed'}",
         )
 
     async def _explained(self, applied: "_Applied") -> ServiceApplied:
         """With all that a person wants to know of it."""
         edit, state = applied.edit, applied.state
+        plan, rollout_plan = await self._plan(state, applied.change) if edit.needed else ((), None)
         return ServiceApplied(
             changed=applied.changed,
-            before=services.hide(edit.before) if edit.before is not None else None,
-            after=services.hide(edit.after),
+            before=hiding.hide(edit.before) if edit.before is not None else None,
+            after=hiding.hide(edit.after),
             changes=edit.changes(),
-            plan=await self._plan(state, edit.after) if edit.needed else (),
+            plan=plan,
             version=applied.version,
-            revision=_next_revision(state.services.get(edit.after.name), edit.after),
+            revision=_next_revision(state.services.get(edit.after.name), applied),
+            rollout=_rollout_id(state.services.get(edit.after.name), applied),
+            rollout_plan=rollout_plan,
         )
 
-    async def _plan(self, state: ClusterState, spec: ServiceSpec) -> tuple[str, ...]:
+    async def _plan(
+        self, state: ClusterState, change: PutService | StartRollout
+    ) -> tuple[tuple[str, ...], RolloutPlan | None]:
         """Aside where it takes long, so that workers are heard meanwhile."""
         now, new_id = self._context.now(), self._context.new_id
         if len(state.tasks) < MANY_TASKS:
-            return services.plan(state, spec, now, new_id)
-        return await asyncio.to_thread(services.plan, state, spec, now, new_id)
+            return services.plan(state, change, now, new_id)
+        return await asyncio.to_thread(services.plan, state, change, now, new_id)
 
     async def get_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller
@@ -156,9 +166,25 @@ class _Applied:
     version: int
     edit: Edit[ServiceSpec]
     state: ClusterState
+    change: PutService | StartRollout
+    mark: str
+    """Of the call: an earlier attempt of it has made what bears that."""
 
 
-def _next_revision(stored: Service | None, after: ServiceSpec) -> int:
+def _next_revision(stored: Service | None, applied: _Applied) -> int:
     if stored is None:
         return 1
-    return stored.revision + (not same_template(stored.spec, after))
+    if not isinstance(applied.change, StartRollout):
+        return stored.revision
+    return applied.change.revision or updates.next_number(stored)
+
+
+def _rollout_id(stored: Service | None, applied: _Applied) -> str:
+    """Of the one that begins, or that is under way."""
+    if isinstance(applied.change, StartRollout):
+        return applied.change.rollout_id
+    newest = stored.rollout if stored is not None else None
+    if newest is None:
+        return ""
+    made = applied.changed and applied.mark and newest.id.endswith(f"-{applied.mark}")
+    return newest.id if newest.live or made else ""

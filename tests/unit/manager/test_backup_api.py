@@ -11,6 +11,7 @@ from warren.model.errors import PermissionDenied, Unavailable
 from warren.model.views import BackupHead
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutService
+from warren.state.versions import COMMANDS_VERSION
 from warren.testing.builders import NOON, a_node, a_spec
 
 from tests.unit.manager.manager_kit import BOTH, a_cluster_state, a_kit, running_manager
@@ -35,7 +36,7 @@ async def test_gives_the_whole_state_after_its_head() -> None:
             index=kit.state.index,
             nodes=149,
             services=0,
-            commands_version=1,
+            commands_version=COMMANDS_VERSION,
             warren="0.1.0",
         )
 
