@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warren.cli import common
+from warren.cli import common, rollout_text
 from warren.cli.common import Options
 from warren.cli.progress import Progress
 from warren.model import manifest
@@ -65,35 +65,44 @@ def parse(manifests: Sequence[Any]) -> list[tuple[ServiceSpec, tuple[str, ...]]]
 
 def deploy(options: Options, client: "Client", specs: Specs) -> int:
     """Apply all, then wait for all. What the cluster refuses it refuses before the first."""
-    from warren.client import reports, waits
-
     if len(specs) > 1:
         for spec, fields in specs:
             client.apply_service(spec, fields, dry_run=True)
     applied = [client.apply_service(spec, fields) for spec, fields in specs]
+    return follow(options, client, applied)
+
+
+def follow(options: Options, client: "Client", applied: Sequence[ServiceApplied]) -> int:
+    """Wait for what was applied, if asked to, and tell what came of it."""
+    from warren.client import reports, rollouts
+
     views = []
     with Progress() as progress:
         for each in applied:
-            name = each.after.name
             if options.detach:
-                views.append(client.get_service(name))
+                views.append(client.get_service(each.after.name))
                 continue
-            views.append(
-                waits.wait_service(
+            try:
+                view, _ = rollouts.wait_applied(
                     client,
-                    name,
+                    each,
                     timeout=options.wait_timeout,
-                    version=each.version,
-                    changed=each.changed,
-                    on_progress=progress.report,
+                    on_service=progress.report,
+                    on_rollout=progress.report_rollout,
                 )
-            )
+            except rollouts.RolloutWaitFailed as error:
+                raise rollouts.explained(client, error) from None
+            views.append(view)
     if options.output != "table":
         return common.show_data(options, [reports.service(view) for view in views])
     for each, view in zip(applied, views, strict=True):
         did = "created" if each.before is None else "changed" if each.changed else "unchanged"
-        counts = f"{view.status.running} of {view.status.desired} tasks run"
+        live = view.rollout if view.rollout and view.rollout.rollout.live else None
+        running = live.served if live is not None else view.status.running
+        counts = f"{running} of {view.status.desired} tasks run"
         print(f"{each.after.name}: {did}, revision {view.service.revision}, {counts}")
+        if live is not None:
+            common.say(rollout_text.line(live))
         say_warnings(view)
     return 0
 
@@ -119,6 +128,9 @@ def dry_run(options: Options, client: "Client", specs: Specs) -> int:
             "changed": answer.changed,
             "changes": reports.changes(answer.changes),
             "plan": list(answer.plan),
+            "rollout_plan": reports.rollout_plan(answer.rollout_plan)
+            if answer.rollout_plan is not None
+            else None,
         }
         for answer in answers
     ]
@@ -132,6 +144,9 @@ def plan_lines(answer: ServiceApplied) -> list[str]:
         return [f"service {name}: stays as it is"]
     if answer.before is None:
         title = f"service {name}: is created"
+    elif (plan := answer.rollout_plan) is not None:
+        way = f"revision {plan.from_revision} -> {plan.to_revision}"
+        title = f"service {name}: {way} ({plan.strategy.value})"
     else:
         title = f"service {name}: changes (revision {answer.revision} after that)"
     width = max((len(change.path) for change in answer.changes), default=0)

@@ -18,6 +18,7 @@ from warren.cli import (
     events,
     mesh,
     nodes,
+    rollouts,
     services,
     tasks,
 )
@@ -55,7 +56,18 @@ def build_parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     _add_common(shared)
     nouns = parser.add_subparsers(metavar="COMMAND", required=True)
-    for noun in (services, tasks, nodes, mesh, clusters, contexts, events, apply, completion):
+    for noun in (
+        services,
+        rollouts,
+        tasks,
+        nodes,
+        mesh,
+        clusters,
+        contexts,
+        events,
+        apply,
+        completion,
+    ):
         noun.register(nouns, shared)
     return parser
 

@@ -1,4 +1,4 @@
-"""Options of `warren service create`, and the manifest that they stand for.
+"""Options of `warren service create` and `update`, and the manifest that they stand for.
 
 They are parsed by the manifest's parser like any other, so what is refused here is refused in the
 same words as in a file.
@@ -10,17 +10,35 @@ import shlex
 import sys
 from typing import Any
 
-from warren.cli import common, deploying
+from warren.cli import common, deploying, update_options
 from warren.cli.common import Options
+from warren.model import manifest
 from warren.model.errors import InvalidInput
+from warren.model.services import ServiceSpec
+
+KINDS_OF_CHECK = ("http", "tcp", "exec")
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add them to the verb."""
+def add_to_create(parser: argparse.ArgumentParser) -> None:
+    """Add them to `create`."""
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("image", nargs="?", metavar="IMAGE")
     parser.add_argument("args", nargs="*", metavar="ARG", help="arguments of the process")
     parser.add_argument("-f", "--file", metavar="FILE", help="manifest, instead of options")
+    _add_shared(parser)
+
+
+def add_to_update(parser: argparse.ArgumentParser) -> None:
+    """Add them to `update`."""
+    parser.add_argument("service", metavar="SERVICE")
+    parser.add_argument("--image", metavar="IMAGE")
+    parser.add_argument("--arg", action="append", default=[], metavar="ARG", dest="args")
+    parser.add_argument("--env-rm", action="append", default=[], metavar="KEY")
+    parser.add_argument("--label-rm", action="append", default=[], metavar="KEY")
+    _add_shared(parser)
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_argument_group("tasks")
     tasks.add_argument("--replicas", metavar="N", help="number of tasks (1)")
     tasks.add_argument("-e", "--env", action="append", default=[], metavar="KEY=VALUE")
@@ -74,6 +92,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--restart-delay", metavar="DURATION")
     where.add_argument("--restart-max-attempts", metavar="N")
     where.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE")
+    update_options.add_to(parser)
 
 
 def manifests(options: Options) -> list[Any]:
@@ -84,12 +103,34 @@ def manifests(options: Options) -> list[Any]:
         return deploying.read_manifests(options.file)
     if not options.name or not options.image:
         raise InvalidInput("NAME and IMAGE are needed, or --file")
-    return [_without_nothing(_manifest(options))]
+    return [_without_nothing(_manifest(options, options.name))]
 
 
-def _manifest(options: Options) -> dict[str, Any]:
+def changed_manifest(options: Options, before: ServiceSpec) -> dict[str, Any]:
+    """Only what the options change of a service. Settings that belong together keep those that
+    were not named, as do env and labels; lists are replaced."""
+    given = _without_nothing(_manifest(options, before.name))
+    now = manifest.service_to_dict(before)
+    if any(kind in given.get("health", {}) for kind in KINDS_OF_CHECK):
+        kept = now.get("health") or {}
+        now["health"] = {key: kept[key] for key in kept if key not in KINDS_OF_CHECK}
+    for key, removed in (("env", options.env_rm), ("labels", options.label_rm)):
+        if removed:
+            kept = {k: v for k, v in now.get(key, {}).items() if k not in removed}
+            now[key], given[key] = kept, given.get(key, {})
+    return {key: _laid_over(now.get(key), value) for key, value in given.items()}
+
+
+def _laid_over(before: Any, given: Any) -> Any:
+    if not isinstance(before, dict) or not isinstance(given, dict):
+        return given
+    laid = {key: _laid_over(before.get(key), value) for key, value in given.items()}
+    return {**before, **laid}
+
+
+def _manifest(options: Options, name: str) -> dict[str, Any]:
     return {
-        "name": options.name,
+        "name": name,
         "image": options.image,
         "args": options.args,
         "command": [options.command] if options.command else None,
@@ -126,6 +167,7 @@ def _manifest(options: Options) -> dict[str, Any]:
         "stop_signal": options.stop_signal,
         "stop_grace_period": options.stop_grace_period,
         "labels": common.pairs(options.label, "--label"),
+        "update": update_options.manifest(options),
     }
 
 

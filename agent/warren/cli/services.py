@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from warren.cli import common, deploying, service_options
 from warren.cli.common import Nouns, Options
+from warren.model import manifest
 from warren.model.errors import AlreadyExists, InvalidInput, NotFound
 from warren.model.services import Port, PortMode, ServiceSpec
 from warren.model.tasks import Health, Task, TaskState
-from warren.model.views import ServiceView
+from warren.model.views import RevisionView, ServiceView
 
 if TYPE_CHECKING:
     from warren.client import Client
@@ -34,8 +35,21 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
         common.add_stale(verb)
 
     verb = common.add_verb(verbs, shared, "create", "create a service and wait for it", create)
-    service_options.add_to(verb)
+    service_options.add_to_create(verb)
     deploying.add_wait_options(verb)
+
+    verb = common.add_verb(
+        verbs, shared, "update", "change a service, and wait for its rollout", update
+    )
+    service_options.add_to_update(verb)
+    verb.add_argument("--dry-run", action="store_true", help="show what would happen")
+    deploying.add_wait_options(verb)
+
+    verb = common.add_verb(
+        verbs, shared, "history", "list revisions that can be gone back to", history
+    )
+    verb.add_argument("service", metavar="SERVICE")
+    common.add_stale(verb)
 
     verb = common.add_verb(verbs, shared, "scale", "change the number of tasks", scale)
     verb.add_argument("service", nargs="+", metavar="SERVICE=REPLICAS")
@@ -134,6 +148,49 @@ def create(options: Options) -> int:
                 continue
             raise AlreadyExists(f"service {spec.name} exists: change it with warren apply")
         return deploying.deploy(options, client, specs)
+
+
+def update(options: Options) -> int:
+    """Change what the options name, and nothing else."""
+    with common.client(options) as client:
+        before = client.get_service(options.service).service
+        changed = service_options.changed_manifest(options, before.spec)
+        if set(changed) == {"name"}:
+            raise InvalidInput("nothing to change was given: warren service update --help")
+        spec, fields = manifest.parse_service(changed, partial=True)
+        if options.dry_run:
+            return deploying.dry_run(options, client, [(spec, fields)])
+        applied = client.apply_service(spec, fields, expected_version=before.version)
+        return deploying.follow(options, client, [applied])
+
+
+def history(options: Options) -> int:
+    """List revisions, newest first, with what became of each."""
+    from warren.client import reports
+
+    with common.client(options) as client:
+        found = client.get_history(options.service, stale=options.stale)
+    rows = [
+        (
+            str(each.revision.number),
+            each.revision.template.image,
+            common.age(each.revision.created_at),
+            str(each.tasks),
+            _fate(each),
+            _cut(each.revision.reason),
+        )
+        for each in found.revisions
+    ]
+    headers = ("REVISION", "IMAGE", "AGE", "TASKS", "STATUS", "REASON")
+    return common.show(options, reports.history(found), headers, rows)
+
+
+def _fate(view: RevisionView) -> str:
+    if view.current:
+        return "current"
+    if view.revision.reason:
+        return "rolled back"
+    return "kept"
 
 
 def scale(options: Options) -> int:

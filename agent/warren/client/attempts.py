@@ -20,7 +20,7 @@ from warren.model.errors import (
 
 FIRST_PATIENCE = 1.0
 """Seconds that the first attempt has; after one that was too short, the next has twice as many."""
-CHANGES = ("Apply", "Delete", "Create")
+CHANGES = ("Apply", "Delete", "Create", "Promote", "Pause", "Resume", "Abort", "RollBack")
 """How the names of methods begin that change the cluster."""
 
 

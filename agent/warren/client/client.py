@@ -28,7 +28,10 @@ from warren.model.views import (
     JoinTokenView,
     MeshView,
     NodeView,
+    RolloutActed,
+    RolloutView,
     ServiceApplied,
+    ServiceHistory,
     ServiceView,
 )
 
@@ -137,6 +140,93 @@ class Client:
         request = warren_pb2.GetServiceRequest(name=name)
         for message in self._stream("WatchService", request, timeout):
             yield convert.from_message(message, ServiceView)
+
+    # ------------------------------------------------------------ rollouts
+
+    def get_rollout(self, service: str, rollout: str = "", *, stale: bool = False) -> RolloutView:
+        """The service's newest rollout, or the one of that id. NotFound if there is none."""
+        request = warren_pb2.GetRolloutRequest(service=service, rollout=rollout, stale=stale)
+        return convert.from_message(self._call("GetRollout", request), RolloutView)
+
+    def list_rollouts(
+        self, service: str = "", *, live: bool = False, stale: bool = False
+    ) -> tuple[RolloutView, ...]:
+        """The newest rollout of every service, or the newest few of one; `live`: only those that
+        have not ended."""
+        request = warren_pb2.ListRolloutsRequest(service=service, live=live, stale=stale)
+        response = self._call("ListRollouts", request)
+        return tuple(convert.from_message(view, RolloutView) for view in response.rollouts)
+
+    def watch_rollout(
+        self, service: str, rollout: str = "", *, timeout: float
+    ) -> Iterator[RolloutView]:
+        """The rollout now and after each change; ends with the one that has ended,
+        DeadlineExceeded at last."""
+        request = warren_pb2.GetRolloutRequest(service=service, rollout=rollout)
+        for message in self._stream("WatchRollout", request, timeout):
+            yield convert.from_message(message, RolloutView)
+
+    def get_history(self, service: str, *, stale: bool = False) -> ServiceHistory:
+        """The revisions that are kept, and the newest rollouts."""
+        request = warren_pb2.GetHistoryRequest(service=service, stale=stale)
+        return convert.from_message(self._call("GetHistory", request), ServiceHistory)
+
+    def promote_rollout(
+        self,
+        service: str,
+        rollout: str = "",
+        *,
+        step: int = 0,
+        full: bool = False,
+        dry_run: bool = False,
+    ) -> RolloutActed:
+        """Have a rollout go on that waits for it. `step`: from that one, else nothing changes;
+        `full`: through all that are left."""
+        request = warren_pb2.RolloutActRequest(
+            service=service, rollout=rollout, step=step, full=full, dry_run=dry_run
+        )
+        return self._act("PromoteRollout", request)
+
+    def pause_rollout(
+        self, service: str, rollout: str = "", *, dry_run: bool = False
+    ) -> RolloutActed:
+        """Have it stay as it is, until it is resumed or aborted."""
+        request = warren_pb2.RolloutActRequest(service=service, rollout=rollout, dry_run=dry_run)
+        return self._act("PauseRollout", request)
+
+    def resume_rollout(
+        self, service: str, rollout: str = "", *, dry_run: bool = False
+    ) -> RolloutActed:
+        """Have a paused one go on; what failed before is forgiven."""
+        request = warren_pb2.RolloutActRequest(service=service, rollout=rollout, dry_run=dry_run)
+        return self._act("ResumeRollout", request)
+
+    def abort_rollout(
+        self, service: str, rollout: str = "", *, reason: str = "", dry_run: bool = False
+    ) -> RolloutActed:
+        """Have it turn back to where it came from; `rollouts.wait_rollout` waits for that."""
+        request = warren_pb2.RolloutActRequest(
+            service=service, rollout=rollout, reason=reason, dry_run=dry_run
+        )
+        return self._act("AbortRollout", request)
+
+    def roll_back_service(
+        self,
+        service: str,
+        revision: int = 0,
+        *,
+        rollout: str = "",
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> RolloutActed:
+        """Go back to a revision that is kept; 0: to the last good one before."""
+        request = warren_pb2.RolloutActRequest(
+            service=service, rollout=rollout, revision=revision, reason=reason, dry_run=dry_run
+        )
+        return self._act("RollBackService", request)
+
+    def _act(self, method: str, request: Any) -> RolloutActed:
+        return convert.from_message(self._call(method, request), RolloutActed)
 
     # ------------------------------------------------------------ nodes
 

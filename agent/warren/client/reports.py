@@ -10,6 +10,7 @@ from typing import Any
 from warren.model import manifest
 from warren.model.events import Event
 from warren.model.nodes import Node, NodeState
+from warren.model.rollouts import Rollout
 from warren.model.services import PortMode, ServiceSpec
 from warren.model.tasks import Task
 from warren.model.views import (
@@ -19,6 +20,10 @@ from warren.model.views import (
     MemberView,
     MeshView,
     NodeView,
+    PlanStep,
+    RolloutPlan,
+    RolloutView,
+    ServiceHistory,
     ServiceView,
 )
 
@@ -76,6 +81,128 @@ def task(value: Task, node: str) -> dict[str, Any]:
         "health": status.health.value,
         "health_output": status.health_output,
         "image_digest": status.image_digest,
+    }
+
+
+def rollout(view: RolloutView) -> dict[str, Any]:
+    """A rollout with what can be seen of it."""
+    return {
+        **rollout_record(view.rollout),
+        "service": view.service,
+        "image_before": view.image_before,
+        "image_after": view.image_after,
+        "weight": view.weight,
+        "replicas": view.replicas,
+        "tasks_new": view.tasks_new,
+        "ready_new": view.ready_new,
+        "tasks_old": view.tasks_old,
+        "ready_old": view.ready_old,
+        "served": view.served,
+        "min_healthy": view.min_healthy,
+        "waiting_for": view.waiting_for,
+        "until": _time(view.until) if view.until else None,
+        "deadline": _time(view.deadline) if view.deadline else None,
+        "failing": [
+            {
+                "name": each.name,
+                "id": each.task_id,
+                "node": each.node,
+                "message": each.message,
+                "last_log": each.last_log,
+            }
+            for each in view.failing
+        ],
+    }
+
+
+def rollout_record(value: Rollout) -> dict[str, Any]:
+    """A rollout as it is stored."""
+    return {
+        "id": value.id,
+        "state": value.state.value,
+        "ended": value.state.ended,
+        "decided": value.decided,
+        "reason": value.reason,
+        "failed": value.failed,
+        "from_revision": value.from_revision,
+        "to_revision": value.to_revision,
+        "rollback": value.rollback,
+        "strategy": value.policy.strategy.value,
+        "phase": value.phase.value,
+        "step": value.step,
+        "steps": [manifest.to_dict(step) for step in value.policy.steps],
+        "weight": value.weight,
+        "started_at": _time(value.started_at),
+        "started_by": value.started_by,
+        "progress_at": _time(value.progress_at),
+        "ended_at": _time(value.ended_at) if value.ended_at else None,
+        "analyses": [
+            {
+                "name": each.name,
+                "checked_at": _time(each.checked_at),
+                "good": each.good,
+                "bad": each.bad,
+                "output": each.output,
+            }
+            for each in value.analyses
+        ],
+    }
+
+
+def rollout_plan(plan: RolloutPlan) -> dict[str, Any]:
+    """How a rollout will go."""
+    return {
+        "strategy": plan.strategy.value,
+        "from_revision": plan.from_revision,
+        "to_revision": plan.to_revision,
+        "replicas": plan.replicas,
+        "steps": [_plan_step(step) for step in plan.steps],
+        "lowest": plan.lowest,
+        "min_healthy": plan.min_healthy,
+        "room": plan.room,
+        "enough": plan.enough,
+        "blocks": list(plan.blocks),
+    }
+
+
+def _plan_step(step: PlanStep) -> dict[str, Any]:
+    return {
+        "title": step.title,
+        "weight": step.weight,
+        "moves": [
+            {
+                "slot": move.slot,
+                "action": move.action,
+                "node": move.node,
+                "from_node": move.from_node,
+                "message": move.message,
+            }
+            for move in step.moves
+        ],
+        "served": step.served,
+        "waits_for": step.waits_for,
+    }
+
+
+def history(view: ServiceHistory) -> dict[str, Any]:
+    """Revisions that are kept, with what they differ in from the defaults, and rollouts."""
+    return {
+        "service": view.service,
+        "revisions": [
+            {
+                "revision": each.revision.number,
+                "current": each.current,
+                "tasks": each.tasks,
+                "created_at": _time(each.revision.created_at),
+                "completed_at": _time(each.revision.completed_at)
+                if each.revision.completed_at
+                else None,
+                "reason": each.revision.reason,
+                "template": manifest.to_dict(each.revision.template, omit_defaults=True),
+            }
+            for each in view.revisions
+        ],
+        "rollouts": [rollout_record(each) for each in view.rollouts],
     }
 
 

@@ -309,20 +309,21 @@ def test_a_dry_run_shows_changes_and_plan(
 ) -> None:
     manager.put(WEB)
     file = tmp_path / "web.yml"
-    file.write_text("{name: web, image: 'web:2', replicas: 3}\n")
+    file.write_text("{name: web, image: 'web:2', labels: {team: shop}}\n")
 
     ran = warren("apply", "-f", str(file), "--dry-run")
+    data = warren("apply", "-f", str(file), "--dry-run", "-o", "json")
 
-    assert ran == Ran(
-        0,
-        "service web: changes (revision 2 after that)\n"
-        "  image     web:1 -> web:2\n"
-        "  replicas  2 -> 3\n"
-        "  slot 3  +task on m3\n"
-        "  slot 1  replace on m1 (start first)\n"
-        "  slot 2  replace on m2 (start first)\n",
-        "",
-    )
+    (told,) = json.loads(data.out)
+    title = ["service web: revision 1 -> 2 (rolling)"]
+    changes = ["  image        web:1 -> web:2", "  labels.team  shop"]
+    plan = [f"  {line}" for line in told["plan"]]
+    assert ran == Ran(0, "\n".join([*title, *changes, *plan, ""]), "")
+    assert [move["slot"] for step in told["rollout_plan"]["steps"] for move in step["moves"]] == [
+        1,
+        2,
+    ]
+    assert "slot 1  replace on m" in plan[0]
     assert manager.state.services["web"].spec == WEB
 
 
@@ -434,6 +435,7 @@ def test_contexts_are_listed_and_chosen(warren: Run) -> None:
             [""],
             [
                 "service",
+                "rollout",
                 "task",
                 "node",
                 "mesh",

@@ -1,0 +1,85 @@
+"""Options that say how a new revision comes into use: the key `update` of a manifest.
+
+Checks of a canary (`analysis`) have too many parts for options, and are given in a manifest.
+"""
+
+import argparse
+import re
+import shlex
+from typing import Any
+
+from warren.cli.common import Options
+from warren.model.errors import InvalidInput
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add them to the verb."""
+    update = parser.add_argument_group("updates: how a new revision comes into use")
+    update.add_argument("--strategy", metavar="rolling|blue_green|canary")
+    update.add_argument("--parallelism", metavar="N|N%", help="tasks replaced at a time (1)")
+    update.add_argument("--delay", metavar="DURATION", help="between two batches (0s)")
+    update.add_argument("--order", metavar="start_first|stop_first")
+    update.add_argument("--monitor", metavar="DURATION", help="new tasks are watched for (5s)")
+    update.add_argument("--max-failure-ratio", metavar="N", help="0 to 1 (0)")
+    update.add_argument("--on-failure", metavar="rollback|pause|continue")
+    update.add_argument("--progress-deadline", metavar="DURATION", help="0s: never (10m)")
+    update.add_argument("--min-healthy", metavar="N|N%", help="tasks that stay ready at least")
+    update.add_argument("--keep-revisions", metavar="N", help="that can be gone back to (10)")
+    blue_green = parser.add_argument_group("updates: blue_green")
+    promote = blue_green.add_mutually_exclusive_group()
+    promote.add_argument("--auto-promote", action="store_true", default=None, help="(default)")
+    promote.add_argument(
+        "--manual-promote",
+        action="store_false",
+        dest="auto_promote",
+        help="switch by warren rollout promote",
+    )
+    blue_green.add_argument("--grace-period", metavar="DURATION", help="the old set is kept (1m)")
+    blue_green.add_argument("--smoke-http", metavar="PATH", help="GET before it gets traffic")
+    blue_green.add_argument("--smoke-command", metavar="COMMAND", help="the same, in the tasks")
+    canary = parser.add_argument_group("updates: canary")
+    canary.add_argument(
+        "--step",
+        action="append",
+        default=[],
+        metavar="PERCENT[:DURATION|:manual]",
+        help="a share of the traffic, and for how long; may stand several times",
+    )
+
+
+def manifest(options: Options) -> dict[str, Any]:
+    """As a manifest has it, with None for what was not said."""
+    return {
+        "strategy": options.strategy,
+        "parallelism": options.parallelism,
+        "delay": options.delay,
+        "order": options.order,
+        "monitor": options.monitor,
+        "max_failure_ratio": options.max_failure_ratio,
+        "on_failure": options.on_failure,
+        "progress_deadline": options.progress_deadline,
+        "min_healthy": options.min_healthy,
+        "keep_revisions": options.keep_revisions,
+        "auto_promote": options.auto_promote,
+        "grace_period": options.grace_period,
+        "smoke": _smoke(options),
+        "steps": [_step(text) for text in options.step],
+    }
+
+
+def _smoke(options: Options) -> dict[str, Any]:
+    """Both are refused by the cluster, in the words that it has for manifests."""
+    command = shlex.split(options.smoke_command or "")
+    return {
+        "http": {"path": options.smoke_http} if options.smoke_http else None,
+        "exec": {"command": command} if command else None,
+    }
+
+
+def _step(text: str) -> dict[str, Any]:
+    match = re.fullmatch(r"(\d+)%?(?::(.+))?", text)
+    if match is None:
+        raise InvalidInput(f"{text!r} is not PERCENT[:DURATION|:manual]", path="--step")
+    if match[2] == "manual":
+        return {"weight": match[1], "manual": True}
+    return {"weight": match[1], **({"duration": match[2]} if match[2] else {})}
