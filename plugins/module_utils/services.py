@@ -12,8 +12,8 @@ from ansible_collections.warren.core.plugins.module_utils.warren import WarrenMo
 
 try:
     import yaml
-    from warren.client import reports, waits
-    from warren.model.errors import InvalidInput, NotFound
+    from warren.client import reports, rollouts, waits
+    from warren.model.errors import InvalidInput, NotFound, WaitFailed
     from warren.model.manifest import parse_service, service_to_dict
 except ImportError:  # told by module_utils/warren.py
     pass
@@ -43,8 +43,13 @@ SPEC_OPTIONS = (
     "ports",
     "affinity",
     "labels",
+    "update",
 )
 """Options of warren_service that are fields of a service's manifest, besides its name."""
+
+
+NOTHING: dict[str, Any] = {"service": {}, "tasks": [], "rollout": {}, "endpoints": []}
+"""What `current` would say of a service that is not there."""
 
 
 def specs_of(manifests: list[Any]) -> list[tuple[ServiceSpec, tuple[str, ...]]]:
@@ -86,6 +91,11 @@ def deploy(
         except waits.ServiceWaitFailed as error:
             results.append(_result(module, client, each, error.view))
             _fail_waiting(module, error, results)
+        except rollouts.RolloutWaitFailed as error:
+            view = _existing(client, each.after.name)
+            results.append(_result(module, client, each, view))
+            error = rollouts.explained(client, error)
+            _fail_waiting(module, error, results, logs=logs(error))
         results.append(_result(module, client, each, view))
     return results
 
@@ -97,9 +107,13 @@ def difference(applied: ServiceApplied) -> dict[str, str]:
         before, after = "", to_yaml(service_to_dict(applied.after))
     else:
         before, after = changed_lines(applied.changes)
+    plan, old, new = applied.rollout_plan, "", ""
+    if plan is not None:
+        old = f", revision {plan.from_revision}"
+        new = f", revision {plan.to_revision} ({plan.strategy.value})"
     shown = {
-        "before_header": f"service {name}",
-        "after_header": f"service {name}",
+        "before_header": f"service {name}{old}",
+        "after_header": f"service {name}{new}",
         "before": before,
         "after": after,
     }
@@ -125,13 +139,21 @@ def to_yaml(data: object) -> str:
 
 
 def current(client: Client, view: ServiceView) -> dict[str, Any]:
-    """A service as it is: in full, with its tasks and where it answers."""
+    """A service as it is: in full, with its tasks, its newest rollout and where it answers."""
     published = any(port.published for port in view.service.spec.ports)
     return {
         "service": reports.service(view),
         "tasks": reports.tasks(view),
+        "rollout": reports.rollout(view.rollout) if view.rollout is not None else {},
         "endpoints": reports.endpoints(view, client.list_nodes()) if published else [],
     }
+
+
+def logs(error: rollouts.RolloutWaitFailed) -> list[dict[str, Any]]:
+    """The last lines of the tasks that a rollout failed by."""
+    return [
+        {"name": each.name, "node": each.node, "lines": list(each.lines)} for each in error.lines
+    ]
 
 
 def _existing(client: Client, name: str) -> ServiceView | None:
@@ -146,13 +168,9 @@ def _view(
 ) -> ServiceView:
     if not module.params["wait"]:
         return client.get_service(applied.after.name)
-    return waits.wait_service(
-        client,
-        applied.after.name,
-        timeout=timedelta(seconds=max(0.0, deadline - time.monotonic())),
-        version=applied.version,
-        changed=applied.changed,
-    )
+    left = timedelta(seconds=max(0.0, deadline - time.monotonic()))
+    view, _rollout = rollouts.wait_applied(client, applied, timeout=left)
+    return view
 
 
 def _result(
@@ -161,23 +179,28 @@ def _result(
     """The same keys whether it was done, would be done, or failed."""
     for warning in view.status.warnings if view else ():
         module.warn(f"service {applied.after.name}: {warning}")
-    now = current(client, view) if view else {"service": {}, "tasks": [], "endpoints": []}
-    now["service"] = {**now["service"], **reports.spec(applied.after)}
+    now = current(client, view) if view else dict(NOTHING)
+    if view is None or module.check_mode:
+        now["service"] = {**now["service"], **reports.spec(applied.after)}
+    plan = applied.rollout_plan
+    exists = not module.check_mode or now["rollout"].get("id") == applied.rollout
     return {
         **now,
         "changed": applied.changed,
         "changes": reports.changes(applied.changes),
         "plan": list(applied.plan),
+        "rollout_id": applied.rollout if exists else "",
+        "rollout_plan": reports.rollout_plan(plan) if plan is not None else {},
         "diff": difference(applied),
     }
 
 
 def _fail_waiting(
-    module: WarrenModule, error: waits.ServiceWaitFailed, results: list[dict[str, Any]]
+    module: WarrenModule, error: WaitFailed, results: list[dict[str, Any]], **more: Any
 ) -> None:
     """Ends the module. One service's result stands at the top, several under `services`."""
     diff = [result.pop("diff") for result in results]
     changed = any(result["changed"] for result in results)
     if "services" in module.params:
-        fail(module, error, changed=changed, diff=diff, services=results)
-    fail(module, error, diff=diff, **results[0])
+        fail(module, error, changed=changed, diff=diff, services=results, **more)
+    fail(module, error, diff=diff, **results[0], **more)

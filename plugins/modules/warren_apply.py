@@ -15,7 +15,7 @@ description:
   - All manifests are read, and all of them pass a dry run by the cluster, before the first service
     is touched.
     An unknown key is an error that names its path, such as C(web.ports[0].targt).
-  - Services are changed first, and then waited for together.
+  - Services are changed first, and then waited for together, with their rollouts.
 author:
   - The Warren authors (@warren)
 options:
@@ -39,7 +39,7 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Shows what differs, and the plan for the tasks. Secrets show only that they changed.
+      - Shows what differs, and the plan of each rollout. Secrets show only that they changed.
   idempotent:
     support: full
 seealso:
@@ -68,8 +68,15 @@ RETURN = r"""
 services:
   description:
     - For each manifest, in their order, what M(warren.core.warren_service) returns.
-      That is C(changed), C(service), C(tasks), C(endpoints), C(changes) and C(plan).
+      That is C(changed), C(service), C(tasks), C(endpoints), C(changes), C(plan), C(rollout),
+      C(rollout_id) and C(rollout_plan).
   returned: success, and when waiting failed
+  type: list
+  elements: dict
+logs:
+  description:
+    - The last lines of the tasks that a rollout failed by. They stand in C(msg), too.
+  returned: when a rollout failed
   type: list
   elements: dict
 summary:
@@ -142,7 +149,18 @@ def _line(module: WarrenModule, result: dict[str, Any]) -> str:
     status = service["status"]
     did = "changed" if result["changed"] else "unchanged"
     at = f", at {', '.join(result['endpoints'])}" if result["endpoints"] else ""
-    return f"{service['name']}: {did}, {status['running']} of {status['desired']} tasks run{at}"
+    rollout = result["rollout"]
+    under_way = bool(rollout) and not rollout["ended"]
+    running = rollout["served"] if under_way else status["running"]
+    tasks = f"{running} of {status['desired']} tasks run"
+    return f"{service['name']}: {did}, {tasks}{_going(rollout) if under_way else ''}{at}"
+
+
+def _going(rollout: dict[str, Any]) -> str:
+    """`, rollout waiting (10 % to revision 5)`."""
+    share = f" ({rollout['weight']} % to revision {rollout['to_revision']})"
+    state = rollout["state"].replace("_", " ")
+    return f", rollout {state}{share if rollout['weight'] is not None else ''}"
 
 
 def _hide_passwords(module: WarrenModule) -> None:

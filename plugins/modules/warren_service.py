@@ -11,6 +11,10 @@ short_description: Run a service on a Warren cluster, or remove it
 version_added: 0.1.0
 description:
   - Declares a service, waits until its tasks run, and fails with the reason when they will not.
+  - A change of what tasks are made from, such as O(image), begins a rollout, which goes its way in
+    the cluster as O(update) says, whatever becomes of the run that began it. This module waits for
+    it; when it is rolled back the task has failed. Run again while a rollout is under way, it waits
+    for that one and begins no other.
   - An option that is left out is left as it is. On creation it has its default.
     An option that is given replaces what was there, so an empty list or mapping clears it.
   - The cluster computes what would change, so check mode and diff say what really happens.
@@ -253,6 +257,7 @@ options:
     description: Labels of the service, for people and tools. Replaces all that were given before.
     type: dict
 extends_documentation_fragment:
+  - warren.core.update
   - warren.core.connection
   - warren.core.wait
   - warren.core.attributes
@@ -265,11 +270,14 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Shows what differs, and the plan for the tasks. Secrets show only that they changed.
+      - Shows what differs, then the plan of the rollout. Which task is replaced on which node in
+        which batch, the lowest capacity on the way, whether there is room, and what would block it.
+      - Secrets show only that they changed.
   idempotent:
     support: full
 seealso:
   - module: warren.core.warren_apply
+  - module: warren.core.warren_rollout
   - module: warren.core.warren_service_info
 """
 
@@ -295,6 +303,35 @@ EXAMPLES = r"""
   warren.core.warren_service:
     name: web
     replicas: 5
+
+- name: Web is at 1.6 when a tenth, and then half of the traffic went well
+  warren.core.warren_service:
+    name: web
+    image: registry.example/web:1.6
+    update:
+      strategy: canary
+      steps:
+        - {weight: 10, duration: 2m}
+        - {weight: 50, duration: 5m}
+      analysis:
+        - name: errors
+          prometheus:
+            url: http://prometheus.example:9090
+            query: sum(rate(http_errors[1m])) / sum(rate(http_requests[1m]))
+            max: 0.01
+    wait_timeout: 900
+
+- name: Web begins to move to 1.7, and this play goes on
+  warren.core.warren_service:
+    name: web
+    image: registry.example/web:1.7
+    wait: false
+  register: web
+
+- name: Later nodes of the workflow know which rollout it was
+  ansible.builtin.set_stats:
+    data:
+      rollout_id: "{{ web.rollout_id }}"
 
 - name: Web is gone
   warren.core.warren_service:
@@ -369,6 +406,34 @@ plan:
   returned: success, and when waiting failed
   type: list
   elements: str
+  sample:
+    - "batch 1       slot 1  replace on m1 (start first)"
+    - "lowest capacity 3/3, at least 3 (min_healthy)"
+    - "room  cpus 8 of 12, memory 6 of 12 GiB free on 3 nodes: enough"
+rollout:
+  description:
+    - The newest rollout of the service, under way or not, as M(warren.core.warren_rollout) returns
+      it. Empty when there was none.
+  returned: always, but for errors before it was read
+  type: dict
+rollout_id:
+  description:
+    - Id of the rollout that this change began, or that is under way. Empty when there is none.
+  returned: success, and when waiting failed
+  type: str
+  sample: web-r5-k3x7q
+rollout_plan:
+  description:
+    - What C(plan) says, as data. Empty when no rollout begins.
+  returned: success, and when waiting failed
+  type: dict
+logs:
+  description:
+    - The last lines of the tasks that a rollout failed by. They stand in C(msg), too.
+  returned: when a rollout failed
+  type: list
+  elements: dict
+  sample: [{name: web.1, node: m2, lines: ["KeyError: DATABASE_URL"]}]
 duration:
   description: Seconds that it took.
   returned: always
@@ -389,6 +454,7 @@ from datetime import timedelta
 from typing import Any
 
 from ansible_collections.warren.core.plugins.module_utils.services import (
+    NOTHING,
     SPEC_OPTIONS,
     current,
     deploy,
@@ -441,6 +507,7 @@ def main() -> None:
             "affinity": {"type": "str", "choices": ["none", "source"]},
             "health": {"type": "dict"},
             "labels": {"type": "dict"},
+            "update": {"type": "dict"},
             **WAIT_ARGUMENTS,
         }
     )
@@ -458,7 +525,7 @@ def present(module: WarrenModule) -> dict[str, Any]:
 def absent(module: WarrenModule) -> dict[str, Any]:
     """The service and its tasks are gone."""
     name = module.params["name"]
-    empty: dict[str, Any] = {"service": {}, "tasks": [], "endpoints": [], "changes": [], "plan": []}
+    empty = {**NOTHING, "changes": [], "plan": [], "rollout_id": "", "rollout_plan": {}}
     with module.client() as client:
         try:
             view = client.get_service(name)
@@ -473,9 +540,9 @@ def absent(module: WarrenModule) -> dict[str, Any]:
             _wait_gone(module, client, name)
         before = to_yaml(service_to_dict(view.service.spec)) if deleted.changed else ""
         return {
+            **empty,
+            **(current(client, view) if module.check_mode else {}),
             "changed": deleted.changed,
-            **(current(client, view) if module.check_mode else empty),
-            "changes": [],
             "plan": list(deleted.plan),
             "diff": {
                 "before_header": f"service {name}",
@@ -503,8 +570,9 @@ def _manifest(params: dict[str, Any]) -> dict[str, Any]:
     if auth is not None:
         auth = {key: value for key, value in auth.items() if value is not None}
         given["registry_auth"] = auth or None
-    if given.get("health") == {}:
-        given["health"] = None
+    for name in ("health", "update"):
+        if given.get(name) == {}:
+            given[name] = None
     return {"name": params["name"], **given}
 
 

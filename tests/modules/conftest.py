@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Played:
 
 
 Play = Callable[..., Played]
+Popen = subprocess.Popen[bytes]
 
 
 def task(name: str, options: dict[str, Any], **keywords: Any) -> dict[str, Any]:
@@ -86,6 +88,31 @@ def play(environment: dict[str, str], tmp_path: Path) -> Play:
 
 
 @pytest.fixture
+def start_playbook(environment: dict[str, str]) -> Iterator[Callable[..., Popen]]:
+    """Starts a playbook of the project, in a process group of its own."""
+    started: list[Popen] = []
+
+    def start(name: str, *flags: str) -> Popen:
+        process = subprocess.Popen(
+            _command(str(ROOT / name), *flags),
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
 def playbook(environment: dict[str, str]) -> Play:
     """Runs a playbook of the project: `playbook("deploy-service.yml", "-e", "…")`."""
 
@@ -109,9 +136,8 @@ def _local_play(tasks: list[dict[str, Any]]) -> dict[str, Any]:
 def _ansible_playbook(
     environment: dict[str, str], *words: str
 ) -> "subprocess.CompletedProcess[str]":
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", *words]
     return subprocess.run(
-        command,
+        _command(*words),
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -120,3 +146,7 @@ def _ansible_playbook(
         check=False,
         timeout=120,
     )
+
+
+def _command(*words: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", *words]

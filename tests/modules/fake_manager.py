@@ -16,11 +16,11 @@ from typing import Any
 import grpc
 from warren.api import convert, status, warren_pb2, warren_pb2_grpc
 from warren.bootstrap import certificates
-from warren.core import mesh, reconcile, services, specs, views
+from warren.core import mesh, reconcile, specs, updates, views
 from warren.model.clusters import ClusterSpec, JoinToken
 from warren.model.errors import FailedPrecondition, NotFound, Unavailable, WarrenError
 from warren.model.nodes import Node, NodeRole, NodeSpec
-from warren.model.services import ServiceSpec, template_of
+from warren.model.services import ServiceSpec
 from warren.model.tasks import DesiredState, Task, TaskState
 from warren.model.views import (
     BackupHead,
@@ -28,13 +28,14 @@ from warren.model.views import (
     MeshLink,
     MeshNodeView,
     MeshView,
-    ServiceApplied,
 )
 from warren.state import commands, versions
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.store import store
 from warren.testing.builders import a_node, a_state, counting_ids
+
+from tests.modules.fake_api import USER, FakeApi
 
 BOTH = (NodeRole.MANAGER, NodeRole.WORKER)
 
@@ -45,10 +46,11 @@ def three_nodes() -> ClusterState:
     return a_state(nodes=nodes, name="demo")
 
 
-class FakeManager(warren_pb2_grpc.ControlServicer):
+class FakeManager(FakeApi, warren_pb2_grpc.ControlServicer):
     """The Control API over a state that lives here. `calls` are the names of what was asked."""
 
     def __init__(self, state: ClusterState | None = None) -> None:
+        super().__init__()
         self.state = state or three_nodes()
         self.calls: list[str] = []
         self.events: list[Any] = []
@@ -95,15 +97,27 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
         self._server.stop(None).wait()
 
     def put(self, spec: ServiceSpec) -> None:
-        """Store a service as if a user had."""
+        """Store a service as if a user had; another template begins a rollout."""
         before = self.state.services.get(spec.name)
-        version = before.version if before else 0
-        self._propose(commands.PutService(spec=spec, expected_version=version, now=_now()))
+        self._propose(
+            updates.change(
+                before,
+                spec,
+                expected_version=before.version if before else 0,
+                new_id=self._new_rollout_id(),
+                by=USER,
+                now=_now(),
+            )
+        )
 
-    def change_task(self, name: str, **values: Any) -> None:
-        """Report another status of the task in that slot, as its worker would."""
+    def change_task(self, name: str, *, revision: int = 0, **values: Any) -> None:
+        """Report another status of the task in that slot, of the revision if there are two."""
         with self._changed:
-            task = next(t for t in self.state.tasks.values() if t.name == name and t.wanted)
+            task = next(
+                task
+                for task in self.state.tasks.values()
+                if task.name == name and task.wanted and revision in (0, task.revision)
+            )
             self._set(task, since=_now(), **values)
             self._changed.notify_all()
 
@@ -113,10 +127,7 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
 
     # ------------------------------------------------------------ services
 
-    def ApplyService(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of RPCs
-        return self._answer("ApplyService", context, lambda: self._apply_service(request))
-
-    def GetService(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetService(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of RPCs
         return self._answer("GetService", context, lambda: self._view(request.name))
 
     def ListServices(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -127,9 +138,6 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
                 services=[self._view(name) for name in sorted(self.state.services)]
             ),
         )
-
-    def DeleteService(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return self._answer("DeleteService", context, lambda: self._delete_service(request))
 
     def StopTask(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError("no module stops single tasks")
@@ -143,6 +151,7 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
                     if sent is None:
                         _abort(context, NotFound(f"there is no service {request.name}"))
                     return
+                self._tick()
                 view = self._view(request.name)
                 if view == sent:
                     self._changed.wait(0.05)
@@ -277,7 +286,8 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
     # ------------------------------------------------------------ how it answers
 
     def _answer(self, name: str, context: Any, work: Callable[[], Any]) -> Any:
-        self.calls.append(name)
+        if name:
+            self.calls.append(name)
         if self.unavailable:
             self.unavailable -= 1
             _abort(context, Unavailable("no leader is known"))
@@ -285,40 +295,6 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
             return work()
         except WarrenError as error:
             return _abort(context, error)
-
-    def _apply_service(self, request: Any) -> Any:
-        given = convert.from_message(request.spec, ServiceSpec)
-        stored = self.state.services.get(given.name)
-        before = stored.spec if stored else None
-        after = services.merge(before, given, request.fields)
-        services.check(after, self.state)
-        revision = stored.revision if stored else 1
-        if before is not None and template_of(before) != template_of(after):
-            revision += 1
-        changed = after != before
-        plan = services.plan(self.state, after, _now(), counting_ids()) if changed else ()
-        if changed and not request.dry_run:
-            self.put(after)
-        now = self.state.services.get(given.name)
-        applied = ServiceApplied(
-            changed=changed,
-            before=services.hide(before) if before else None,
-            after=services.hide(after),
-            changes=services.changes(before, after) if changed else (),
-            plan=plan,
-            version=now.version if now else 0,
-            revision=revision,
-        )
-        return convert.to_message(applied)
-
-    def _delete_service(self, request: Any) -> Any:
-        stored = self.state.services.get(request.name)
-        if stored is None or stored.removing:
-            return warren_pb2.DeleteServiceResponse(changed=False)
-        plan = services.removal_plan(self.state, request.name, _now(), counting_ids())
-        if not request.dry_run:
-            self._propose(commands.RemoveService(name=request.name, expected_version=0, now=_now()))
-        return warren_pb2.DeleteServiceResponse(changed=True, plan=plan)
 
     def _mesh_view(self) -> MeshView:
         """Half a millisecond everywhere, but for `cut_links`."""
@@ -422,14 +398,26 @@ class FakeManager(warren_pb2_grpc.ControlServicer):
 
     # ------------------------------------------------------------ the cluster behind it
 
-    def _propose(self, command: commands.Command) -> None:
+    def _propose(self, command: commands.Command) -> int:
+        """Answers the index of the command."""
         with self._changed:
             self.state, outcome = apply(self.state, command)
+            index = self.state.index
             if isinstance(outcome, commands.Rejected):
                 raise status.error_named(outcome.reason, outcome.message)
+            self._tick()
+            self._changed.notify_all()
+        return index
+
+    def _tick(self) -> None:
+        """What is to be done at this moment."""
+        with self._changed:
             while self._leader_step() or self._worker_step():
                 pass
-            self._changed.notify_all()
+
+    def _wait_for_change(self) -> None:
+        with self._changed:
+            self._changed.wait(0.05)
 
     def _leader_step(self) -> bool:
         now = _now()

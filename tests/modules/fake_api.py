@@ -1,0 +1,131 @@
+"""The calls that the manager in memory has answered by the real API: services' changes, rollouts.
+
+Time passes while somebody looks: then the leader decides again, as it would at its wake-up times.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from warren.api import warren_pb2
+from warren.manager.authorization import OPERATOR, Caller
+from warren.manager.cluster import ManagerContext
+from warren.manager.rollouts_api import RolloutsApi
+from warren.manager.services_api import ServicesApi
+from warren.model.rollouts import RolloutState
+from warren.state import commands
+from warren.state.cluster import ClusterState
+from warren.testing.builders import counting_ids
+
+USER = "alice"
+_CALLER = Caller(name=USER, roles=frozenset({OPERATOR}))
+_ENDED = tuple(
+    warren_pb2.RolloutState.Value(f"ROLLOUT_STATE_{state.name}")
+    for state in RolloutState
+    if state.ended
+)
+
+
+class FakeApi:
+    """The part of `FakeManager` that is the manager's own code."""
+
+    state: ClusterState
+    breaks_watches = 0
+    """So many streams of rollouts end after their first message, as when a leader dies."""
+    _answer: Callable[..., Any]
+    _propose: Callable[..., int]
+    _tick: Callable[[], None]
+    _wait_for_change: Callable[[], None]
+
+    def __init__(self) -> None:
+        context = cast(ManagerContext, _Context(self))
+        self._services, self._rollouts = ServicesApi(context), RolloutsApi(context)
+        self._new_rollout_id = counting_ids()
+
+    def ApplyService(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of RPCs
+        return self._real("ApplyService", self._services.apply_service, request, context)
+
+    def DeleteService(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("DeleteService", self._services.delete_service, request, context)
+
+    def GetRollout(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("GetRollout", self._rollouts.get_rollout, request, context)
+
+    def ListRollouts(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ListRollouts", self._rollouts.list_rollouts, request, context)
+
+    def GetHistory(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("GetHistory", self._rollouts.get_history, request, context)
+
+    def PromoteRollout(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("PromoteRollout", self._rollouts.promote_rollout, request, context)
+
+    def PauseRollout(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("PauseRollout", self._rollouts.pause_rollout, request, context)
+
+    def ResumeRollout(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ResumeRollout", self._rollouts.resume_rollout, request, context)
+
+    def AbortRollout(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("AbortRollout", self._rollouts.abort_rollout, request, context)
+
+    def RollBackService(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("RollBackService", self._rollouts.roll_back_service, request, context)
+
+    def WatchRollout(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        sent, name = None, "WatchRollout"
+        while context.is_active():
+            self._tick()
+            view = self._real(name, self._rollouts.get_rollout, request, context)
+            if view != sent:
+                yield view
+                sent, name = view, ""
+                if self.breaks_watches:
+                    self.breaks_watches -= 1
+                    return
+            if view.rollout.state in _ENDED:
+                return
+            self._wait_for_change()
+
+    def _real(
+        self,
+        name: str,
+        handler: Callable[[Any, Caller], Coroutine[Any, Any, Any]],
+        request: Any,
+        context: Any,
+    ) -> Any:
+        return self._answer(name, context, lambda: asyncio.run(handler(request, _CALLER)))
+
+
+class _Context:
+    """What the API needs of a `ManagerContext`, and of its store."""
+
+    def __init__(self, manager: FakeApi) -> None:
+        self._manager = manager
+        self.store = self
+
+    @property
+    def state(self) -> ClusterState:
+        return self._manager.state
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def new_id(self) -> str:
+        return self._manager._new_rollout_id()
+
+    async def read(self, *, stale: bool) -> ClusterState:
+        return self.state
+
+    async def barrier(self) -> ClusterState:
+        return self.state
+
+    async def commit(self, command: commands.Command, *, key: str = "") -> "_Committed":
+        return _Committed(index=self._manager._propose(command))
+
+
+@dataclass(frozen=True)
+class _Committed:
+    index: int
