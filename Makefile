@@ -22,7 +22,8 @@ SEEDS ?= 500
 START ?= 1
 
 .PHONY: help setup apt generate lock lint types contracts unit simulation modules sanity molecule \
-        test bench simulate chaos demo demo-down fleet fleet-down drill traffic bundle format clean
+        test bench simulate simulate-rollouts chaos demo demo-down fleet fleet-down drill traffic \
+        rollouts bundle format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ bench: setup ## Print the figures of docs/benchmark.md, measured on the local fl
 simulate: setup ## Live through SEEDS=500 simulated clusters from START=1, on all cores
 	@python -m warren.testing.raft_simulation --seeds $(SEEDS) --start $(START)
 
+simulate-rollouts: setup ## Live through SEEDS=500 clusters whose services roll out all the time, from START=1
+	@python -m warren.testing.rollout_simulation --seeds $(SEEDS) --start $(START)
+
 chaos: setup ## Hurt a real cluster for MINUTES=5 or by PLAN=counted, and check every answer
 	@tools/chaos.py $(if $(PLAN),--plan $(PLAN),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
@@ -85,6 +89,11 @@ molecule: setup ## The whole path on real hosts
 traffic: setup ## Count lost requests on real hosts while all kinds of things stop; WITHOUT_MANAGERS=40 seconds
 	@molecule converge -s cluster
 	@molecule verify -s traffic
+	@molecule destroy -s default
+
+rollouts: setup ## Count lost requests on real hosts while good and bad revisions come (minutes)
+	@molecule converge -s cluster
+	@molecule verify -s rollouts
 	@molecule destroy -s default
 
 drill: setup ## Upgrade, remove, replace, recover and restore managers on real hosts (half an hour)

@@ -1,14 +1,17 @@
 #!/bin/sh
-# Build the web server of the load tests and push it: tests/load/image/build.sh REGISTRY [VERSION]
+# Build the web server of the load tests and push it: tests/load/image/build.sh REGISTRY [VERSION…]
+# Versions `crashes`, `never-healthy` and `turns-bad` are what they are called (start.sh); all others,
+# by default 1 alone, are good and differ in what they answer.
 # nginx is taken out of its Debian package, and not installed: it would also run on this machine.
 set -eu
 registry=$1
-version=${2:-1}
+shift
+[ $# -gt 0 ] || set -- 1
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp "$here/Containerfile" "$here/nginx.conf" "$work/"
-chmod 0755 "$work"
+cp "$here/Containerfile" "$here/nginx.conf" "$here/start.sh" "$work/"
+chmod 0755 "$work" "$work/start.sh"
 mkdir -p "$work/packages" "$work/root/www" "$work/root/run" "$work/root/etc" "$work/root/var/log/nginx"
 (cd "$work/packages" && chmod 0777 . && apt-get -qq download nginx)
 dpkg-deb --extract "$work"/packages/nginx_*.deb "$work/unpacked"
@@ -24,9 +27,11 @@ printf 'root:x:0:0::/:/busybox\nnobody:x:65534:65534::/:/busybox\n' > "$work/roo
 printf 'root:x:0:\nnogroup:x:65534:\n' > "$work/root/etc/group"
 head -c 1048576 /dev/zero > "$work/root/www/large"
 storage="--root $work/storage --runroot $work/run --storage-driver vfs"
-# shellcheck disable=SC2086 # the storage options are several words
-buildah $storage build --quiet --isolation chroot --timestamp 0 \
-  --tag "$registry/web:$version" "$work" > /dev/null
-# shellcheck disable=SC2086
-buildah $storage push --quiet --tls-verify=false "$registry/web:$version"
-echo "$registry/web:$version"
+for version; do
+  # shellcheck disable=SC2086 # the storage options are several words
+  buildah $storage build --quiet --isolation chroot --timestamp 0 --build-arg "VERSION=$version" \
+    --tag "$registry/web:$version" "$work" > /dev/null
+  # shellcheck disable=SC2086
+  buildah $storage push --quiet --tls-verify=false "$registry/web:$version"
+  echo "$registry/web:$version"
+done

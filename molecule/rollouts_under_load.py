@@ -1,0 +1,88 @@
+"""Rollouts of the web service under load: beginning one, and killing the leader in its middle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+from conftest import REGISTRY, run, wait_until
+from warren.client import rollouts
+from warren.client.client import Client
+from warren.model.rollouts import UpdatePolicy
+from warren.model.views import RolloutView, ServiceApplied
+from web_under_load import PUBLISHED, SPEC, SSH_CONFIG, WEB
+
+from tests.load.running import Report, Stream, finish
+
+Fleet = Callable[..., str]
+VERSIONS = ("1", "2", "crashes", "never-healthy", "turns-bad")
+PATIENCE = timedelta(minutes=3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def versions() -> None:
+    run("tests/load/image/build.sh", REGISTRY, *VERSIONS)
+
+
+def begin(client: Client, version: str, policy: UpdatePolicy) -> ServiceApplied:
+    """The service shall be of another version from now on."""
+    spec = replace(SPEC, image=f"{REGISTRY}/web:{version}", update=policy)
+    applied = client.apply_service(spec, ("image", "update"))
+    assert applied.rollout, "the change began a rollout"
+    return applied
+
+
+def finished(client: Client, applied: ServiceApplied, middle: "Middle") -> RolloutView:
+    """The rollout once it is decided, or waits; `middle` happens meanwhile."""
+    view = rollouts.wait_rollout(
+        client, WEB, applied.rollout, timeout=PATIENCE, on_progress=middle.look
+    )
+    assert middle.happened, "it was over before anything could happen in its middle"
+    return view
+
+
+@dataclass
+class Middle:
+    """What happens once, when the first new task is ready and the rollout is not over."""
+
+    happens: Callable[[], None] | None = None
+    happened: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.happened = self.happens is None
+
+    def look(self, view: RolloutView) -> None:
+        if not self.happened and view.ready_new and not view.rollout.decided:
+            assert self.happens is not None
+            self.happened = True
+            self.happens()
+
+
+def leader_killed(client: Client, fleet: Fleet) -> Middle:
+    """The leading manager is killed; systemd starts it again."""
+
+    def kill() -> None:
+        leader = client.get_cluster().leader
+        fleet("ssh", leader, "systemctl kill -s KILL warren-manager")
+
+    return Middle(kill)
+
+
+def managers_are_back(client: Client) -> None:
+    wait_until(lambda: all(each.reachable for each in client.get_cluster().managers), seconds=30)
+
+
+def shares(addresses: dict[str, str], *, seconds: float) -> dict[str, float]:
+    """Which share of new connections each version answers, in percent, by every host."""
+    urls = tuple(f"http://{address}:{PUBLISHED}/" for address in addresses.values())
+    report = finish([Stream(urls=urls, rate=500, mode="new", seconds=seconds)], SSH_CONFIG)
+    assert report.failures == [], report
+    return shares_of(report)
+
+
+def shares_of(report: Report) -> dict[str, float]:
+    counts: dict[str, int] = {}
+    for body, count in report.by_body.items():
+        _task, version = body.split()
+        counts[version] = counts.get(version, 0) + count
+    return {version: 100 * count / sum(counts.values()) for version, count in counts.items()}
