@@ -189,8 +189,6 @@ def main() -> None:
         ExitStack() as stack,
     ):
         leader = grow(made)
-        for host in made:
-            stack.enter_context(worker_of(host))
         nodes = [
             stack.enter_context(a_task_node(Path(name), leader, number))
             for number in range(1, TASK_NODES + 1)
@@ -198,6 +196,9 @@ def main() -> None:
         with leader.client() as client:
             settle(client, made)
             load(leader, client, nodes, options.services)
+            # Not before: three kernels would follow each of the thousands of changes until here.
+            for host in made:
+                stack.enter_context(worker_of(host))
             kernels = [Kernel(host) for host in made]
             for kernel in kernels:
                 stack.callback(kernel.close)
