@@ -24,7 +24,7 @@ def test_a_seed_is_the_same_story_each_time() -> None:
 
 
 def test_every_strategy_comes_to_every_end(capsys: pytest.CaptureFixture[str]) -> None:
-    assert rollout_simulation.main(["--seeds", "15", "--start", "300", "--jobs", "1"]) == 0
+    assert rollout_simulation.main(["--seeds", "20", "--start", "300", "--jobs", "1"]) == 0
 
     told = capsys.readouterr().out
     for strategy in ("rolling", "blue_green", "canary"):
