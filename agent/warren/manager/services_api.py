@@ -25,6 +25,8 @@ class ServicesApi:
 
     def __init__(self, context: ManagerContext) -> None:
         self._context = context
+        self._planning = asyncio.Lock()
+        """Plans made aside, one at a time: each takes the interpreter from the log's thread."""
 
     async def apply_service(
         self, request: warren_pb2.ApplyServiceRequest, caller: Caller
@@ -91,7 +93,8 @@ class ServicesApi:
         now, new_id = self._context.now(), self._context.new_id
         if len(state.tasks) < MANY_TASKS:
             return services.plan(state, change, now, new_id)
-        return await asyncio.to_thread(services.plan, state, change, now, new_id)
+        async with self._planning:
+            return await asyncio.to_thread(services.plan, state, change, now, new_id)
 
     async def get_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller

@@ -1,11 +1,13 @@
 """Apply, Get, List, Delete and Watch of services, over the fake log."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from warren.api import convert, warren_pb2
+from warren.manager import services_api
 from warren.manager.authorization import ROOT
 from warren.manager.services_api import ServicesApi
 from warren.model.errors import (
@@ -57,6 +59,36 @@ async def test_creates_a_service() -> None:
             revision=1,
         )
         assert kit.state.services["web"].spec == a_spec()
+
+
+async def test_in_a_large_cluster_one_plan_is_made_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each takes the interpreter away from the thread of the log."""
+    begun: list[str] = []
+    first_begun, go_on = threading.Event(), threading.Event()
+
+    def slow_plan(_state: object, change: PutService, *_: object) -> tuple[tuple[str, ...], None]:
+        begun.append(change.spec.name)
+        first_begun.set()
+        assert go_on.wait(10)
+        return (), None
+
+    monkeypatch.setattr(services_api, "MANY_TASKS", 0)
+    monkeypatch.setattr("warren.core.services.plan", slow_plan)
+    async with a_kit() as kit, asyncio.TaskGroup() as group:
+        api = ServicesApi(kit.context)
+        for name in ("web", "shop"):
+            request = an_apply(a_spec(name=name), "image", dry_run=True)
+            group.create_task(api.apply_service(request, ROOT))
+        assert await asyncio.to_thread(first_begun.wait, 10)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        at_once = tuple(begun)
+        go_on.set()
+
+    assert at_once == ("web",)
+    assert begun == ["web", "shop"]
 
 
 async def test_the_same_again_changes_nothing() -> None:
