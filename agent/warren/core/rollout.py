@@ -109,11 +109,14 @@ def _forwards(now_is: Situation) -> Step:
 
 
 def _nothing_to_keep(now_is: Situation) -> bool:
-    """A set beside another needs another: there are no tasks, or it begins where none is ready. A
-    fix must not wait for the room that what is broken takes."""
+    """A set beside another needs another: there are no tasks, or none of the old is ready, when it
+    begins or while it has no place and no traffic. A fix must not wait for the room that what is
+    broken takes."""
     if not now_is.replicas:
         return True
-    return not now_is.rollout.batch and not now_is.serves_old
+    if now_is.serves_old:
+        return False
+    return not now_is.rollout.batch or not (now_is.rollout.weight or now_is.room.free)
 
 
 def _of_phase(now_is: Situation) -> Step:
