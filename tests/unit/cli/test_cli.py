@@ -1,15 +1,12 @@
 """The command line as its users see it: what is printed, where, and the exit code."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 from warren.api import convert, warren_pb2
-from warren.cli import common
 from warren.cli.main import main
 from warren.client import contexts
 from warren.client.contexts import Context
@@ -32,41 +29,11 @@ from warren.model.services import (
 from warren.model.tasks import Health
 
 from tests.modules.fake_manager import FakeManager
+from tests.unit.cli.command import Ran, Run
 
 WEB = ServiceSpec(
     name="web", image="web:1", replicas=2, ports=(Port(name="http", target=8080, published=80),)
 )
-
-
-@dataclass
-class Ran:
-    """One run of the command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def warren(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    """The command, against a manager in memory."""
-    monkeypatch.setenv("WARREN_ENDPOINTS", endpoint)
-    monkeypatch.setattr(common, "age", lambda since: "1s")
-
-    def run(*words: str) -> Ran:
-        try:
-            code = main(words)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        printed = capsys.readouterr()
-        return Ran(code, printed.out, printed.err)
-
-    return run
 
 
 def test_services_are_listed_with_why_they_do_not_run(warren: Run, manager: FakeManager) -> None:

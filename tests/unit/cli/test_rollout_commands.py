@@ -3,14 +3,11 @@
 import io
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 from warren.api import warren_pb2
-from warren.cli import common, rollout_text
-from warren.cli.main import main
+from warren.cli import rollout_text
 from warren.cli.progress import Picture
 from warren.model.rollouts import (
     Analysis,
@@ -32,6 +29,7 @@ from warren.model.services import (
 from warren.testing.builders import NOON
 
 from tests.modules.fake_manager import FakeManager
+from tests.unit.cli.command import Run
 
 AT_ONCE = UpdatePolicy(parallelism="100%", monitor=timedelta())
 CANARY = UpdatePolicy(
@@ -39,37 +37,6 @@ CANARY = UpdatePolicy(
     steps=(CanaryStep(weight=10, manual=True), CanaryStep(weight=50, manual=True)),
     monitor=timedelta(),
 )
-
-
-@dataclass
-class Ran:
-    """One run of the command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def warren(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    """The command, against a manager in memory."""
-    monkeypatch.setenv("WARREN_ENDPOINTS", endpoint)
-    monkeypatch.setattr(common, "age", lambda since: "1s")
-
-    def run(*words: str) -> Ran:
-        try:
-            code = main(words)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        printed = capsys.readouterr()
-        return Ran(code, printed.out, printed.err)
-
-    return run
 
 
 def web(manager: FakeManager, policy: UpdatePolicy, *images: str) -> None:
