@@ -134,7 +134,9 @@ options:
         elements: dict
         suboptions:
           weight:
-            description: Share of the traffic that the new revision has, in percent.
+            description:
+              - Share of the traffic that the new revision has, in percent. V(0) in the first one
+                leaves it to O(update.pin).
             type: int
             required: true
           duration:
@@ -147,6 +149,19 @@ options:
                 O(warren.core.warren_rollout#module:state=promoted).
             type: bool
             default: false
+      pin:
+        description:
+          - With V(canary) and V(blue_green), clients that reach the new tasks before all others.
+        type: dict
+        suboptions:
+          sources:
+            description:
+              - IPv4 addresses and networks, such as V(192.0.2.7) and V(10.0.0.0/24), at most 64.
+                Their connections go to new tasks only, from when the first is ready until all
+                traffic has gone over to the new revision or it was taken back.
+            type: list
+            elements: str
+            required: true
       analysis:
         description:
           - With V(canary), checks that are made while new tasks have traffic. One that is bad makes

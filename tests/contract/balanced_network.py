@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from warren.drivers.ports import Balancer, BalancerConfig, HeldPort
-from warren.model.assignments import Endpoint, ServiceTraffic
+from warren.model.assignments import Endpoint, PinnedSources, ServiceTraffic
 from warren.model.services import Affinity, Port, PortMode, Protocol
 
 from tests.contract import namespaces
@@ -44,8 +44,11 @@ def a_service(
     mode: PortMode = PortMode.MESH,
     affinity: Affinity = Affinity.NONE,
     weights: tuple[int, ...] = (),
+    new: tuple[str, ...] = (),
+    pin: tuple[str, ...] = (),
 ) -> ServiceTraffic:
-    """A service with a task at each address."""
+    """A service with a task at each address; those of a new revision, which is on trial, at `new`,
+    and pinned networks."""
     return ServiceTraffic(
         name=name,
         vip=vip,
@@ -58,9 +61,11 @@ def a_service(
                 node_id="other" if address == REMOTE else "this",
                 slot=slot,
                 weight=weights[slot] if weights else 100,
+                pinned=bool(pin) and address in new,
             )
             for slot, address in enumerate(addresses)
         ),
+        pin=PinnedSources(networks=pin, revision=2) if pin else None,
     )
 
 

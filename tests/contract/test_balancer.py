@@ -9,7 +9,9 @@ from warren.model.services import Affinity, PortMode, Protocol
 from warren.testing.fake_balancer import FakeBalancer
 
 from tests.contract.balanced_network import (
+    CLIENT,
     FIRST,
+    GATEWAY,
     NODE,
     REMOTE,
     SECOND,
@@ -37,7 +39,8 @@ class Balanced:
         Without an address, a client of the underlay at a published port; else one on the node.
         """
         if isinstance(self.balancer, FakeBalancer):
-            found = self.balancer.answering(port, address=address, protocol=protocol)
+            source = GATEWAY if address else CLIENT
+            found = self.balancer.answering(port, address=address, protocol=protocol, source=source)
             return {endpoint.address for endpoint in found or ()}
         assert self.network is not None
         heard = self.network.connect(
@@ -143,6 +146,69 @@ async def test_affinity_may_be_switched_on(balanced: Balanced) -> None:
 
     assert balanced.answering(8080, VIP) == {SECOND}
     assert balanced.answering(80) == {SECOND}
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize("affinity", Affinity)
+async def test_a_pinned_client_reaches_new_tasks_alone(
+    balanced: Balanced, protocol: Protocol, affinity: Affinity
+) -> None:
+    """Whatever their weight."""
+    pin = (f"{GATEWAY}/32", "192.168.9.0/28")
+    for weights in ((50, 50, 0), (45, 45, 10)):
+        service = a_service(
+            FIRST,
+            SECOND,
+            REMOTE,
+            weights=weights,
+            new=(REMOTE,),
+            pin=pin,
+            protocol=protocol,
+            affinity=affinity,
+        )
+        await apply(balanced.balancer, service)
+
+        assert balanced.answering(8080, VIP, protocol) == {REMOTE}
+        assert balanced.answering(80, protocol=protocol) == {REMOTE}
+
+
+async def test_clients_beside_a_pin_are_shared_by_weight(balanced: Balanced) -> None:
+    service = a_service(
+        FIRST, SECOND, weights=(100, 0), new=(SECOND,), pin=("10.88.1.2/32", "192.168.9.4/30")
+    )
+    await apply(balanced.balancer, service)
+
+    assert balanced.answering(8080, VIP) == {FIRST}
+    assert balanced.answering(80) == {FIRST}
+
+
+async def test_without_a_new_task_a_pinned_client_is_as_all(balanced: Balanced) -> None:
+    pin = (f"{GATEWAY}/32", f"{CLIENT}/32")
+    await apply(balanced.balancer, a_service(FIRST, SECOND, weights=(100, 0), pin=pin))
+
+    assert balanced.answering(8080, VIP) == {FIRST}
+    assert balanced.answering(80) == {FIRST}
+
+
+async def test_in_mode_host_a_pin_counts_where_a_new_task_runs(balanced: Balanced) -> None:
+    pin = (f"{CLIENT}/32", f"{GATEWAY}/32")
+    service = a_service(FIRST, REMOTE, mode=PortMode.HOST, new=(REMOTE,), pin=pin)
+    await apply(balanced.balancer, service)
+
+    assert balanced.answering(80) == {FIRST}
+    assert balanced.answering(8080, VIP) == {REMOTE}
+
+
+async def test_a_pin_comes_and_goes(balanced: Balanced) -> None:
+    pin = (f"{CLIENT}/32", f"{GATEWAY}/32")
+    trial = a_service(FIRST, SECOND, weights=(100, 0), new=(SECOND,), pin=pin)
+    heard = []
+
+    for service in (a_service(FIRST), trial, a_service(FIRST), trial, a_service(SECOND)):
+        await apply(balanced.balancer, service)
+        heard.append((balanced.answering(8080, VIP), balanced.answering(80)))
+
+    assert heard == [({each}, {each}) for each in (FIRST, SECOND, FIRST, SECOND, SECOND)]
 
 
 async def test_a_port_that_the_host_holds_is_left_to_it(balanced: Balanced) -> None:

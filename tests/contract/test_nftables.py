@@ -74,6 +74,57 @@ async def test_changes_of_weights_refuse_nobody(nftables: Nftables, network: Net
     assert set(_counts(outside.communicate("", timeout=300)[0])) == {FIRST, SECOND, REMOTE}
 
 
+async def test_pinned_and_other_clients_get_their_shares(
+    nftables: Nftables, network: Network
+) -> None:
+    """Every connection of the one, and a tenth of those of the other: within four standard
+    deviations."""
+    service = a_service(FIRST, REMOTE, weights=(90, 10), new=(REMOTE,), pin=(f"{FIRST}/32",))
+    await apply(nftables, service)
+
+    pinned = network.start(TALK, "count", VIP, "8080", "2000", netns=network.first)
+    other = network.start(TALK, "count", VIP, "8080", "5000", netns=network.second)
+    of_pinned = _counts(pinned.communicate("", timeout=300)[0])
+    of_other = _counts(other.communicate("", timeout=300)[0])
+
+    assert set(of_pinned) == {REMOTE}, of_pinned
+    assert sum(of_pinned.values()) >= 2000
+    assert of_other[REMOTE] / sum(of_other.values()) == pytest.approx(0.1, abs=0.017), of_other
+
+
+async def test_a_trial_that_begins_goes_on_and_ends_refuses_nobody(
+    nftables: Nftables, network: Network
+) -> None:
+    pin = (f"{FIRST}/32", f"{CLIENT}/32")
+    client = network.start(TALK, "count", VIP, "8080", "4000", netns=network.second)
+    pinned = network.start(TALK, "count", NODE, "80", "1000", netns=network.client)
+    await apply(nftables, a_service(SECOND))
+
+    for change in range(100):
+        weights = (100 - change, change)
+        await apply(nftables, a_service(SECOND, REMOTE, weights=weights, new=(REMOTE,), pin=pin))
+        if change % 10 == 9:
+            await apply(nftables, a_service(SECOND, weights=(100,)))
+
+    for process in (client, pinned):
+        counts = _counts(process.communicate("", timeout=300)[0])
+        assert set(counts) == {SECOND, REMOTE}, counts
+
+
+async def test_many_pinned_networks_are_loaded(nftables: Nftables, network: Network) -> None:
+    """64 of them, on the two ports of a service with 20 new tasks."""
+    new = tuple(f"10.88.3.{number}" for number in range(1, 20))
+    pin = (f"{FIRST}/32", *(f"203.0.113.{4 * number}/30" for number in range(63)))
+    service = a_service(SECOND, REMOTE, *new, new=(REMOTE,), pin=pin)
+    many = a_service(*new, new=new, pin=pin, name="many", vip="10.92.0.2", published=81)
+    await apply(nftables, service, many)
+
+    await apply(nftables, service, a_service(*new[:9], name="many", vip="10.92.0.2", published=81))
+    await apply(Nftables(layout=nftables.layout), service, many)
+
+    assert _heard(network, netns=network.first, count=20) == {REMOTE}
+
+
 async def test_switching_endpoints_refuses_nobody(nftables: Nftables, network: Network) -> None:
     await apply(nftables, a_service(FIRST))
     client = network.start(TALK, "count", NODE, "80", "1500", netns=network.client)
@@ -316,7 +367,10 @@ async def test_datagrams_that_go_right_are_not_disturbed(
 
 
 async def test_a_new_process_touches_nothing(nftables: Nftables, network: Network) -> None:
-    services = (a_service(FIRST, REMOTE), a_service(FIRST, name="b", vip="10.92.0.2", published=0))
+    services = (
+        a_service(FIRST, REMOTE, new=(REMOTE,), pin=("192.0.2.0/24",)),
+        a_service(FIRST, name="b", vip="10.92.0.2", published=0),
+    )
     await apply(nftables, services[0])
     await apply(nftables, *services)
     before = run("nft -a list table ip warren")

@@ -1187,6 +1187,26 @@ class CanaryStep(_message.Message):
 Global___CanaryStep: _TypeAlias = CanaryStep  # noqa: Y015
 
 @_typing.final
+class Pin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pin: _TypeAlias = Pin  # noqa: Y015
+
+@_typing.final
 class UpdatePolicy(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1205,6 +1225,7 @@ class UpdatePolicy(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     ANALYSIS_FIELD_NUMBER: _builtins.int
     KEEP_REVISIONS_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
     strategy: Global___Strategy.ValueType
     parallelism: _builtins.str
     order: Global___UpdateOrder.ValueType
@@ -1227,6 +1248,8 @@ class UpdatePolicy(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryStep]: ...
     @_builtins.property
     def analysis(self) -> _containers.RepeatedCompositeFieldContainer[Global___Analysis]: ...
+    @_builtins.property
+    def pin(self) -> Global___Pin: ...
     def __init__(
         self,
         *,
@@ -1245,13 +1268,19 @@ class UpdatePolicy(_message.Message):
         steps: _abc.Iterable[Global___CanaryStep] | None = ...,
         analysis: _abc.Iterable[Global___Analysis] | None = ...,
         keep_revisions: _builtins.int = ...,
+        pin: Global___Pin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_smoke", b"_smoke", "delay", b"delay", "grace_period", b"grace_period", "monitor", b"monitor", "progress_deadline", b"progress_deadline", "smoke", b"smoke"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "_smoke", b"_smoke", "delay", b"delay", "grace_period", b"grace_period", "monitor", b"monitor", "pin", b"pin", "progress_deadline", b"progress_deadline", "smoke", b"smoke"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_smoke", b"_smoke", "analysis", b"analysis", "auto_promote", b"auto_promote", "delay", b"delay", "grace_period", b"grace_period", "keep_revisions", b"keep_revisions", "max_failure_ratio", b"max_failure_ratio", "min_healthy", b"min_healthy", "monitor", b"monitor", "on_failure", b"on_failure", "order", b"order", "parallelism", b"parallelism", "progress_deadline", b"progress_deadline", "smoke", b"smoke", "steps", b"steps", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "_smoke", b"_smoke", "analysis", b"analysis", "auto_promote", b"auto_promote", "delay", b"delay", "grace_period", b"grace_period", "keep_revisions", b"keep_revisions", "max_failure_ratio", b"max_failure_ratio", "min_healthy", b"min_healthy", "monitor", b"monitor", "on_failure", b"on_failure", "order", b"order", "parallelism", b"parallelism", "pin", b"pin", "progress_deadline", b"progress_deadline", "smoke", b"smoke", "steps", b"steps", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__pin: _TypeAlias = _typing.Literal["pin"]  # noqa: Y015
+    _WhichOneofArgType__pin: _TypeAlias = _typing.Literal["_pin", b"_pin"]  # noqa: Y015
     _WhichOneofReturnType__smoke: _TypeAlias = _typing.Literal["smoke"]  # noqa: Y015
     _WhichOneofArgType__smoke: _TypeAlias = _typing.Literal["_smoke", b"_smoke"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pin) -> _WhichOneofReturnType__pin | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__smoke) -> _WhichOneofReturnType__smoke | None: ...
 
 Global___UpdatePolicy: _TypeAlias = UpdatePolicy  # noqa: Y015
@@ -3302,6 +3331,7 @@ class RolloutPlan(_message.Message):
     ROOM_FIELD_NUMBER: _builtins.int
     ENOUGH_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
     strategy: Global___Strategy.ValueType
     from_revision: _builtins.int
     to_revision: _builtins.int
@@ -3314,6 +3344,8 @@ class RolloutPlan(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStep]: ...
     @_builtins.property
     def blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def pin(self) -> Global___Pin: ...
     def __init__(
         self,
         *,
@@ -3327,12 +3359,15 @@ class RolloutPlan(_message.Message):
         room: _builtins.str = ...,
         enough: _builtins.bool = ...,
         blocks: _abc.Iterable[_builtins.str] | None = ...,
+        pin: Global___Pin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "pin", b"pin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "enough", b"enough", "from_revision", b"from_revision", "lowest", b"lowest", "min_healthy", b"min_healthy", "replicas", b"replicas", "room", b"room", "steps", b"steps", "strategy", b"strategy", "to_revision", b"to_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "blocks", b"blocks", "enough", b"enough", "from_revision", b"from_revision", "lowest", b"lowest", "min_healthy", b"min_healthy", "pin", b"pin", "replicas", b"replicas", "room", b"room", "steps", b"steps", "strategy", b"strategy", "to_revision", b"to_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__pin: _TypeAlias = _typing.Literal["pin"]  # noqa: Y015
+    _WhichOneofArgType__pin: _TypeAlias = _typing.Literal["_pin", b"_pin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pin) -> _WhichOneofReturnType__pin | None: ...
 
 Global___RolloutPlan: _TypeAlias = RolloutPlan  # noqa: Y015
 
@@ -5136,11 +5171,13 @@ class Endpoint(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     SLOT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     task_id: _builtins.str
     node_id: _builtins.str
     slot: _builtins.int
     weight: _builtins.int
+    pinned: _builtins.bool
     def __init__(
         self,
         *,
@@ -5149,14 +5186,38 @@ class Endpoint(_message.Message):
         node_id: _builtins.str = ...,
         slot: _builtins.int = ...,
         weight: _builtins.int = ...,
+        pinned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "node_id", b"node_id", "slot", b"slot", "task_id", b"task_id", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "node_id", b"node_id", "pinned", b"pinned", "slot", b"slot", "task_id", b"task_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
+
+@_typing.final
+class PinnedSources(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORKS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    @_builtins.property
+    def networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        networks: _abc.Iterable[_builtins.str] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["networks", b"networks", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinnedSources: _TypeAlias = PinnedSources  # noqa: Y015
 
 @_typing.final
 class ServiceTraffic(_message.Message):
@@ -5169,6 +5230,7 @@ class ServiceTraffic(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     DIVIDED_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     vip: _builtins.str
     affinity: Global___Affinity.ValueType
@@ -5179,6 +5241,8 @@ class ServiceTraffic(_message.Message):
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
     @_builtins.property
     def draining(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
+    @_builtins.property
+    def pin(self) -> Global___PinnedSources: ...
     def __init__(
         self,
         *,
@@ -5189,12 +5253,15 @@ class ServiceTraffic(_message.Message):
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
         draining: _abc.Iterable[Global___Endpoint] | None = ...,
         divided: _builtins.bool = ...,
+        pin: Global___PinnedSources | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "pin", b"pin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "divided", b"divided", "draining", b"draining", "endpoints", b"endpoints", "name", b"name", "ports", b"ports", "vip", b"vip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "affinity", b"affinity", "divided", b"divided", "draining", b"draining", "endpoints", b"endpoints", "name", b"name", "pin", b"pin", "ports", b"ports", "vip", b"vip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__pin: _TypeAlias = _typing.Literal["pin"]  # noqa: Y015
+    _WhichOneofArgType__pin: _TypeAlias = _typing.Literal["_pin", b"_pin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pin) -> _WhichOneofReturnType__pin | None: ...
 
 Global___ServiceTraffic: _TypeAlias = ServiceTraffic  # noqa: Y015
 

@@ -32,6 +32,7 @@ def picture(view: RolloutView, now: datetime) -> list[str]:
         ("rollout", f"{rollout.id}, {rollout.policy.strategy.value}, {_since(rollout, now)}"),
         ("state", where(rollout)),
         ("traffic", _traffic(view)),
+        ("pinned", _pinned(rollout)),
         ("new", _tasks(view.tasks_new, view.ready_new)),
         ("old", _tasks(view.tasks_old, view.ready_old)),
         ("served", f"{view.served} of {view.replicas}, at least {view.min_healthy}"),
@@ -99,6 +100,13 @@ def _traffic(view: RolloutView) -> str:
     full = round(view.weight * BAR_WIDTH / 100)
     to_revision = view.rollout.to_revision
     return f"{'#' * full}{'.' * (BAR_WIDTH - full)}  {view.weight} % to revision {to_revision}"
+
+
+def _pinned(rollout: Rollout) -> str:
+    """Who reaches the new tasks now."""
+    if rollout.pin is None:
+        return ""
+    return f"{', '.join(rollout.pin.sources)} to revision {rollout.to_revision}"
 
 
 def _tasks(count: int, ready: int) -> str:

@@ -37,6 +37,14 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     blue_green.add_argument("--grace-period", metavar="DURATION", help="the old set is kept (1m)")
     blue_green.add_argument("--smoke-http", metavar="PATH", help="GET before it gets traffic")
     blue_green.add_argument("--smoke-command", metavar="COMMAND", help="the same, in the tasks")
+    trial = parser.add_argument_group("updates: blue_green, canary")
+    trial.add_argument(
+        "--pin",
+        action="append",
+        default=[],
+        metavar="ADDRESS|NETWORK",
+        help="clients that reach the new tasks before all others; may stand several times",
+    )
     canary = parser.add_argument_group("updates: canary")
     canary.add_argument(
         "--step",
@@ -64,6 +72,7 @@ def manifest(options: Options) -> dict[str, Any]:
         "grace_period": options.grace_period,
         "smoke": _smoke(options),
         "steps": [_step(text) for text in options.step],
+        "pin": {"sources": options.pin},
     }
 
 

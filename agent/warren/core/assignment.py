@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from warren.core import index, mesh, shares
+from warren.core import index, mesh, pins, shares
 from warren.core.index import Index
 from warren.model.assignments import (
     Assignment,
@@ -140,14 +140,22 @@ def _traffic(state: ClusterState, service: Service, tasks: Iterable[Task]) -> Se
     rollout = service.live_rollout
     if rollout is not None:
         receiving = shares.divided(rollout, receiving)
+    pin = pins.of(rollout)
     return ServiceTraffic(
         name=service.spec.name,
         vip=service.vip,
         ports=service.spec.ports,
         affinity=service.spec.affinity,
-        endpoints=_endpoints(receiving),
+        endpoints=tuple(
+            endpoint(task, task.status.address, weight, pinned=pins.leads_to(pin, task))
+            for task, weight in receiving
+        ),
         divided=rollout is not None and rollout.weight is not None,
-        draining=_endpoints(_weighed(state, filter(may_have_connections, ordered))),
+        draining=tuple(
+            endpoint(task, task.status.address, weight)
+            for task, weight in _weighed(state, filter(may_have_connections, ordered))
+        ),
+        pin=pin,
     )
 
 
@@ -158,10 +166,6 @@ def _weighed(state: ClusterState, tasks: Iterable[Task]) -> shares.Weights:
         for task in tasks
         if (weight := _share(state.nodes.get(task.node_id))) is not None
     )
-
-
-def _endpoints(weighed: shares.Weights) -> tuple[Endpoint, ...]:
-    return tuple(endpoint(task, task.status.address, weight) for task, weight in weighed)
 
 
 def may_receive(task: Task) -> bool:
@@ -179,10 +183,15 @@ def may_have_connections(task: Task) -> bool:
     )
 
 
-def endpoint(task: Task, address: str, weight: int) -> Endpoint:
+def endpoint(task: Task, address: str, weight: int, *, pinned: bool = False) -> Endpoint:
     """The task as a receiver of traffic."""
     return Endpoint(
-        address=address, task_id=task.id, node_id=task.node_id, slot=task.slot, weight=weight
+        address=address,
+        task_id=task.id,
+        node_id=task.node_id,
+        slot=task.slot,
+        weight=weight,
+        pinned=pinned,
     )
 
 

@@ -26,11 +26,11 @@ def step(now_is: Situation) -> Step:
         stalls = rollout.state is not RolloutState.WAITING
         return Step(rollout=replace(rollout, ready_at=None), stalls=stalls, waits_for=told)
     if rollout.weight != share or rollout.ready_at is None:
-        same = rollout.weight == share
+        given = failures.has_share(rollout)
         ready = replace(
             rollout,
             weight=share,
-            weight_at=rollout.weight_at if same else now_is.now,
+            weight_at=rollout.weight_at if given else now_is.now,
             ready_at=now_is.now,
         )
         return Step(rollout=now_is.progressed(ready))

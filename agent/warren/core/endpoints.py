@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from warren.core import assignment
+from warren.core import assignment, pins
 from warren.model.assignments import Assignment, Endpoint, ServiceTraffic
 from warren.model.tasks import Task, TaskStatus
 from warren.state import maps
@@ -71,7 +71,7 @@ def _as_they_are(
     for task in own:
         known = assignment.endpoint(task, task.status.address, weights.get(task.id, weight))
         if assignment.may_receive(task):
-            endpoints.append(known)
+            endpoints.append(replace(known, pinned=pins.leads_to(traffic.pin, task)))
         elif assignment.may_have_connections(task):
             draining.append(known)
     return replace(traffic, endpoints=_ordered(endpoints), draining=_ordered(draining))

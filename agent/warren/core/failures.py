@@ -92,7 +92,7 @@ def analyses(rollout: Rollout) -> tuple[tuple[str, Analysis], ...]:
     """Those that are made in the rollout's phase, by name."""
     if rollout.phase is RolloutPhase.TRIAL and rollout.policy.smoke is not None:
         return ((rollout.policy.smoke.name or SMOKE, rollout.policy.smoke),)
-    if rollout.phase is RolloutPhase.STEP and rollout.weight == share(rollout):
+    if rollout.phase is RolloutPhase.STEP and has_share(rollout):
         return tuple(named(rollout.policy.analysis))
     return ()
 
@@ -108,9 +108,14 @@ def share(rollout: Rollout) -> int:
     return rollout.policy.steps[rollout.step - 1].weight
 
 
+def has_share(rollout: Rollout) -> bool:
+    """CANARY: the step's share has been given, be it none."""
+    return rollout.weight_at is not None and rollout.weight == share(rollout)
+
+
 def canaries(rollout: Rollout, replicas: int) -> int:
-    """CANARY: how many tasks carry that share."""
-    return amounts.of(f"{share(rollout)}%", replicas)
+    """CANARY: how many tasks carry that share; none needs one, too."""
+    return max(min(1, replicas), amounts.of(f"{share(rollout)}%", replicas))
 
 
 def stalled(situation: Situation, waits_for: str) -> str:

@@ -41,6 +41,7 @@ def of_rollout(state: ClusterState, name: str, now: datetime) -> RolloutPlan:
     service = state.services[name]
     assert service.live_rollout is not None
     before = Room(state=state, service=service)
+    pin = service.live_rollout.pin
     world = _World(state, name, now)
     world.run()
     live = service.live_rollout
@@ -57,6 +58,7 @@ def of_rollout(state: ClusterState, name: str, now: datetime) -> RolloutPlan:
         room=before.text(enough=not world.unplaced),
         enough=not world.unplaced,
         blocks=blocks,
+        pin=pin,
     )
 
 
@@ -390,6 +392,8 @@ def _title(after: Rollout) -> str:
 def lines(plan: RolloutPlan) -> tuple[str, ...]:
     """For people."""
     told: list[str] = []
+    if plan.pin is not None:
+        told.append(f"pin  the new tasks, from the first on, for {', '.join(plan.pin.sources)}")
     for step in plan.steps:
         told += _lines_of(step, plan)
     told.append(

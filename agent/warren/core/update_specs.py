@@ -19,6 +19,7 @@ _INTERVAL_MIN = timedelta(seconds=1)
 _TIMEOUT_MAX = timedelta(minutes=10)
 _STEPS_MAX = 100
 _ANALYSES_MAX = 20
+_SOURCES_MAX = 64
 
 
 def check(spec: ServiceSpec) -> None:
@@ -37,6 +38,7 @@ def check(spec: ServiceSpec) -> None:
     for number, analysis in enumerate(policy.analysis):
         _check_analysis(spec, analysis, f"{path}.analysis[{number}]")
     _check_names(policy.analysis, path)
+    _check_pin(policy, f"{path}.pin")
 
 
 def _within(value: timedelta, low: timedelta, high: timedelta, path: str) -> None:
@@ -82,10 +84,22 @@ def _check_steps(policy: UpdatePolicy, path: str) -> None:
         if step.manual and step.duration:
             message = "is for steps that go on by themselves, not manual ones"
             raise InvalidInput(message, path=f"{path}.steps[{number}].duration")
+    if policy.steps and not policy.steps[0].weight and policy.pin is None:
+        message = "0 is for a canary with a pin: nobody else would reach it"
+        raise InvalidInput(message, path=f"{path}.steps[0].weight")
     for number, (one, other) in enumerate(pairwise(policy.steps), 1):
         if other.weight <= one.weight:
             message = f"{other.weight} is not more than {one.weight} of the step before"
             raise InvalidInput(message, path=f"{path}.steps[{number}].weight")
+
+
+def _check_pin(policy: UpdatePolicy, path: str) -> None:
+    if policy.pin is None:
+        return
+    if policy.strategy is Strategy.ROLLING:
+        raise InvalidInput("is for strategies canary and blue_green, not rolling", path=path)
+    if len(policy.pin.sources) > _SOURCES_MAX:
+        raise InvalidInput(f"are at most {_SOURCES_MAX}", path=f"{path}.sources")
 
 
 def _check_analysis(spec: ServiceSpec, analysis: Analysis, path: str) -> None:

@@ -5,6 +5,7 @@ virtual address, or a published port of this host. Behind it the range of number
 cut into one part per endpoint, by weight; each new connection draws a number. The laws:
  - the parts of a frontend adjoin, do not overlap, and cover the whole range;
  - a frontend belongs to one service; should two claim it, the first by name has it;
+ - pinned sources have a range of their own, where there is an endpoint for them;
  - between two plans only services that are other objects are looked at, however many there are.
 """
 
@@ -46,6 +47,10 @@ class Balance(NamedTuple):
     shares: tuple[Share, ...]
     by_source: bool = False
     """The number comes from the client's address instead of chance."""
+    pinned: tuple[str, ...] = ()
+    """Networks of clients for which `pinned_shares` stand in the place of `shares`. They do not
+    overlap, and without a share for them there are none."""
+    pinned_shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +174,16 @@ class Plan:
         for frontend in frontends:
             claims = self._claims.get(frontend)
             if claims and frontend not in self._blocked:
-                parts = shares(self._behind(frontend, claims[0]), claims[0].port.target)
-                affinity = self._services[claims[0].service].affinity
-                found[frontend] = Balance(parts, affinity is Affinity.SOURCE)
+                found[frontend] = self._balance(frontend, claims[0])
         return found
+
+    def _balance(self, frontend: Frontend, claim: _Claim) -> Balance:
+        service = self._services[claim.service]
+        endpoints, port = self._behind(frontend, claim), claim.port.target
+        balance = Balance(shares(endpoints, port), service.affinity is Affinity.SOURCE)
+        if service.pin is None or not (own := tuple(e for e in endpoints if e.pinned)):
+            return balance
+        return balance._replace(pinned=service.pin.networks, pinned_shares=shares(own, port))
 
     def _behind(self, frontend: Frontend, claim: "_Claim") -> tuple[Endpoint, ...]:
         endpoints = self._services[claim.service].endpoints
@@ -241,6 +252,7 @@ def digest(changes: Changes) -> int:
 def _sum(balances: Mapping[Frontend, Balance], local: Set[str]) -> int:
     texts = [
         f"{f.address} {f.protocol.value} {f.port} {b.by_source} {_text(b.shares)}"
+        f" {' '.join(b.pinned)} {_text(b.pinned_shares)}"
         for f, b in balances.items()
     ]
     digests = (hashlib.blake2b(t.encode(), digest_size=16).digest() for t in (*texts, *local))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from warren.drivers import nftables_text
@@ -21,7 +22,7 @@ from warren.drivers.nftables_chains import Chains
 from warren.drivers.nftables_ranges import Ranges
 from warren.drivers.nftables_text import Layout
 from warren.drivers.ports import BalancerConfig
-from warren.model.assignments import Endpoint, ServiceTraffic
+from warren.model.assignments import Endpoint, PinnedSources, ServiceTraffic
 from warren.model.errors import DriverError
 from warren.model.services import Affinity, Port
 
@@ -77,11 +78,14 @@ def _try(layout: Layout, command: Sequence[str]) -> None:
     heard = {_ask("10.92.0.2") for _ in range(8)}
     if len(heard) != 1:
         raise DriverError(f"connections of one client reached {', '.join(sorted(heard))}")
+    _expect("connections of a pinned client reached", {_ask("10.92.0.4")}, {_SECOND})
+    heard = {_ask("10.92.0.4", source=_FIRST) for _ in range(8)}
+    _expect("connections of another client reached", heard, {_FIRST})
     _expect("an address with nobody behind it gave", {_ask("10.92.0.3")}, {"refused"})
     changes = plan.change(_services(_SECOND), frozenset())
     second = nftables_text.change(layout, changes, contents=rules.contents, marks=("::1", "::2"))
     _load(command, second)
-    for address in ("10.92.0.1", "10.92.0.2"):
+    for address in ("10.92.0.1", "10.92.0.2", "10.92.0.4"):
         heard = {_ask(address) for _ in range(16)}
         _expect("connections after a change reached", heard, {_SECOND})
 
@@ -121,6 +125,16 @@ def _services(*addresses: str) -> dict[str, ServiceTraffic]:
             affinity=Affinity.SOURCE,
         ),
         "nobody": ServiceTraffic(name="nobody", vip="10.92.0.3", ports=ports),
+        "pinned": ServiceTraffic(
+            name="pinned",
+            vip="10.92.0.4",
+            ports=ports,
+            endpoints=tuple(
+                replace(each, pinned=True, weight=0) if each.address == _SECOND else each
+                for each in endpoints
+            ),
+            pin=PinnedSources(networks=(f"{_CONFIG.gateway}/32", "192.0.2.0/24"), revision=2),
+        ),
     }
 
 
@@ -148,9 +162,9 @@ def _serve(address: str) -> threading.Thread:
     return thread
 
 
-def _ask(address: str) -> str:
+def _ask(address: str, *, source: str = "") -> str:
     try:
-        with socket.create_connection((address, 80), timeout=_PATIENCE) as connection:
+        with socket.create_connection((address, 80), _PATIENCE, (source, 0)) as connection:
             return connection.recv(64).decode()
     except ConnectionRefusedError:
         return "refused"

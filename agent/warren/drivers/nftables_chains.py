@@ -39,7 +39,11 @@ class Chains:
                 *_leads("delete", old),
                 *(f"flush chain {text.TABLE} {_name(f)}\n" for f in removed),
                 *(f"add chain {text.TABLE} {_name(f)}\n" for f in new),
-                *(_rule(frontend, balance) for frontend, balance in wanted.items()),
+                *(
+                    rule
+                    for frontend, balance in wanted.items()
+                    for rule in _rules(frontend, balance)
+                ),
                 *_leads("add", new),
             )
         )
@@ -55,13 +59,17 @@ def _lead(frontend: Frontend) -> str:
     return f"{text.key(frontend)} : goto {_name(frontend)}"
 
 
-def _rule(frontend: Frontend, balance: Balance) -> str:
+def _rules(frontend: Frontend, balance: Balance) -> Iterator[str]:
+    """Of the chain: for pinned sources, then for everybody else."""
     number = text.SOURCE_HASH if balance.by_source else "numgen random mod 10000"
-    parts = ", ".join(f"{s.first}-{s.last} : {s.address} . {s.port}" for s in balance.shares)
-    return (
-        f"add rule {text.TABLE} {_name(frontend)} meta l4proto {frontend.protocol.value} "
-        f"dnat ip to {number} map {{ {parts} }}\n"
-    )
+    networks = ", ".join(balance.pinned)
+    ways = ((f"ip saddr {{ {networks} }} ", balance.pinned_shares), ("", balance.shares))
+    for whom, shares in ways if networks else ways[1:]:
+        parts = ", ".join(f"{s.first}-{s.last} : {s.address} . {s.port}" for s in shares)
+        yield (
+            f"add rule {text.TABLE} {_name(frontend)} {whom}meta l4proto {frontend.protocol.value} "
+            f"dnat ip to {number} map {{ {parts} }}\n"
+        )
 
 
 def _name(frontend: Frontend) -> str:

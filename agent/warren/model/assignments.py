@@ -53,6 +53,19 @@ class Endpoint:
     slot: int
     weight: int = 100
     """Relative to the other endpoints of the service; with 0, none while others have more."""
+    pinned: bool = False
+    """Connections of the service's pinned sources come here, and to no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedSources:
+    """Clients that a rollout leads to its new tasks. While none of these is an endpoint, they are
+    as all others."""
+
+    networks: tuple[str, ...]
+    """They do not overlap."""
+    revision: int
+    """Of the tasks that are theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +85,7 @@ class ServiceTraffic:
     draining: tuple[Endpoint, ...] = ()
     """Tasks that receive no new connections, but may have open ones, which go on. In the same
     order; not told by every manager: see `Assignment.tells_draining`."""
+    pin: PinnedSources | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

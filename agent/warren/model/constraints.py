@@ -6,6 +6,7 @@ be. `check` returns the sentence that refuses the value, or None.
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,29 @@ class NotEmpty:
         return None if value else "must not be empty"
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """An IPv4 address, or a network of them."""
+
+    def check(self, value: object) -> str | None:
+        assert isinstance(value, str)
+        try:
+            network = ip_network(value, strict=False)
+        except ValueError:
+            return f"{value!r} is not an IPv4 address or network, such as 192.0.2.0/24"
+        if isinstance(network, IPv6Network):
+            return f"{value!r} is IPv6, and services have IPv4 addresses only"
+        if value not in _spellings(network):
+            return f"{value!r} is not a network: is {network} meant?"
+        return None
+
+
+def _spellings(network: IPv4Network) -> tuple[str, ...]:
+    """How it may be written: a mask of 32 bits may be left out."""
+    alone = (str(network.network_address),) if network.prefixlen == 32 else ()
+    return (str(network), *alone)
+
+
 DNS_LABEL = Pattern(
     r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
     "a DNS label (lower-case letters, digits and inner hyphens, at most 63)",
@@ -55,4 +79,4 @@ DNS_NAME = Pattern(
     "a DNS name (lower-case labels, divided by dots)",
 )
 
-Constraint = Range | Pattern | NotEmpty
+Constraint = Range | Pattern | NotEmpty | Network

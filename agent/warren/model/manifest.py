@@ -28,7 +28,7 @@ from typing import (
 
 from warren.model import units
 from warren.model.clusters import ClusterSpec
-from warren.model.constraints import Constraint, NotEmpty, Pattern, Range
+from warren.model.constraints import Constraint, Network, NotEmpty, Pattern, Range
 from warren.model.errors import InvalidInput
 from warren.model.nodes import NodeSpec
 from warren.model.services import HIDDEN, Bytes, Secret, ServiceSpec
@@ -210,7 +210,7 @@ def _constrained(read: Reader, constraints: list[Constraint]) -> Reader:
     def read_checked(value: object, path: Path) -> Any:
         parsed = read(value, path)
         for constraint in constraints:
-            assert isinstance(constraint, Range | Pattern | NotEmpty)
+            assert isinstance(constraint, Range | Pattern | NotEmpty | Network)
             refusal = constraint.check(parsed)
             if refusal:
                 raise InvalidInput(refusal, path=format_path(path))

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Annotated
 
 from warren.model.checks import ExecCheck, HttpCheck
-from warren.model.constraints import NotEmpty, Pattern, Range
+from warren.model.constraints import Network, NotEmpty, Pattern, Range
 
 Amount = Annotated[
     str,
@@ -72,11 +72,21 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryStep:
-    """A share of the traffic, in percent, for as long as `duration`, or until somebody promotes."""
+    """A share of the traffic, in percent, for as long as `duration`, or until somebody promotes.
+    With 0, which is for the first, only whom the policy's `pin` names reaches the new tasks."""
 
-    weight: Annotated[int, Range(1, 100)]
+    weight: Annotated[int, Range(0, 100)]
     duration: timedelta = timedelta()
     manual: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Who reaches the new tasks for certain while a rollout tries them, whatever share of the
+    traffic the others give them."""
+
+    sources: Annotated[tuple[Annotated[str, Network()], ...], NotEmpty()]
+    """Addresses and networks of clients, as the node sees them that is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +125,8 @@ class UpdatePolicy:
     """CANARY: made while the new tasks have traffic, one bad is enough."""
     keep_revisions: Annotated[int, Range(1, 100)] = 10
     """How many revisions before the current one can be gone back to."""
+    pin: Pin | None = None
+    """CANARY, BLUE_GREEN: who reaches the new tasks before all others do."""
 
 
 class RolloutState(Enum):
@@ -151,6 +163,9 @@ class RolloutPhase(Enum):
     TRIAL = "trial"
     SWITCHED = "switched"
     STEP = "step"
+
+
+_TRIED = (RolloutPhase.SURGE, RolloutPhase.TRIAL, RolloutPhase.STEP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +246,15 @@ class Rollout:
         """BLUE_GREEN: the new set has had the traffic, and nobody turned back since."""
         has = self.phase in (RolloutPhase.SWITCHED, RolloutPhase.REPLACE)
         return self.policy.strategy is Strategy.BLUE_GREEN and has and not self.backwards
+
+    @property
+    def pin(self) -> Pin | None:
+        """The policy's, while the new revision is on trial: until all traffic has gone over to it,
+        or it turned back."""
+        replaces = self.phase is RolloutPhase.REPLACE
+        canary = self.policy.strategy is Strategy.CANARY
+        tried = self.phase in _TRIED or (replaces and canary)
+        return self.policy.pin if self.live and not self.backwards and tried else None
 
     @property
     def decided(self) -> bool:

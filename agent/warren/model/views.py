@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import Node, NodeMesh, NodeRole, NodeState
-from warren.model.rollouts import Rollout, Strategy
+from warren.model.rollouts import Pin, Rollout, Strategy
 from warren.model.services import Bytes, Revision, Service, ServiceSpec
 from warren.model.tasks import Task
 
@@ -145,6 +145,8 @@ class RolloutPlan:
     """There is room for every task of it."""
     blocks: tuple[str, ...] = ()
     """What would keep it from its end."""
+    pin: Pin | None = None
+    """Who reaches the new tasks from the first on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,6 +124,7 @@ def going_back(policy: UpdatePolicy) -> UpdatePolicy:
         smoke=None,
         steps=(),
         analysis=(),
+        pin=None,
     )
 
 

@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network
 
 from warren.drivers.ports import BalancerConfig, HeldPort
-from warren.model.assignments import Endpoint, ServiceTraffic
+from warren.model.assignments import Endpoint, PinnedSources, ServiceTraffic
 from warren.model.errors import WarrenError
 from warren.model.services import Port, PortMode, Protocol
 
@@ -48,26 +49,32 @@ class FakeBalancer:
         )
 
     def answering(
-        self, port: int, *, address: str = "", protocol: Protocol = Protocol.TCP
+        self,
+        port: int,
+        *,
+        address: str = "",
+        protocol: Protocol = Protocol.TCP,
+        source: str = "0.0.0.0",
     ) -> tuple[Endpoint, ...] | None:
-        """Endpoints that receive connections to `address`, or, without one, to a published port of
-        this host; none: they are refused; None: it is not ours."""
+        """Endpoints that receive connections of `source` to `address`, or, without one, to a
+        published port of this host; none: they are refused; None: it is not ours."""
         for service in self.services.values():
             for each in service.ports:
                 if each.protocol is not protocol:
                     continue
                 if address and (service.vip, each.target) == (address, port):
-                    return _with_weight(service.endpoints)
+                    return _receiving(service.endpoints, service.pin, source)
                 if not address and each.published == port:
-                    return self._published(service, each)
+                    return self._published(service, each, source)
         return None
 
-    def _published(self, service: ServiceTraffic, port: Port) -> tuple[Endpoint, ...] | None:
+    def _published(
+        self, service: ServiceTraffic, port: Port, source: str
+    ) -> tuple[Endpoint, ...] | None:
         if (port.published, port.protocol) in self.held or not self._answers_here(service, port):
             return None
-        if port.mode is PortMode.MESH:
-            return _with_weight(service.endpoints)
-        return _with_weight(self._local(service))
+        endpoints = service.endpoints if port.mode is PortMode.MESH else self._local(service)
+        return _receiving(endpoints, service.pin, source)
 
     def _answers_here(self, service: ServiceTraffic, port: Port) -> bool:
         return port.mode is PortMode.MESH or bool(self._local(service))
@@ -80,6 +87,11 @@ class FakeBalancer:
         """Nothing to let go of; the rules stay."""
 
 
-def _with_weight(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+def _receiving(
+    endpoints: tuple[Endpoint, ...], pin: PinnedSources | None, source: str
+) -> tuple[Endpoint, ...]:
     """Weight 0 means: only while nobody else is there."""
+    networks = map(IPv4Network, pin.networks if pin is not None else ())
+    if any(IPv4Address(source) in network for network in networks):
+        endpoints = tuple(e for e in endpoints if e.pinned) or endpoints
     return tuple(e for e in endpoints if e.weight) or endpoints
