@@ -188,6 +188,11 @@ rollout:
       description: Percent of the traffic that the new revision has. None while nobody has any.
       type: int
       returned: always
+    pinned:
+      description: Sources that O(warren.core.warren_service#module:update.pin) leads to it now.
+      type: list
+      elements: str
+      returned: always
     tasks_new:
       description: Tasks of the new revision, of which RV(rollout.ready_new) are ready.
       type: int

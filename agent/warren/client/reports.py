@@ -132,6 +132,7 @@ def rollout_record(value: Rollout) -> dict[str, Any]:
         "step": value.step,
         "steps": [manifest.to_dict(step) for step in value.policy.steps],
         "weight": value.weight,
+        "pinned": list(value.pin.sources) if value.pin is not None else [],
         "started_at": _time(value.started_at),
         "started_by": value.started_by,
         "progress_at": _time(value.progress_at),
@@ -162,6 +163,7 @@ def rollout_plan(plan: RolloutPlan) -> dict[str, Any]:
         "room": plan.room,
         "enough": plan.enough,
         "blocks": list(plan.blocks),
+        "pinned": list(plan.pin.sources) if plan.pin is not None else [],
     }
 
 

@@ -22,6 +22,7 @@ from warren.model.rollouts import (
     AnalysisRecord,
     CanaryStep,
     FailureAction,
+    Pin,
     Rollout,
     RolloutState,
     Strategy,
@@ -83,6 +84,7 @@ class RolloutSimulation(Simulation):
             steps=tuple(self._canary_step(weight) for weight in weights),
             analysis=pick([(), (check,)]),
             keep_revisions=pick([1, 2, 10]),
+            pin=Pin(sources=("192.0.2.0/24",)) if weights[0] == 10 else None,
         )
 
     def _canary_step(self, weight: int) -> CanaryStep:

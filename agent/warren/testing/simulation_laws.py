@@ -149,6 +149,18 @@ def divided_traffic(state: ClusterState, traffic: ServiceTraffic) -> Iterator[st
         yield f"{traffic.name} sends {share:.2f} % to {live.id}, not {live.weight}"
 
 
+def pinned_traffic(state: ClusterState, traffic: ServiceTraffic) -> Iterator[str]:
+    """Pinned sources are led to all tasks of the revision on trial, to no other, and only then."""
+    live = state.services[traffic.name].live_rollout
+    on_trial = live is not None and live.pin is not None
+    if on_trial is not (traffic.pin is not None):
+        yield f"{traffic.name} pins {traffic.pin} in {live and live.phase}"
+    for each in traffic.endpoints:
+        is_new = live is not None and state.tasks[each.task_id].revision == live.to_revision
+        if each.pinned is not (on_trial and is_new):
+            yield f"{each.task_id} is {'' if each.pinned else 'not '}pinned"
+
+
 def overbooked(state: ClusterState) -> Iterator[str]:
     """Reservations and host ports fit on their nodes."""
     for usage in filters.usage(state, state.tasks.values()):
@@ -217,6 +229,7 @@ def stray_endpoints(state: ClusterState, told: Assignment) -> Iterator[str]:
         ]
         expected = {task.id for task in ready if task.desired is DesiredState.RUNNING}
         yield from divided_traffic(state, traffic)
+        yield from pinned_traffic(state, traffic)
         actual = {endpoint.task_id for endpoint in traffic.endpoints}
         if actual != expected:
             yield f"{name} has endpoints {sorted(actual)}, not {sorted(expected)}"

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from warren.model.rollouts import (
     Analysis,
     CanaryStep,
     FailureAction,
+    Pin,
     Strategy,
     UpdateOrder,
     UpdatePolicy,
@@ -109,7 +111,8 @@ def test_options_of_an_update_change_what_they_name(warren: Run, manager: FakeMa
     ran = warren(
         "service", "update", "web", "-e", "C=3", "--env-rm", "A", "--label-rm", "team",
         "--limit-memory", "64MiB", "--health-tcp", "--health-port", "80", "--strategy", "canary",
-        "--step", "10%:2m", "--step", "50:manual", "--detach",
+        "--step", "10%:2m", "--step", "50:manual", "--pin", "192.0.2.0/24", "--pin", "10.0.0.7",
+        "--detach",
     )  # fmt: skip
 
     assert ran.code == 0, ran.err
@@ -128,6 +131,7 @@ def test_options_of_an_update_change_what_they_name(warren: Run, manager: FakeMa
                 CanaryStep(weight=10, duration=timedelta(minutes=2)),
                 CanaryStep(weight=50, manual=True),
             ),
+            pin=Pin(sources=("192.0.2.0/24", "10.0.0.7")),
         ),
     )
 
@@ -164,6 +168,7 @@ def test_how_a_service_is_updated_is_given_by_options(warren: Run, manager: Fake
     [
         (["service", "update", "web"], "nothing to change was given"),
         (["service", "update", "web", "--step", "x"], "--step: 'x' is not PERCENT[:DURATION|:man"),
+        (["service", "update", "web", "--pin", "::1"], "web.update.pin.sources[0]: '::1' is IPv6"),
         (["service", "update", "web", "--strategy", "x"], "web.update.strategy: 'x' is not one of"),
         (["service", "update", "nope", "--image", "x"], "there is no service nope"),
         (["service", "history", "nope"], "there is no service nope"),
@@ -220,6 +225,20 @@ def test_the_status_is_a_picture(warren: Run, manager: FakeManager) -> None:
         "  served     3 of 3, at least 3\n"
         "  waits for  step 1: waits for promote\n"
     )
+
+
+def test_the_picture_says_who_is_pinned_while_the_trial_lasts(
+    warren: Run, manager: FakeManager
+) -> None:
+    pin = Pin(sources=("192.0.2.0/24", "10.0.0.7"))
+    web(manager, replace(CANARY, pin=pin), "web:1", "web:2")
+
+    under_way = warren("rollout", "status", "web").out
+    warren("rollout", "promote", "web", "--full")
+    complete = warren("rollout", "status", "web").out
+
+    assert "  pinned     192.0.2.0/24, 10.0.0.7 to revision 2\n" in under_way
+    assert "pinned" not in complete
 
 
 def test_what_is_left_of_a_time_is_told(manager: FakeManager) -> None:

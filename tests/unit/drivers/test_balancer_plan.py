@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from warren.drivers import balancer_plan
 from warren.drivers.balancer_plan import Balance, Changes, Frontend, Plan, Share
-from warren.model.assignments import Endpoint, ServiceTraffic
+from warren.model.assignments import Endpoint, PinnedSources, ServiceTraffic
 from warren.model.services import Affinity, Port, PortMode, Protocol
 from warren.state import maps
 
@@ -14,6 +14,7 @@ HERE, THERE = "10.88.1.2", "10.88.2.2"
 WEB = Frontend("10.92.0.1", Protocol.TCP, 8080)
 PUBLISHED = Frontend("", Protocol.TCP, 80)
 NOTHING: frozenset[Frontend] = frozenset()
+NETWORKS = ("10.0.0.7/32", "192.0.2.0/24")
 
 
 def an_endpoint(address: str, weight: int = 100) -> Endpoint:
@@ -35,6 +36,17 @@ def a_service(
         ports=(Port(**values),),  # type: ignore[arg-type] # as the test says
         affinity=affinity,
         endpoints=tuple(an_endpoint(address) for address in addresses),
+    )
+
+
+def pinned(web: ServiceTraffic, weights: dict[str, int], theirs: str = "") -> ServiceTraffic:
+    """The service with these weights; the endpoint at `theirs` is for pinned sources."""
+    return replace(
+        web,
+        endpoints=tuple(
+            replace(e, weight=weights[e.address], pinned=e.address == theirs) for e in web.endpoints
+        ),
+        pin=PinnedSources(networks=NETWORKS, revision=2),
     )
 
 
@@ -93,6 +105,43 @@ def test_in_mode_host_the_port_is_nothing_to_a_host_without_tasks() -> None:
     changes = Plan("here").change(services(a_service(THERE, mode=PortMode.HOST)), NOTHING)
 
     assert set(changes.after) == {WEB}
+
+
+def test_pinned_sources_have_the_endpoints_that_are_theirs() -> None:
+    """Also with weight 0, where all others have none of them."""
+    web = pinned(a_service(HERE, THERE), {HERE: 100, THERE: 0}, theirs=THERE)
+
+    changes = Plan("here").change(services(web), NOTHING)
+
+    balance = whole(HERE)._replace(pinned=NETWORKS, pinned_shares=whole(THERE).shares)
+    assert changes.after == {WEB: balance, PUBLISHED: balance}
+
+
+def test_pinned_sources_without_an_endpoint_are_as_all_others() -> None:
+    nobodys = pinned(a_service(HERE), {HERE: 100})
+    elsewhere = pinned(
+        a_service(HERE, THERE, mode=PortMode.HOST), {HERE: 100, THERE: 0}, theirs=THERE
+    )
+
+    assert Plan("here").change(services(nobodys), NOTHING).after == {
+        WEB: whole(HERE),
+        PUBLISHED: whole(HERE),
+    }
+    assert Plan("here").change(services(elsewhere), NOTHING).after[PUBLISHED] == whole(HERE)
+
+
+def test_what_is_pinned_makes_another_digest() -> None:
+    weights = {HERE: 100, THERE: 0}
+    digests = {
+        balancer_plan.digest(Plan("here").change(services(web), NOTHING))
+        for web in (
+            pinned(a_service(HERE, THERE), weights, theirs=THERE),
+            pinned(a_service(HERE, THERE), weights, theirs=HERE),
+            pinned(a_service(HERE, THERE), weights),
+        )
+    }
+
+    assert len(digests) == 3
 
 
 def test_only_what_differs_changes() -> None:

@@ -25,6 +25,10 @@ def two(first: str, second: str, *, by_source: bool = False) -> Balance:
     return Balance((Share(0, 4999, first, 8080), Share(5000, 9999, second, 8080)), by_source)
 
 
+def whole(address: str) -> Balance:
+    return Balance((Share(0, 9999, address, 8080),))
+
+
 def change(layout: Layout, changes: Changes) -> list[str]:
     text = nftables_text.change(layout, changes, contents="contents_1", marks=("::1", "::2"))
     statements = text.replace("{\n  ", "{ ").replace(",\n  ", ", ").replace("\n}", " }")
@@ -55,6 +59,74 @@ def test_intervals_that_stay_are_not_touched() -> None:
         "10.92.0.1 . tcp . 80 . 5000-9999 : 10.88.2.2 . 8080 }",
         "add element ip warren virtual_1_by_chance { "
         "10.92.0.1 . tcp . 80 . 5000-9999 : 10.88.2.3 . 8080 }",
+    ]
+
+
+def test_a_frontend_with_pinned_sources_is_in_maps_of_its_own() -> None:
+    pinned = whole("10.88.1.2")._replace(
+        pinned=("10.0.0.7/32", "192.0.2.0/24"), pinned_shares=whole("10.88.1.3").shares
+    )
+
+    assert change(Ranges(), Changes(before={WEB: whole("10.88.1.2")}, after={WEB: pinned})) == [
+        "delete element ip warren contents_1 { ::1 }",
+        "delete element ip warren served { 10.92.0.1 . tcp . 80 }",
+        "delete element ip warren virtual_1_by_chance { "
+        "10.92.0.1 . tcp . 80 . 0-9999 : 10.88.1.2 . 8080 }",
+        "add element ip warren pinned_clients_virtual { "
+        "10.0.0.7/32 . 10.92.0.1 . tcp . 80, 192.0.2.0/24 . 10.92.0.1 . tcp . 80 }",
+        "add element ip warren pinned_virtual_by_chance { "
+        "10.92.0.1 . tcp . 80 . 0-9999 : 10.88.1.3 . 8080 }",
+        "add element ip warren others_virtual_by_chance { "
+        "10.92.0.1 . tcp . 80 . 0-9999 : 10.88.1.2 . 8080 }",
+        "add element ip warren served { 10.92.0.1 . tcp . 80 }",
+        "add element ip warren contents_1 { ::2 }",
+    ]
+
+
+def test_while_sources_are_pinned_a_change_names_what_differs() -> None:
+    before = two("10.88.1.2", "10.88.2.2")._replace(
+        pinned=("10.0.0.7/32",), pinned_shares=whole("10.88.1.3").shares
+    )
+    after = two("10.88.1.2", "10.88.2.3")._replace(
+        pinned=("10.0.0.7/32",), pinned_shares=whole("10.88.1.3").shares
+    )
+
+    changed = change(Ranges(), Changes(before={WEB: before}, after={WEB: after}))
+
+    assert [line for line in changed if "virtual" in line] == [
+        "delete element ip warren others_virtual_by_chance { "
+        "10.92.0.1 . tcp . 80 . 5000-9999 : 10.88.2.2 . 8080 }",
+        "add element ip warren others_virtual_by_chance { "
+        "10.92.0.1 . tcp . 80 . 5000-9999 : 10.88.2.3 . 8080 }",
+    ]
+
+
+def test_connections_to_other_frontends_never_come_to_the_pinned_ones() -> None:
+    """What is asked for those stands behind what is asked for all others."""
+    text = nftables_text.rules(CONFIG, Ranges()).text
+
+    for chain in (*(f"virtual_{part}" for part in range(16)), "published"):
+        kind = chain.partition("_")[0]
+        rules = text.split(f"  chain {chain} {{\n")[1].split("  }\n")[0].splitlines()
+        assert [rule.rpartition(" ")[2] for rule in rules] == [
+            f"@{chain}_by_chance",
+            f"@{chain}_by_source",
+            f"trials_{kind}",
+        ]
+
+
+def test_with_chains_the_rule_for_pinned_sources_comes_first() -> None:
+    balance = whole("10.88.1.2")._replace(
+        pinned=("10.0.0.7/32", "192.0.2.0/24"), pinned_shares=whole("10.88.1.3").shares
+    )
+
+    rules = [line for line in change(Chains(), Changes(after={WEB: balance})) if "rule" in line]
+
+    assert rules == [
+        "add rule ip warren to_10.92.0.1_tcp_80 ip saddr { 10.0.0.7/32, 192.0.2.0/24 } "
+        "meta l4proto tcp dnat ip to numgen random mod 10000 map { 0-9999 : 10.88.1.3 . 8080 }",
+        "add rule ip warren to_10.92.0.1_tcp_80 "
+        "meta l4proto tcp dnat ip to numgen random mod 10000 map { 0-9999 : 10.88.1.2 . 8080 }",
     ]
 
 

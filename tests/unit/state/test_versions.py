@@ -1,6 +1,7 @@
 """Which command set a command needs."""
 
 import pytest
+from warren.model.rollouts import Pin, Strategy, UpdatePolicy
 from warren.model.services import ServiceSpec
 from warren.state import versions
 from warren.state.commands import Batch, Command, PutService, RemoveJoinToken
@@ -31,6 +32,15 @@ def test_a_listed_field_counts_where_it_is_used(monkeypatch: pytest.MonkeyPatch)
 
     assert versions.version_of(labelled) == 2
     assert versions.version_of(PUT) == 1
+
+
+def test_a_pin_needs_managers_that_know_it() -> None:
+    def update(pin: Pin | None) -> PutService:
+        policy = UpdatePolicy(strategy=Strategy.BLUE_GREEN, pin=pin)
+        return PutService(spec=a_spec(update=policy), expected_version=0, now=NOON)
+
+    assert versions.version_of(update(None)) == 2
+    assert versions.version_of(update(Pin(sources=("10.0.0.7",)))) == 3
 
 
 def test_nothing_is_listed_as_newer_than_this_manager() -> None:
