@@ -249,12 +249,12 @@ class Rollout:
 
     @property
     def pin(self) -> Pin | None:
-        """The policy's, while the new revision is on trial: until all traffic has gone over to it,
-        or it turned back."""
-        replaces = self.phase is RolloutPhase.REPLACE
+        """The policy's, while the new revision is on trial: from when traffic is divided until all
+        has gone over to it, or it turned back."""
         canary = self.policy.strategy is Strategy.CANARY
-        tried = self.phase in _TRIED or (replaces and canary)
-        return self.policy.pin if self.live and not self.backwards and tried else None
+        tried = self.phase in _TRIED or (canary and self.phase is RolloutPhase.REPLACE)
+        on_trial = self.live and not self.backwards and tried and self.weight is not None
+        return self.policy.pin if on_trial else None
 
     @property
     def decided(self) -> bool:

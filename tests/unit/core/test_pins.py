@@ -76,6 +76,11 @@ def test_a_canary_leads_them_there_until_the_rest_is_replaced() -> None:
     assert leads(on_trial(policy(), **replaces, state=RolloutState.COMPLETE)) == NOBODY
 
 
+def test_a_canary_that_leads_to_what_was_there_before_is_no_trial() -> None:
+    """A change that takes back another one that is under way has no steps."""
+    assert leads(on_trial(policy(), phase=RolloutPhase.REPLACE, weight=None)) == NOBODY
+
+
 @pytest.mark.parametrize("phase", [RolloutPhase.SURGE, RolloutPhase.TRIAL])
 @pytest.mark.parametrize("state", [RolloutState.RUNNING, RolloutState.WAITING, RolloutState.PAUSED])
 def test_a_set_is_theirs_before_the_switch(phase: RolloutPhase, state: RolloutState) -> None:
