@@ -50,7 +50,11 @@ def _check_floor(spec: ServiceSpec, policy: UpdatePolicy, path: str) -> None:
     stops_first = policy.order is UpdateOrder.STOP_FIRST and policy.strategy is Strategy.ROLLING
     if not stops_first or not policy.min_healthy or not spec.replicas:
         return
-    if amounts.of(policy.min_healthy, spec.replicas) >= spec.replicas:
+    if spec.is_global:
+        if amounts.of(policy.min_healthy, 100) >= 100 and policy.min_healthy.endswith("%"):
+            message = f"{policy.min_healthy} leaves none to stop first (order)"
+            raise InvalidInput(message, path=f"{path}.min_healthy")
+    elif amounts.of(policy.min_healthy, spec.replicas) >= spec.replicas:
         message = f"{policy.min_healthy} of {spec.replicas} leaves none to stop first (order)"
         raise InvalidInput(message, path=f"{path}.min_healthy")
 

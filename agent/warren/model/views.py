@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import Node, NodeMesh, NodeRole, NodeState
 from warren.model.rollouts import Rollout, Strategy
-from warren.model.services import Bytes, Revision, Service, ServiceSpec
+from warren.model.services import Bytes, Revision, Service, ServiceMode, ServiceSpec
 from warren.model.tasks import Task
 
 
@@ -145,6 +145,8 @@ class RolloutPlan:
     """There is room for every task of it."""
     blocks: tuple[str, ...] = ()
     """What would keep it from its end."""
+    mode: ServiceMode = ServiceMode.REPLICATED
+    """GLOBAL: each slot is a node, the move's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
