@@ -2,11 +2,11 @@
 
 The law, for a node, with the template of the revision that the service is to have:
 
-    ready, active, a worker, and meets every constraint    a slot
-    else, but only because it is paused                    a slot while it has a task of that revision
-                                                           otherwise its task is held
-    meets constraints of the rollout's other revision only its task is held while the rollout lasts
-    else (down, drained, no worker, constraints)           no slot: a task there stops
+    ready, active, a worker, and meets every constraint  a slot
+    else, but only because it is paused                  a slot while it has a task of that
+                                                         revision; another's task is held
+    is so by the other revision of a rollout only        its task is held while that lasts
+    else (down, drained, no worker, constraints)         no slot: a task there stops
 
 A task that is held goes on as it is: it belongs to no slot, counts for nothing, and is not stopped.
 Room on the node and free ports make no difference: there the task is pending, and says why.

@@ -77,7 +77,9 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     """InvalidInput if the spec makes no sense; FailedPrecondition if it cannot be had now."""
     before = state.services.get(spec.name)
     if before is not None and before.spec.mode is not spec.mode:
-        message = f"cannot be changed from {before.spec.mode.value}: remove the service, and create it"
+        message = (
+            f"cannot be changed from {before.spec.mode.value}: remove the service, and create it"
+        )
         raise InvalidInput(message, path=f"{spec.name}.mode")
     _check_values(before.spec if before is not None else None, spec)
     _check_resources(spec)

@@ -90,9 +90,7 @@ def _survey_nodes(state: ClusterState, service: Service, tasks: Collection[Task]
     return slots, tuple(beyond)
 
 
-def _slot(
-    number: int, tasks: Collection[Task], since: dict[int, datetime], node: str = ""
-) -> Slot:
+def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime], node: str = "") -> Slot:
     if not tasks and not node and number <= len(_EMPTY):
         return _EMPTY[number - 1]
     wanted: list[Task] = []

@@ -73,7 +73,7 @@ def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...
         converged=converged,
         converged_since=_converged_since(service, up_to_date) if converged else None,
         reason="" if converged else _reason(state, service, tasks, within),
-        warnings=(*_warnings(state, service), *_held_back(state, service, held)),
+        warnings=(*_warnings(state, service), *_held_back(state, held)),
     )
 
 
@@ -88,13 +88,13 @@ def _warnings(state: ClusterState, service: Service) -> tuple[str, ...]:
     )
 
 
-def _held_back(state: ClusterState, service: Service, held: Iterable[Task]) -> Iterator[str]:
+def _held_back(state: ClusterState, held: Iterable[Task]) -> Iterator[str]:
     """Of a global service: tasks that stay as they are because their node is paused."""
     for task in held:
         node = state.nodes[task.node_id]
         if node.spec.availability is Availability.PAUSE:
-            at = f"revision {task.revision}"
-            yield f"node {node.spec.name} is paused: {task.name} stays at {at}"
+            at = f"stays at revision {task.revision}"
+            yield f"node {node.spec.name} is paused: {task.name} {at}"
 
 
 def _converged_since(service: Service, up_to_date: Iterable[Task]) -> datetime:

@@ -220,6 +220,8 @@ class RolloutSimulation(Simulation):
 
     def _put(self, spec: ServiceSpec, before: Service | None) -> None:
         """The last change of all must not turn back for want of room: there would be no end."""
+        if spec.is_global:
+            spec = replace(spec, replicas=1)
         if self.calm and spec.update is not None:
             patient = replace(
                 spec.update, progress_deadline=timedelta(), on_failure=FailureAction.PAUSE

@@ -90,9 +90,7 @@ def _slots(state: ClusterState, service: Service) -> Collection[int]:
     return eligible.numbers(state, service, tuple(state.tasks_of(service.spec.name)))
 
 
-def _served(
-    state: ClusterState, name: str, within: Collection[int], lost: Collection[str]
-) -> int:
+def _served(state: ClusterState, name: str, within: Collection[int], lost: Collection[str]) -> int:
     slots = {
         task.slot
         for task in state.tasks_of(name)
