@@ -12,14 +12,14 @@ A task that is held goes on as it is: it belongs to no slot, counts for nothing,
 Room on the node and free ports make no difference: there the task is pending, and says why.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
 from warren.core import filters
 from warren.model.nodes import Availability, Node
-from warren.model.services import Service, TaskTemplate, template_of
+from warren.model.services import Service, TaskTemplate
 from warren.model.tasks import Task
 from warren.state.cluster import ClusterState
 
@@ -35,15 +35,15 @@ def nodes_of(state: ClusterState, service: Service, tasks: Iterable[Task]) -> Ma
     """The slots of a global service, and the node that each of them is, by number."""
     if service.removing:
         return {}
-    suits = _suits(template_of(service.spec))
+    suited = _suited(state, service.spec)
     revision = service.revision
     keeping = {t.node_id for t in tasks if t.wanted and t.node_id and t.revision == revision}
     found = (
         (_number(state, node), node)
-        for node in state.nodes.values()
-        if (node.id in keeping or not _is_paused(node)) and suits(node)
+        for node in (state.nodes[node_id] for node_id in suited)
+        if node.id in keeping or not _is_paused(node)
     )
-    return dict(sorted(found))
+    return dict(sorted(found, key=lambda each: each[0]))
 
 
 def is_held(state: ClusterState, service: Service, task: Task) -> bool:
@@ -51,18 +51,19 @@ def is_held(state: ClusterState, service: Service, task: Task) -> bool:
     node = state.nodes.get(task.node_id)
     if service.removing or not service.spec.is_global or node is None or not task.wanted:
         return False
-    if _is_paused(node) and _suits(template_of(service.spec))(node):
+    if _is_paused(node) and node.id in _suited(state, service.spec):
         return True
     live = service.live_rollout
     if live is None:
         return False
     ways = (live.from_revision, live.to_revision)
-    return any(_suits(each.template)(node) for each in service.revisions if each.number in ways)
+    templates = (each.template for each in service.revisions if each.number in ways)
+    return any(node.id in _suited(state, template) for template in templates)
 
 
-def takes(template: TaskTemplate, node: Node) -> bool:
+def takes(state: ClusterState, template: TaskTemplate, node: Node) -> bool:
     """The node may have a new task of the template, were there room."""
-    return not _is_paused(node) and _suits(template)(node)
+    return not _is_paused(node) and node.id in _suited(state, template)
 
 
 def belongs(task: Task, node: Node) -> bool:
@@ -71,10 +72,33 @@ def belongs(task: Task, node: Node) -> bool:
     return task.node == node.spec.name and task.node_id in ("", node.id)
 
 
-def _suits(template: TaskTemplate) -> Callable[[Node], bool]:
-    """Whether a node, paused or not, may have tasks of the template."""
+def explain_none(state: ClusterState, service: Service) -> str:
+    """Why no node is a slot of the service."""
+    nodes = sorted(state.nodes.values(), key=lambda node: node.spec.name)
+    usage = [filters.NodeUsage(node=node) for node in nodes]
+    return filters.explain(filters.static_filters(service.spec), usage)
+
+
+_Suited = tuple[Mapping[str, Node], frozenset[str]]
+_known: dict[tuple[str, ...], _Suited] = {}
+"""By constraints: the nodes that were asked about last, and the answer. It is the same question
+many times in every decision, and nodes hardly ever change."""
+_KNOWN_MAX = 256
+
+
+def _suited(state: ClusterState, template: TaskTemplate) -> frozenset[str]:
+    """Ids of the nodes that may have tasks of the template, but for those that are paused."""
+    constraints = template.placement.constraints
+    known = _known.get(constraints)
+    if known is not None and known[0] is state.nodes:
+        return known[1]
     needs = filters.static_filters(template)
-    return lambda node: filters.passes_all(needs, filters.NodeUsage(node=_active(node)))
+    usage = (filters.NodeUsage(node=_active(node)) for node in state.nodes.values())
+    found = frozenset(each.node.id for each in usage if filters.passes_all(needs, each))
+    if len(_known) >= _KNOWN_MAX:
+        _known.clear()
+    _known[constraints] = (state.nodes, found)
+    return found
 
 
 def _active(node: Node) -> Node:

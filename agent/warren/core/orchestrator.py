@@ -232,7 +232,7 @@ class _Keeper:
     def _may_have(self, slot: Slot, template: TaskTemplate) -> bool:
         """A slot that is a node has no task of a revision that shall not be there."""
         node = self.state.node_named(slot.node) if slot.node else None
-        return node is None or eligible.takes(template, node)
+        return node is None or eligible.takes(self.state, template, node)
 
     def stop(self, task: Task) -> None:
         """No worker knows a PENDING task, so its end is recorded here."""

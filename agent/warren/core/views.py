@@ -73,7 +73,7 @@ def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...
         converged=converged,
         converged_since=_converged_since(service, up_to_date) if converged else None,
         reason="" if converged else _reason(state, service, tasks, within),
-        warnings=(*_warnings(state, service), *_held_back(state, held)),
+        warnings=(*_warnings(state, service), *_without_nodes(state, service, desired, held)),
     )
 
 
@@ -88,8 +88,13 @@ def _warnings(state: ClusterState, service: Service) -> tuple[str, ...]:
     )
 
 
-def _held_back(state: ClusterState, held: Iterable[Task]) -> Iterator[str]:
-    """Of a global service: tasks that stay as they are because their node is paused."""
+def _without_nodes(
+    state: ClusterState, service: Service, desired: int, held: Iterable[Task]
+) -> Iterator[str]:
+    """Of a global service: that no node may have it, and tasks that stay as they are because their
+    node is paused."""
+    if service.spec.is_global and not desired and not service.removing:
+        yield f"it has no task: {eligible.explain_none(state, service)}"
     for task in held:
         node = state.nodes[task.node_id]
         if node.spec.availability is Availability.PAUSE:

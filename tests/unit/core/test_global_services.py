@@ -161,6 +161,13 @@ class TestNodes:
         status = views.service_status(state, state.services["web"], tuple(state.tasks.values()))
         assert (status.desired, status.running, status.warnings) == (3, 3, ())
 
+    def test_that_there_is_none_is_a_warning(self) -> None:
+        web = a_global(placement=Placement(constraints=("node.labels.disk == ssd",)))
+
+        status = views.service_status(a_state(nodes=THREE, services=[web]), web, ())
+
+        assert status.warnings == ("it has no task: no node meets node.labels.disk == ssd (3 of 3)",)
+
     def test_one_whose_label_goes_loses_it(self) -> None:
         web = a_global(placement=Placement(constraints=("node.labels.zone == north",)))
         north = tuple(a_node(f"w{n}", labels={"zone": "north"}) for n in (1, 2))
