@@ -185,7 +185,7 @@ def test_a_global_service_has_a_task_on_each_node(play: Play, manager: FakeManag
     assert [each["node"] for each in created["tasks"]] == ["m1", "m2", "m3"]
     assert created["service"]["mode"] == "global"
     assert "replicas" not in created["service"]
-    assert "batch 1  node m1  replace (start first)  capacity 3/3" in changed["plan"]
+    assert changed["plan"][0] == "batch 1  node m1  replace (start first)  capacity 3/3  then 5s"
     assert changed["rollout_plan"]["mode"] == "global"
     assert scaled["msg"].startswith("web.replicas: is for mode replicated")
     assert otherwise["msg"] == (
