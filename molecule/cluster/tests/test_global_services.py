@@ -31,7 +31,7 @@ def name(client: Client) -> Iterator[str]:
 
 
 def make(client: Client, node: str, availability: Availability) -> None:
-    client.apply_node(NodeSpec(name=node, availability=availability), ("availability",))
+    client.apply_node(node, NodeSpec(name=node, availability=availability), ("availability",))
 
 
 def deploy(

@@ -166,7 +166,9 @@ class TestNodes:
 
         status = views.service_status(a_state(nodes=THREE, services=[web]), web, ())
 
-        assert status.warnings == ("it has no task: no node meets node.labels.disk == ssd (3 of 3)",)
+        assert status.warnings == (
+            "it has no task: no node meets node.labels.disk == ssd (3 of 3)",
+        )
 
     def test_one_whose_label_goes_loses_it(self) -> None:
         web = a_global(placement=Placement(constraints=("node.labels.zone == north",)))
