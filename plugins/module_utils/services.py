@@ -39,6 +39,7 @@ SPEC_OPTIONS = (
     "stop_grace_period",
     "drain_delay",
     "health",
+    "mode",
     "replicas",
     "ports",
     "affinity",

@@ -56,8 +56,17 @@ options:
   working_dir:
     description: Working directory of the process. Empty for that of the image.
     type: str
+  mode:
+    description:
+      - V(replicated), the default when the service is created, runs O(replicas) tasks on whichever
+        nodes.
+      - V(global) runs one on each node that is ready, active and meets the constraints of
+        O(placement). A node that joins gets one, and one that is drained loses it.
+      - It is for life. To change it, remove the service and create it again.
+    type: str
+    choices: [replicated, global]
   replicas:
-    description: Number of tasks. By default 1 when the service is created.
+    description: Number of tasks, of a replicated service. By default 1 when it is created.
     type: int
   ports:
     description: Ports of the tasks. Replaces all that were given before.
@@ -488,6 +497,7 @@ def main() -> None:
             "env": {"type": "dict"},
             "user": {"type": "str"},
             "working_dir": {"type": "str"},
+            "mode": {"type": "str", "choices": ["replicated", "global"]},
             "replicas": {"type": "int"},
             "ports": {"type": "list", "elements": "dict"},
             "resources": {"type": "dict"},

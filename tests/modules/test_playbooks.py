@@ -41,7 +41,7 @@ def test_a_service_file_is_deployed_then_found_unchanged(
 
 
 def test_the_examples_are_valid(playbook: Play, manager: FakeManager) -> None:
-    for example in ("web.yml", "shop.yml"):
+    for example in ("web.yml", "shop.yml", "exporter.yml"):
         path = ROOT / "examples" / example
 
         played = playbook(

@@ -136,6 +136,11 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"name": "My_Web"}, "service.name: 'My_Web' is not a DNS label", "service.name"),
     ({"command": "sleep 1"}, "web.command: 'sleep 1' is not a list", "web.command"),
     ({"image": None}, "web.image: is required", "web.image"),
+    (
+        {"mode": "global", "replicas": 2},
+        "web.replicas: is for mode replicated: a global service has one task on each node",
+        "web.replicas",
+    ),
     ({"health": {"interval": "1s"}}, "web.health: needs one of http, tcp, exec", "web.health"),
     ({"health": {"tcp": {}}}, "web.health.tcp.port: is needed: the", "web.health.tcp.port"),
     (
@@ -160,6 +165,32 @@ def test_a_wrong_option_is_named_and_nothing_is_done(play: Play, manager: FakeMa
         assert refused["msg"].startswith(sentence)
         assert (refused["path"], refused["error"]) == (path, "InvalidInput")
     assert manager.state.services == {}
+
+
+def test_a_global_service_has_a_task_on_each_node(play: Play, manager: FakeManager) -> None:
+    wanted = {"name": "web", "image": "web:1", "mode": "global"}
+
+    planned, created, again, changed, scaled, otherwise = play(
+        task("warren_service", wanted, check=True),
+        task("warren_service", wanted),
+        task("warren_service", wanted),
+        task("warren_service", {**wanted, "image": "web:2", "wait": False}, check=True),
+        task("warren_service", {"name": "web", "replicas": 2}),
+        task("warren_service", {"name": "web", "mode": "replicated"}),
+    ).results
+
+    assert planned["plan"] == ["node m1  +task", "node m2  +task", "node m3  +task"]
+    assert (created["changed"], again["changed"]) == (True, False)
+    assert [each["name"] for each in created["tasks"]] == ["web.m1", "web.m2", "web.m3"]
+    assert [each["node"] for each in created["tasks"]] == ["m1", "m2", "m3"]
+    assert created["service"]["mode"] == "global"
+    assert "replicas" not in created["service"]
+    assert changed["plan"][0] == "batch 1  node m1  replace (start first)  capacity 3/3  then 5s"
+    assert changed["rollout_plan"]["mode"] == "global"
+    assert scaled["msg"].startswith("web.replicas: is for mode replicated")
+    assert otherwise["msg"] == (
+        "web.mode: cannot be changed from global: remove the service, and create it"
+    )
 
 
 def test_a_port_that_is_taken_names_its_holder(play: Play, manager: FakeManager) -> None:

@@ -1,7 +1,7 @@
 """Rollouts under faults, by seed. `make simulate-rollouts SEEDS=n START=m` lives through more."""
 
 import pytest
-from warren.testing import rollout_simulation
+from warren.testing import rollout_simulation, simulation_laws
 from warren.testing.rollout_simulation import RolloutSimulation
 from warren.testing.simulation import LawBrokenError
 
@@ -13,6 +13,17 @@ broken and keeps the room of its fix; a reason for an empty slot that was forgot
 @pytest.mark.parametrize("seed", FOUND)
 def test_no_law_breaks(seed: int) -> None:
     RolloutSimulation(seed).run()
+
+
+@pytest.mark.parametrize("seed", [1009, 1015, 1019])
+def test_global_services_have_one_task_on_each_node_in_the_end(seed: int) -> None:
+    """Of services that moved through rollouts while nodes joined, were drained, paused and lost."""
+    simulation = RolloutSimulation(seed)
+
+    simulation.run()
+
+    assert simulation.counts["global services"]
+    assert not list(simulation_laws.one_on_each_node(simulation.state))
 
 
 @pytest.mark.xfail(

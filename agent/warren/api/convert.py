@@ -141,8 +141,19 @@ def _new_plan(kind: Any) -> _Plan:
         writers=tuple((n, write, _is_optional(hints[n])) for n, (write, _) in codecs.items()),
         scalars=scalars,
         read_scalars=_getter(scalars),
-        others=tuple((n, read) for n, (_, read) in codecs.items() if n not in scalars),
+        others=tuple(
+            (f.name, _with_default(codecs[f.name][1], f.default))
+            for f in fields(kind)
+            if f.name not in scalars
+        ),
     )
+
+
+def _with_default(read: Decoder, default: object) -> Decoder:
+    """An enum that is not set, because who wrote it did not know the field, is at its default."""
+    if not isinstance(default, Enum):
+        return read
+    return lambda message, name: read(message, name) if getattr(message, name) else default
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:

@@ -59,6 +59,23 @@ PORT_MODE_MESH: PortMode.ValueType  # 1
 PORT_MODE_HOST: PortMode.ValueType  # 2
 Global___PortMode: _TypeAlias = PortMode  # noqa: Y015
 
+class _ServiceMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServiceModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVICE_MODE_UNSPECIFIED: _ServiceMode.ValueType  # 0
+    SERVICE_MODE_REPLICATED: _ServiceMode.ValueType  # 1
+    SERVICE_MODE_GLOBAL: _ServiceMode.ValueType  # 2
+
+class ServiceMode(_ServiceMode, metaclass=_ServiceModeEnumTypeWrapper): ...
+
+SERVICE_MODE_UNSPECIFIED: ServiceMode.ValueType  # 0
+SERVICE_MODE_REPLICATED: ServiceMode.ValueType  # 1
+SERVICE_MODE_GLOBAL: ServiceMode.ValueType  # 2
+Global___ServiceMode: _TypeAlias = ServiceMode  # noqa: Y015
+
 class _Affinity:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -907,6 +924,7 @@ class ServiceSpec(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     AFFINITY_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     user: _builtins.str
     working_dir: _builtins.str
@@ -915,6 +933,7 @@ class ServiceSpec(_message.Message):
     name: _builtins.str
     replicas: _builtins.int
     affinity: Global___Affinity.ValueType
+    mode: Global___ServiceMode.ValueType
     @_builtins.property
     def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -965,10 +984,11 @@ class ServiceSpec(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         affinity: Global___Affinity.ValueType = ...,
         update: Global___UpdatePolicy | None = ...,
+        mode: Global___ServiceMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "affinity", b"affinity", "args", b"args", "command", b"command", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "update", b"update", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "affinity", b"affinity", "args", b"args", "command", b"command", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "mode", b"mode", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "update", b"update", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__health: _TypeAlias = _typing.Literal["health"]  # noqa: Y015
     _WhichOneofArgType__health: _TypeAlias = _typing.Literal["_health", b"_health"]  # noqa: Y015
@@ -1501,6 +1521,7 @@ class Task(_message.Message):
     DRAINING_SINCE_FIELD_NUMBER: _builtins.int
     WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service: _builtins.str
     slot: _builtins.int
@@ -1509,6 +1530,7 @@ class Task(_message.Message):
     node_id: _builtins.str
     desired: Global___DesiredState.ValueType
     leaving: _builtins.bool
+    node: _builtins.str
     @_builtins.property
     def template(self) -> Global___TaskTemplate: ...
     @_builtins.property
@@ -1535,10 +1557,11 @@ class Task(_message.Message):
         draining_since: _timestamp_pb2.Timestamp | None = ...,
         withdrawn_at: _timestamp_pb2.Timestamp | None = ...,
         leaving: _builtins.bool = ...,
+        node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_draining_since", b"_draining_since", "_withdrawn_at", b"_withdrawn_at", "created_at", b"created_at", "draining_since", b"draining_since", "status", b"status", "template", b"template", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draining_since", b"_draining_since", "_withdrawn_at", b"_withdrawn_at", "created_at", b"created_at", "desired", b"desired", "draining_since", b"draining_since", "id", b"id", "leaving", b"leaving", "node_id", b"node_id", "revision", b"revision", "service", b"service", "slot", b"slot", "status", b"status", "template", b"template", "version", b"version", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draining_since", b"_draining_since", "_withdrawn_at", b"_withdrawn_at", "created_at", b"created_at", "desired", b"desired", "draining_since", b"draining_since", "id", b"id", "leaving", b"leaving", "node", b"node", "node_id", b"node_id", "revision", b"revision", "service", b"service", "slot", b"slot", "status", b"status", "template", b"template", "version", b"version", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__draining_since: _TypeAlias = _typing.Literal["draining_since"]  # noqa: Y015
     _WhichOneofArgType__draining_since: _TypeAlias = _typing.Literal["_draining_since", b"_draining_since"]  # noqa: Y015
@@ -3332,6 +3355,7 @@ class RolloutPlan(_message.Message):
     ENOUGH_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     strategy: Global___Strategy.ValueType
     from_revision: _builtins.int
     to_revision: _builtins.int
@@ -3340,6 +3364,7 @@ class RolloutPlan(_message.Message):
     min_healthy: _builtins.int
     room: _builtins.str
     enough: _builtins.bool
+    mode: Global___ServiceMode.ValueType
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStep]: ...
     @_builtins.property
@@ -3360,10 +3385,11 @@ class RolloutPlan(_message.Message):
         enough: _builtins.bool = ...,
         blocks: _abc.Iterable[_builtins.str] | None = ...,
         pin: Global___Pin | None = ...,
+        mode: Global___ServiceMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "pin", b"pin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "blocks", b"blocks", "enough", b"enough", "from_revision", b"from_revision", "lowest", b"lowest", "min_healthy", b"min_healthy", "pin", b"pin", "replicas", b"replicas", "room", b"room", "steps", b"steps", "strategy", b"strategy", "to_revision", b"to_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pin", b"_pin", "blocks", b"blocks", "enough", b"enough", "from_revision", b"from_revision", "lowest", b"lowest", "min_healthy", b"min_healthy", "mode", b"mode", "pin", b"pin", "replicas", b"replicas", "room", b"room", "steps", b"steps", "strategy", b"strategy", "to_revision", b"to_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__pin: _TypeAlias = _typing.Literal["pin"]  # noqa: Y015
     _WhichOneofArgType__pin: _TypeAlias = _typing.Literal["_pin", b"_pin"]  # noqa: Y015

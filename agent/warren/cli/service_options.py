@@ -41,6 +41,9 @@ def add_to_update(parser: argparse.ArgumentParser) -> None:
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_argument_group("tasks")
     tasks.add_argument("--replicas", metavar="N", help="number of tasks (1)")
+    tasks.add_argument(
+        "--mode", metavar="replicated|global", help="global: one task on each node, for life"
+    )
     tasks.add_argument("-e", "--env", action="append", default=[], metavar="KEY=VALUE")
     tasks.add_argument("--command", metavar="WORD", help="replaces the image's entrypoint")
     tasks.add_argument("-u", "--user", metavar="USER[:GROUP]")
@@ -137,6 +140,7 @@ def _manifest(options: Options, name: str) -> dict[str, Any]:
         "env": common.pairs(options.env, "--env"),
         "user": options.user,
         "working_dir": options.working_dir,
+        "mode": options.mode,
         "replicas": options.replicas,
         "ports": [
             *(_port(text, "mesh") for text in options.publish),

@@ -53,7 +53,10 @@ def service(view: ServiceView) -> dict[str, Any]:
 
 def spec(value: ServiceSpec) -> dict[str, Any]:
     """A service's spec in the form of its manifest, defaults too."""
-    return manifest.service_to_dict(value, omit_defaults=False)
+    written = manifest.service_to_dict(value, omit_defaults=False)
+    if value.is_global:
+        del written["replicas"]
+    return written
 
 
 def tasks(view: ServiceView) -> list[dict[str, Any]]:
@@ -153,6 +156,7 @@ def rollout_record(value: Rollout) -> dict[str, Any]:
 def rollout_plan(plan: RolloutPlan) -> dict[str, Any]:
     """How a rollout will go."""
     return {
+        "mode": plan.mode.value,
         "strategy": plan.strategy.value,
         "from_revision": plan.from_revision,
         "to_revision": plan.to_revision,

@@ -101,10 +101,11 @@ def wait_service_gone(
 
 def is_hopeless(view: ServiceView) -> bool:
     """A task of the current revision keeps failing, or has ended for good."""
+    spec = view.service.spec
     current = [
         task
         for task in view.tasks
-        if task.revision == view.service.revision and task.slot <= view.service.spec.replicas
+        if task.revision == view.service.revision and (spec.is_global or task.slot <= spec.replicas)
     ]
     replaced = {task.slot for task in current if task.wanted}
     return any(_keeps_failing(task) or _has_ended(task, replaced) for task in current)

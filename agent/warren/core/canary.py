@@ -18,7 +18,7 @@ def step(now_is: Situation) -> Step:
     """The next step within the phase."""
     rollout = now_is.rollout
     share = failures.share(rollout)
-    batch = tuple(range(1, failures.canaries(rollout, now_is.replicas) + 1))
+    batch = now_is.numbers[: failures.canaries(rollout, now_is.replicas)]
     if rollout.batch != batch:
         return Step(rollout=replace(rollout, batch=batch, ready_at=None))
     if not rolling.all_passed(now_is, batch):

@@ -6,6 +6,7 @@ the same.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from warren.core import amounts
 from warren.core.room import Room
@@ -21,12 +22,14 @@ def served(slots: Sequence[Slot]) -> int:
 
 def floor(policy: UpdatePolicy, slots: Sequence[Slot], room: Room) -> int:
     """Slots that must stay served."""
+    if room.exclusive and room.service.spec.is_global:  # no other node can help: it is stop first
+        policy = replace(policy, order=UpdateOrder.STOP_FIRST)
     least = amounts.min_healthy(policy, len(slots), exclusive=room.exclusive)
     may_empty = room.exclusive or policy.order is UpdateOrder.STOP_FIRST
     if policy.min_healthy or not may_empty:
         return least
-    hopeless = sum(waits_only(slot) for slot in slots)
-    return max(0, least - hopeless) if hopeless and not room.free else least
+    hopeless = sum(waits_only(slot) and not room.free_for(slot) for slot in slots)
+    return max(0, least - hopeless)
 
 
 def waits_only(slot: Slot) -> bool:

@@ -1,7 +1,7 @@
 """What speaks against a revision: its tasks that fail, its analyses, no progress. In the user's
 words, with the last log line, because that is what a rollout that was rolled back leaves behind."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from warren.core import amounts, names
 from warren.core.situation import Situation
@@ -48,17 +48,17 @@ def was_bad(task: Task) -> bool:
 def against(
     rollout: Rollout,
     tasks: Iterable[Task],
-    replicas: int,
+    slots: Container[int],
     *,
     speaks: Callable[[Task], bool] = is_bad,
 ) -> list[Task]:
-    """Tasks that the rollout brought, and that failed since it was last resumed, by slot."""
+    """Tasks that the rollout brought in `slots`, and that failed since it was last resumed."""
     return sorted(
         (
             task
             for task in tasks
             if task.revision == rollout.to_revision
-            and task.slot <= replicas
+            and task.slot in slots
             and task.created_at >= rollout.started_at
             and speaks(task)
             and not (rollout.resumed_at and task.status.since <= rollout.resumed_at)
@@ -70,7 +70,7 @@ def against(
 def found_bad(situation: Situation) -> str:
     """Why the new revision is bad; empty text: it is not, so far."""
     rollout = situation.rollout
-    bad = against(rollout, situation.tasks, situation.replicas)
+    bad = against(rollout, situation.tasks, situation.by_number)
     slots = {task.slot for task in bad}
     if slots and len(slots) > rollout.policy.max_failure_ratio * situation.replicas:
         return f"task {explain(situation.state, bad[-1])}{_of(len(slots), situation)}"

@@ -290,6 +290,13 @@ def explain(filters: Sequence[Filter], nodes: Sequence[NodeUsage]) -> str:
     return f"no suitable node ({len(nodes)} nodes): {', '.join(parts)}"
 
 
+def explain_one(filters: Sequence[Filter], usage: NodeUsage) -> str:
+    """Why this node does not pass, filter by filter: `w2 has less than 1 GiB of memory free`."""
+    parts = (each.explain(1, 2) for each in filters if not each.passes(usage))
+    why = ", ".join(part.removeprefix("1 ") for part in parts)
+    return f"{usage.node.spec.name} {why}" if why else ""
+
+
 def _refusing(filters: Sequence[Filter], usage: NodeUsage) -> int | None:
     return next((i for i, filter_ in enumerate(filters) if not filter_.passes(usage)), None)
 

@@ -14,6 +14,11 @@ def node_name(state: ClusterState, task: Task) -> str:
     return f"(removed node {task.node_id})" if task.node_id else ""
 
 
+def slot(task: Task) -> str:
+    """Of a task: `slot 3`, or of a global service `node w1`."""
+    return f"node {task.node}" if task.node else f"slot {task.slot}"
+
+
 def count(number: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

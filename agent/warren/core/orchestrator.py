@@ -1,4 +1,5 @@
-"""Which tasks there should be: in each slot 1..replicas one of the revision that it shall have.
+"""Which tasks there should be: in each slot one of the revision that it shall have. The slots are
+1..replicas, or of a global service the nodes that may have a task of it (`eligible.py`).
 
 The law, per slot and per revision that it shall have (`wishes.py` says which: during a rollout
 there may be two). A task is *fresh* if it is wanted, of that revision, and not leaving (a user
@@ -10,7 +11,7 @@ stops it, or its node is on DRAIN or no longer a worker); a wanted task that is 
     fresh is not steady                -> wait, and the old goes on
     old is outdated and fails          -> stop, at once: a fix must not wait for what is broken
     the revision FAILED for good       -> nothing until there is another
-    slot > replicas, service removing  -> stop
+    not in a slot, service removing    -> stop
 
 An old task stops before its slot has another only if the update's order says so, or if the new one
 could have no place before, and only as long as `min_healthy` slots stay served.
@@ -24,14 +25,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from warren.core import capacity, drain, index, slots, wishes
+from warren.core import capacity, drain, eligible, index, slots, wishes
 from warren.core.decisions import Decision, earliest
 from warren.core.index import Services
 from warren.core.room import Room
 from warren.core.slots import Slot, is_steady, is_useless
 from warren.core.wishes import Wish
 from warren.model.nodes import Availability, Node, NodeRole
-from warren.model.services import Service
+from warren.model.services import Service, TaskTemplate
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.state.cluster import ClusterState
 from warren.state.commands import Command, CreateTask, SetTaskDesired, SetTaskStatus
@@ -66,7 +67,7 @@ def decide_service(
     unheard: Collection[str] = (),
 ) -> Decision:
     """The same for one service, whose `tasks` are given."""
-    surveyed = slots.survey(service, tasks)
+    surveyed = slots.survey(state, service, tasks)
     return decide_slots(state, service, surveyed, now, new_id, unheard)
 
 
@@ -140,7 +141,7 @@ class _Keeper:
         else:
             if old is not None and self.room.frees(old):
                 self._make_way(old)
-            self._create(slot.number, wish.revision)
+            self._create(slot, wish.revision)
 
     def _is_settled(self, task: Task, wish: Wish) -> bool:
         """The usual case, quickly: the one task is the one that there shall be."""
@@ -208,24 +209,30 @@ class _Keeper:
         known = best.ready and heard and not _is_leaving(self.state, best)
         return not known and any(task.ready and task.node_id in self.unheard for task in several)
 
-    def _create(self, slot: int, revision: int) -> None:
+    def _create(self, slot: Slot, revision: int) -> None:
         template = wishes.template_for(self.service, revision)
-        if template is None:
+        if template is None or not self._may_have(slot, template):
             return
         name = self.service.spec.name
-        task_id = f"{name}-{slot}-{self.new_id()}"
+        task_id = f"{name}-{slot.number}-{self.new_id()}"
         while task_id in self.state.tasks:
-            task_id = f"{name}-{slot}-{self.new_id()}"
+            task_id = f"{name}-{slot.number}-{self.new_id()}"
         task = Task(
             id=task_id,
             service=name,
-            slot=slot,
+            slot=slot.number,
+            node=slot.node,
             revision=revision,
             template=template,
             created_at=self.now,
             status=TaskStatus(state=TaskState.PENDING, since=self.now),
         )
         self.commands.append(CreateTask(task=task))
+
+    def _may_have(self, slot: Slot, template: TaskTemplate) -> bool:
+        """A slot that is a node has no task of a revision that shall not be there."""
+        node = self.state.node_named(slot.node) if slot.node else None
+        return node is None or eligible.takes(self.state, template, node)
 
     def stop(self, task: Task) -> None:
         """No worker knows a PENDING task, so its end is recorded here."""

@@ -15,7 +15,7 @@ from warren.core.room import Room
 from warren.core.situation import Situation
 from warren.model.errors import WarrenError
 from warren.model.rollouts import AnalysisRecord, Rollout, RolloutPhase, RolloutState
-from warren.model.services import Service
+from warren.model.services import Service, ServiceMode
 from warren.model.tasks import DesiredState, Health, Task, TaskState
 from warren.model.units import format_duration
 from warren.model.views import PlanMove, PlanStep, RolloutPlan
@@ -45,20 +45,21 @@ def of_rollout(state: ClusterState, name: str, now: datetime) -> RolloutPlan:
     world = _World(state, name, now)
     world.run()
     live = service.live_rollout
-    floor = situation.of(state, service, state.tasks_of(name), now).floor
+    now_is = situation.of(state, service, state.tasks_of(name), now)
     blocks = tuple(world.blocks)
     return RolloutPlan(
         strategy=live.policy.strategy,
         from_revision=live.from_revision,
         to_revision=live.to_revision,
-        replicas=service.spec.replicas,
+        replicas=now_is.replicas,
         steps=tuple(world.steps()),
-        lowest=min([step.served for step in world.recorded], default=service.spec.replicas),
-        min_healthy=floor,
+        lowest=min([step.served for step in world.recorded], default=now_is.replicas),
+        min_healthy=now_is.floor,
         room=before.text(enough=not world.unplaced),
         enough=not world.unplaced,
         blocks=blocks,
         pin=pin,
+        mode=service.spec.mode,
     )
 
 
@@ -176,7 +177,7 @@ class _World:
             if self.recorded and not (self.recorded[-1].moves or self.recorded[-1].waits_for):
                 self.recorded.pop()
             self._note_capacity()
-            everything = self._service.spec.replicas
+            everything = self._situation().replicas
             self.recorded.append(_Recorded(title, key, everything, after.weight))
         current = self.recorded[-1]
         if after.live:
@@ -335,8 +336,10 @@ class _World:
         where = names.node_name(self._state, task)
         if task.status.state is TaskState.PENDING:
             self.unplaced = True
-            self.blocks.append(f"slot {task.slot}: {task.status.message}")
-            return PlanMove(slot=task.slot, action="wait", message=task.status.message)
+            of_slot = "" if task.node else f"{names.slot(task)}: "
+            self.blocks.append(f"{of_slot}{task.status.message}")
+            message = task.status.message
+            return PlanMove(slot=task.slot, node=task.node, action="wait", message=message)
         origin = names.node_name(self._state, old[0]) if old else ""
         if known is not None and known.action == "stop":
             return replace(known, node=where, action="stop_first")
@@ -414,7 +417,10 @@ def _lines_of(step: PlanStep, plan: RolloutPlan) -> Iterator[str]:
     for number, move in enumerate(step.moves):
         first = f"{step.title}{share}" if not number else " " * len(f"{step.title}{share}")
         last = f"{capacity}{waits}" if number == len(step.moves) - 1 else ""
-        yield f"{first}  slot {move.slot}  {_text(move)}{last}"
+        if plan.mode is ServiceMode.GLOBAL:
+            yield f"{first}  node {move.node or move.from_node}  {_text_of_node(move)}{last}"
+        else:
+            yield f"{first}  slot {move.slot}  {_text(move)}{last}"
 
 
 def _text(move: PlanMove) -> str:
@@ -429,5 +435,20 @@ def _text(move: PlanMove) -> str:
             return f"replace on {move.node}{moved} (stop first)"
         case "stop":
             return f"-task on {move.from_node}"
+        case _:
+            return f"stays pending: {move.message}"
+
+
+def _text_of_node(move: PlanMove) -> str:
+    """Of a global service, where the slot says which node it is."""
+    match move.action:
+        case "start":
+            return "+task (beside the old one)" if move.from_node else "+task"
+        case "replace":
+            return "replace (start first)"
+        case "stop_first":
+            return "replace (stop first)"
+        case "stop":
+            return "-task"
         case _:
             return f"stays pending: {move.message}"

@@ -2,14 +2,14 @@
 
 Kept are, per slot, the newest `task_history` ended tasks, and always the one that is the reason for
 an empty slot: a FAILED task of a revision that the slot shall have, without which the orchestrator
-would begin anew for ever. Its history makes a slot beyond the replicas readable for an hour.
+would begin anew for ever. The history of a slot that there is no more stays readable for an hour.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from warren.core import index
+from warren.core import eligible, index
 from warren.core.decisions import Decision, earliest
 from warren.core.index import Services
 from warren.model.services import Service
@@ -26,10 +26,9 @@ def decide(state: ClusterState, now: datetime, among: Services | None = None) ->
     """Tasks and services (all, or those `among` which to look) and join tokens to forget."""
     if state.cluster is None:
         return Decision()
-    history = state.cluster.spec.task_history
     among = index.every_service(state) if among is None else among
     decisions = [
-        of_service(service, tasks.values(), now, history)
+        of_service(state, service, tasks.values(), now)
         for name, tasks in sorted(among.items())
         if (service := state.services.get(name)) is not None
     ]
@@ -38,19 +37,24 @@ def decide(state: ClusterState, now: datetime, among: Services | None = None) ->
     return Decision(commands=commands, wake_at=earliest(d.wake_at for d in decisions))
 
 
-def of_service(service: Service, tasks: Collection[Task], now: datetime, history: int) -> Decision:
-    """What of one service to forget; `history` is the number of ended tasks kept per slot."""
+def of_service(
+    state: ClusterState, service: Service, tasks: Collection[Task], now: datetime
+) -> Decision:
+    """What of one service to forget."""
+    assert state.cluster is not None, "there is a service"
+    history = state.cluster.spec.task_history
     if service.removing and all(task.status.state.terminal for task in tasks):
         return Decision(commands=(ForgetService(name=service.spec.name),))
     ended: defaultdict[int, list[Task]] = defaultdict(list)
     for task in tasks:
         if task.status.state.terminal:
             ended[task.slot].append(task)
+    within = eligible.numbers(state, service, tasks)
     commands: list[Command] = []
     wake_ups: list[datetime] = []
     for slot in sorted(ended):
         kept = _kept(service, ended[slot], history)
-        if slot > service.spec.replicas:
+        if slot not in within:
             wake_ups += (t.status.since + GONE_SLOT_KEPT for t in kept if not _gone(t, now))
             kept = [task for task in kept if not _gone(task, now)]
         kept_ids = {task.id for task in kept}

@@ -13,12 +13,24 @@ time, and who keeps a `Reconciliation` from state to state pays only for the oth
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
-from warren.core import drain, index, mesh, nodes, orchestrator, reaper, rollout, scheduler, vips
+from warren.core import (
+    drain,
+    eligible,
+    index,
+    mesh,
+    nodes,
+    orchestrator,
+    reaper,
+    rollout,
+    scheduler,
+    vips,
+)
 from warren.core.decisions import Decision, earliest
 from warren.core.index import Index, Services
 from warren.model.nodes import Node
 from warren.model.services import Service
 from warren.model.tasks import Task
+from warren.state import maps
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import Command
@@ -86,7 +98,7 @@ class Reconciliation:
             commands.extend(decision.commands)
             wake_ups.append(decision.wake_at)
             if decision.commands:
-                known, concerned = index.advance(known, state, matters=orchestrator.is_leaving)
+                known, concerned = _advance(known, state)
                 among = _tasks(known, (*among, *concerned))
         return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))
 
@@ -112,7 +124,7 @@ class Reconciliation:
         if self._index is None:
             known, names = index.begin(state), state.services
         else:
-            known, concerned = index.advance(self._index, state, matters=orchestrator.is_leaving)
+            known, concerned = _advance(self._index, state)
             names = {**self._restless, **concerned}
         restless = _tasks(known, names)
         self._index = known
@@ -124,6 +136,22 @@ class Reconciliation:
         return known
 
 
+def _advance(before: Index, state: ClusterState) -> tuple[Index, dict[str, None]]:
+    """As `index.advance`. Global services are concerned by nodes on which they have nothing, too,
+    once those become something else for them."""
+    known, concerned = index.advance(before, state, matters=orchestrator.is_leaving)
+    old, new = before.state.nodes, state.nodes
+    changed = maps.changed_keys(old, new) if old is not new else ()
+    if any(_suitability(old.get(each)) != _suitability(new.get(each)) for each in changed):
+        concerned |= {name: None for name, each in state.services.items() if each.spec.is_global}
+    return known, concerned
+
+
+def _suitability(node: Node | None) -> object:
+    """All that filters ask of a node."""
+    return node and (node.spec, node.status.state, node.description)
+
+
 def _tasks(known: Index, names: Iterable[str]) -> Services:
     services = known.state.services
     return {name: known.tasks_of.get(name, {}) for name in names if name in services}
@@ -132,22 +160,27 @@ def _tasks(known: Index, names: Iterable[str]) -> Services:
 def _is_at_rest(state: ClusterState, service: Service, tasks: Mapping[str, Task]) -> bool:
     if service.live_rollout is not None:
         return False
+    if service.removing or not service.vip:
+        return False
+    within = eligible.numbers(state, service, tasks.values())
     live = [task for task in tasks.values() if not task.status.state.terminal]
-    if service.removing or not service.vip or len(live) != service.spec.replicas:
+    if service.spec.is_global:
+        live = [t for t in live if t.slot in within or not eligible.is_held(state, service, t)]
+    if len(live) != len(within):
         return False
     if not all(_is_settled(service, task, state.nodes.get(task.node_id)) for task in live):
+        return False
+    if any(task.slot not in within for task in live):
         return False
     if len({task.slot for task in live}) != len(live):
         return False
     if len(live) == len(tasks):
         return True
-    # Of ended tasks, the orchestrator may have to note that they are beyond the replicas, and the
+    # Of ended tasks, the orchestrator may have to note that they are in no slot any more, and the
     # reaper to forget some; both may look at the clock.
     ended = (task for task in tasks.values() if task.status.state.terminal)
-    assert state.cluster is not None, "there is a service"
-    history = state.cluster.spec.task_history
-    return all(task.slot <= service.spec.replicas for task in ended) and (
-        reaper.of_service(service, tasks.values(), service.updated_at, history) == Decision()
+    return all(task.slot in within for task in ended) and (
+        reaper.of_service(state, service, tasks.values(), service.updated_at) == Decision()
     )
 
 
@@ -157,6 +190,5 @@ def _is_settled(service: Service, task: Task, node: Node | None) -> bool:
         and task.ready
         and not task.leaving
         and task.revision == service.revision
-        and task.slot <= service.spec.replicas
         and not orchestrator.is_leaving(node)
     )

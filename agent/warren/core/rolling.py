@@ -46,9 +46,9 @@ def _has_new(now_is: Situation, slot: Slot) -> bool:
 
 def _in_batch(now_is: Situation) -> Step:
     rollout = now_is.rollout
-    batch = tuple(number for number in rollout.batch if number <= now_is.replicas)
+    batch = tuple(number for number in rollout.batch if number in now_is.by_number)
     # A task that waits for a place that there is not, in a slot that has no other, says nothing.
-    hoped = (number for number in batch if not _is_hopeless(now_is, now_is.slots[number - 1]))
+    hoped = (number for number in batch if not _is_hopeless(now_is, now_is.by_number[number]))
     if not all_passed(now_is, hoped):
         return Step(
             rollout=replace(rollout, batch=batch, ready_at=None),
@@ -69,7 +69,7 @@ def _in_batch(now_is: Situation) -> Step:
 
 def all_passed(now_is: Situation, numbers: Iterable[int]) -> bool:
     """In all of these slots the new task is ready, or fails as a few may."""
-    slots = (now_is.slots[number - 1] for number in numbers)
+    slots = (now_is.by_number[number] for number in numbers)
     return all(now_is.is_done(slot) or _tolerated(now_is, slot) for slot in slots)
 
 
@@ -113,7 +113,7 @@ def _chosen(now_is: Situation, waiting: list[int]) -> tuple[int, ...]:
     may_stop = now_is.served - now_is.floor
     chosen: list[int] = []
     for number in waiting:
-        costs = now_is.slots[number - 1].served
+        costs = now_is.by_number[number].served
         if len(chosen) == most or (costs and may_stop <= 0):
             continue
         may_stop -= costs
@@ -139,8 +139,7 @@ def _last_part(now_is: Situation) -> Step:
             progress_at=now_is.now,
         )
         return Step(rollout=done)
-    numbers = [slot.number for slot in now_is.slots]
-    told = f"{now_is.ready_text(numbers)}{obstacle(now_is)}"
+    told = f"{now_is.ready_text(now_is.numbers)}{obstacle(now_is)}"
     return Step(rollout=rollout, stalls=True, waits_for=told, wake_at=_trusted(now_is, unready))
 
 
@@ -150,7 +149,7 @@ def _is_hopeless(now_is: Situation, slot: Slot) -> bool:
     if slot.ended(now_is.new, TaskState.FAILED):
         return not slot.wanted
     new = bool(slot.of(now_is.new))
-    return new and capacity.waits_only(slot) and not now_is.room.free
+    return new and capacity.waits_only(slot) and not now_is.room.free_for(slot)
 
 
 def _trusted(now_is: Situation, unready: list[Slot]) -> datetime | None:

@@ -61,7 +61,7 @@ def _against(now_is: Situation) -> list[Task]:
     if rollout.state in (RolloutState.COMPLETE, RolloutState.SUPERSEDED):
         return []
     speaks = failures.was_bad if rollout.backwards and rollout.failed else failures.is_bad
-    return failures.against(rollout, now_is.tasks, now_is.replicas, speaks=speaks)
+    return failures.against(rollout, now_is.tasks, now_is.by_number, speaks=speaks)
 
 
 def _failing(state: ClusterState, task: Task) -> FailingTask:

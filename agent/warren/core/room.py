@@ -10,6 +10,7 @@ from functools import cached_property
 
 from warren.core import filters
 from warren.core.filters import NodeUsage
+from warren.core.slots import Slot
 from warren.model.services import Port, Service, TaskTemplate, template_of
 from warren.model.tasks import Task, TaskState, TaskStatus
 from warren.model.units import format_bytes_short
@@ -30,8 +31,17 @@ class Room:
 
     @cached_property
     def free(self) -> bool:
-        """A node could take one more task, at the latest when all stops are done."""
-        return any(filters.passes_all(self._needs, usage) for usage in self._usage.values())
+        """A node could take one more task, at the latest when all stops are done; of a global
+        service, every node that is a slot could."""
+        suited = any if not self.service.spec.is_global else all
+        return suited(filters.passes_all(self._needs, usage) for usage in self._suitable)
+
+    def free_for(self, slot: Slot) -> bool:
+        """The same for a task of that slot."""
+        if not slot.node:
+            return self.free
+        usage = self._named.get(slot.node)
+        return usage is not None and filters.passes_all(self._needs, usage)
 
     def frees(self, old: Task) -> bool:
         """The new task can only have its place once the old one has left it.
@@ -42,7 +52,9 @@ class Room:
         says why. Tasks that are stopping do not count: what they hold is about to be free.
         """
         before = self._usage.get(old.node_id)
-        if not self._exclusive or self.free or before is None:
+        if not self._exclusive or before is None:
+            return False
+        if filters.passes_all(self._needs, before) if old.node else self.free:
             return False
         after = NodeUsage(node=before.node)
         for task in self._tasks_on[old.node_id]:
@@ -52,7 +64,10 @@ class Room:
         return left and filters.passes_all(self._needs, after)
 
     def missing(self, count: int) -> int:
-        """Of so many new tasks beside all that lives, how many find no place now."""
+        """Of so many new tasks beside all that lives, how many find no place now; of a global
+        service, of one on each of its nodes."""
+        if self.service.spec.is_global:
+            return len(self._full())
         usage = filters.usage(self.state, self.state.tasks.values())
         changing = (*self._exclusive, *filters.resource_filters(self._template))
         suitable = [u for u in usage if filters.passes_all(self._static, u)]
@@ -64,7 +79,11 @@ class Room:
         return count
 
     def why_not(self, beside: int = 0) -> str:
-        """Why no node takes one more, after `beside` others."""
+        """Why no node takes one more, after `beside` others; of a global service, why one of its
+        nodes does not."""
+        if self.service.spec.is_global:
+            full = self._full()
+            return filters.explain_one(self._needs, full[0]) if full else ""
         usage = filters.usage(self.state, self.state.tasks.values())
         task = _a_task(self.service)
         for node in usage:
@@ -91,6 +110,12 @@ class Room:
             f"{format_bytes_short(free_memory)} of {format_bytes_short(memory)} free on {on}"
         )
         return f"{amounts}: {'enough' if enough else 'not enough'}"
+
+    def _full(self) -> list[NodeUsage]:
+        """Nodes that take its tasks, and have no place for one more now, by name."""
+        usage = filters.usage(self.state, self.state.tasks.values())
+        suitable = (node for node in usage if filters.passes_all(self._static, node))
+        return [node for node in suitable if not filters.passes_all(self._needs, node)]
 
     @cached_property
     def _template(self) -> TaskTemplate:
@@ -125,6 +150,18 @@ class Room:
     def _usage(self) -> dict[str, NodeUsage]:
         wanted = (task for tasks in self._tasks_on.values() for task in tasks)
         return {usage.node.id: usage for usage in filters.usage(self.state, wanted)}
+
+    @cached_property
+    def _suitable(self) -> Sequence[NodeUsage]:
+        """Of a global service only the nodes that take its tasks."""
+        every = self._usage.values()
+        if not self.service.spec.is_global:
+            return tuple(every)
+        return [usage for usage in every if filters.passes_all(self._static, usage)]
+
+    @cached_property
+    def _named(self) -> dict[str, NodeUsage]:
+        return {usage.node.spec.name: usage for usage in self._usage.values()}
 
     def _ports_of(self, task: Task) -> Sequence[Port]:
         service = self.state.services.get(task.service)

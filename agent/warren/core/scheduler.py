@@ -1,4 +1,5 @@
-"""Where pending tasks go: spread over the nodes that pass every filter.
+"""Where pending tasks go: spread over the nodes that pass every filter. One of a global service has
+its node already, and waits for it.
 
 Placed tasks are counted at once, so that ten tasks created together spread. A task that no node
 can take stays PENDING and says why; the text is proposed only when it changes, because a loop that
@@ -48,7 +49,8 @@ def decide(state: ClusterState, now: datetime, among: Services | None = None) ->
     commands: list[Command] = []
     unplaced: list[Task] = []
     for task in pending:
-        place = _place(task, needs.of(task))
+        need = needs.of(task)
+        place = _only_place(task, need) if task.node else _place(task, need)
         if place is None:
             unplaced.append(task)
         else:
@@ -108,7 +110,8 @@ class _Needs:
         ports = self._state.services[task.service].spec.ports
         static = filters.static_filters(task.template)
         suitable = tuple(n for n in self._nodes if filters.passes_all(static, n))
-        queue = [(_order(task, usage), number) for number, usage in enumerate(suitable)]
+        among = () if task.node else suitable
+        queue = [(_order(task, usage), number) for number, usage in enumerate(among)]
         heapify(queue)
         return _Need(
             every=filters.filters_for(task.service, task.template, ports),
@@ -141,6 +144,12 @@ def _place(task: Task, need: _Need) -> filters.NodeUsage | None:
     return None
 
 
+def _only_place(task: Task, need: _Need) -> filters.NodeUsage | None:
+    """The node that the task is for, if it can take it now."""
+    usage = next((each for each in need.suitable if each.node.spec.name == task.node), None)
+    return usage if usage is not None and filters.passes_all(need.changing, usage) else None
+
+
 def _order(task: Task, usage: filters.NodeUsage) -> _Order:
     return (
         usage.wanted_of_revision[task.service, task.revision],
@@ -154,12 +163,16 @@ def _explanations(
     unplaced: Sequence[Task], needs: _Needs, nodes: Sequence[filters.NodeUsage]
 ) -> list[Command]:
     """Reasons that differ from those stored, made after all placing so that they are final."""
-    reasons: dict[tuple[str, int], str] = {}
+    reasons: dict[tuple[str, int, str], str] = {}
     commands: list[Command] = []
     for task in unplaced:
-        key = (task.service, task.revision)
+        key = (task.service, task.revision, task.node)
         if key not in reasons:
-            reasons[key] = filters.explain(needs.of(task).every, nodes)
+            every = needs.of(task).every
+            named = [usage for usage in nodes if usage.node.spec.name == task.node]
+            reasons[key] = (
+                filters.explain_one(every, named[0]) if named else filters.explain(every, nodes)
+            )
         commands += _explained([task], reasons[key])
     return commands
 

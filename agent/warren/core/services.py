@@ -53,7 +53,11 @@ def merge(before: ServiceSpec | None, spec: ServiceSpec, fields: Iterable[str]) 
 
     A password that reads `(hidden)` came from a read of ours: it stands for the stored one.
     """
-    merged = specs.merge(before, spec, {"name", *fields}, path=spec.name or "service")
+    given = {"name", *fields}
+    merged = specs.merge(before, spec, given, path=spec.name or "service")
+    if merged.is_global and "replicas" in given:
+        message = "is for mode replicated: a global service has one task on each node"
+        raise InvalidInput(message, path=f"{spec.name}.replicas")
     auth = merged.registry_auth
     if auth is None or auth.password != HIDDEN:
         return merged
@@ -72,6 +76,11 @@ def changes(before: ServiceSpec | None, after: ServiceSpec) -> tuple[Change, ...
 def check(spec: ServiceSpec, state: ClusterState) -> None:
     """InvalidInput if the spec makes no sense; FailedPrecondition if it cannot be had now."""
     before = state.services.get(spec.name)
+    if before is not None and before.spec.mode is not spec.mode:
+        message = (
+            f"cannot be changed from {before.spec.mode.value}: remove the service, and create it"
+        )
+        raise InvalidInput(message, path=f"{spec.name}.mode")
     _check_values(before.spec if before is not None else None, spec)
     _check_resources(spec)
     _check_constraints(spec)
@@ -269,10 +278,12 @@ def _describe(before: ClusterState, after: ClusterState, commands: Iterable[Comm
     lines: dict[int, str] = {}
     for slot, task in stopped.items():
         if not any(other.slot == slot and other.wanted for other in after.tasks_of(task.service)):
-            lines[slot] = f"slot {slot}  -task on {names.node_name(after, task)}"
+            where = "" if task.node else f" on {names.node_name(after, task)}"
+            lines[slot] = f"{names.slot(task)}  -task{where}"
     for slot, task in created.items():
         old = [t for t in before.tasks_of(task.service) if t.slot == slot and _placed(t)]
-        lines[slot] = f"slot {slot}  {_arrival(after, task, old, stop_first=slot in stopped)}"
+        arrival = _arrival(after, task, old, stop_first=slot in stopped)
+        lines[slot] = f"{names.slot(task)}  {arrival}"
     return [lines[slot] for slot in sorted(lines)]
 
 
@@ -288,9 +299,11 @@ def _arrival(state: ClusterState, task: Task, old: list[Task], *, stop_first: bo
             return f"replacement stays pending, the task on {where} goes on: {task.status.message}"
         return f"stays pending: {task.status.message}"
     if not old:
-        return f"+task on {names.node_name(state, task)}"
+        return "+task" if task.node else f"+task on {names.node_name(state, task)}"
     moved = (
         "" if old[0].node_id == task.node_id else f" instead of {names.node_name(state, old[0])}"
     )
     order = "stop first" if stop_first else "start first"
+    if task.node:
+        return f"replace ({order})"
     return f"replace on {names.node_name(state, task)}{moved} ({order})"

@@ -1,6 +1,6 @@
 """What a rollout's next step is decided from, and what the decision is."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -32,6 +32,16 @@ class Situation:
     def replicas(self) -> int:
         """As many as there are slots."""
         return len(self.slots)
+
+    @cached_property
+    def by_number(self) -> Mapping[int, Slot]:
+        """The slots, by number."""
+        return {slot.number: slot for slot in self.slots}
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Of all slots."""
+        return tuple(slot.number for slot in self.slots)
 
     @property
     def new(self) -> int:
@@ -66,11 +76,11 @@ class Situation:
 
     def all_done(self, numbers: Iterable[int]) -> bool:
         """So it is in all of these slots."""
-        return all(self.is_done(self.slots[number - 1]) for number in numbers)
+        return all(self.is_done(self.by_number[number]) for number in numbers)
 
     def ready_text(self, numbers: Collection[int]) -> str:
         """`2 of 3 tasks of revision 5 are ready`."""
-        ready = sum(self.is_done(self.slots[number - 1]) for number in numbers)
+        ready = sum(self.is_done(self.by_number[number]) for number in numbers)
         return f"{ready} of {len(numbers)} tasks of revision {self.new} are ready"
 
     @cached_property
@@ -119,7 +129,7 @@ def of(
     """The situation of a service that has, or had, a rollout."""
     assert service.rollout is not None
     every = tuple(tasks)
-    within, beyond = slots.survey(service, every)
+    within, beyond = slots.survey(state, service, every)
     return Situation(
         state=state,
         service=service,

@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from warren.core import eligible
 from warren.model.services import Service
 from warren.model.tasks import DesiredState, Task, TaskState
+from warren.state.cluster import ClusterState
 
 STEADY_AFTER = timedelta(seconds=30)
 """A task that failed before must run so long until it is trusted with its slot."""
@@ -18,7 +20,7 @@ STEADY_AFTER = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A slot within the service's replicas."""
+    """One of the tasks that a service shall have: a replica, or of a global service a node."""
 
     number: int
     wanted: tuple[Task, ...] = ()
@@ -26,6 +28,8 @@ class Slot:
     """Ended by themselves, though wanted, and for good."""
     leaving: bool = False
     """A task that is not wanted any more has not ended yet."""
+    node: str = ""
+    """Of a global service: name of the node that it is."""
 
     def of(self, revision: int) -> tuple[Task, ...]:
         """The wanted tasks of a revision."""
@@ -52,8 +56,10 @@ Survey = tuple[tuple[Slot, ...], tuple[Task, ...]]
 """The slots that there should be, and tasks that are in none of them."""
 
 
-def survey(service: Service, tasks: Iterable[Task]) -> Survey:
+def survey(state: ClusterState, service: Service, tasks: Iterable[Task]) -> Survey:
     """The slots that there should be, and the tasks that are in none of them, the highest first."""
+    if service.spec.is_global:
+        return _survey_nodes(state, service, tuple(tasks))
     replicas = 0 if service.removing else service.spec.replicas
     by_slot: defaultdict[int, list[Task]] = defaultdict(list)
     for task in tasks:
@@ -66,8 +72,26 @@ def survey(service: Service, tasks: Iterable[Task]) -> Survey:
     return slots, beyond
 
 
-def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime]) -> Slot:
-    if not tasks and number <= len(_EMPTY):
+def _survey_nodes(state: ClusterState, service: Service, tasks: Collection[Task]) -> Survey:
+    """Of a global service, without the tasks that are held (`eligible.py`)."""
+    nodes = eligible.nodes_of(state, service, tasks)
+    by_slot: defaultdict[int, list[Task]] = defaultdict(list)
+    beyond: list[Task] = []
+    for task in sorted(tasks, key=lambda task: task.slot, reverse=True):
+        node = nodes.get(task.slot)
+        if node is not None and eligible.belongs(task, node):
+            by_slot[task.slot].append(task)
+        elif not eligible.is_held(state, service, task):
+            beyond.append(task)
+    since = _counting_since(service)
+    slots = tuple(
+        _slot(number, by_slot[number], since, node.spec.name) for number, node in nodes.items()
+    )
+    return slots, tuple(beyond)
+
+
+def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime], node: str = "") -> Slot:
+    if not tasks and not node and number <= len(_EMPTY):
         return _EMPTY[number - 1]
     wanted: list[Task] = []
     final: list[Task] = []
@@ -79,7 +103,7 @@ def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime]) -> S
             leaving = True
         elif is_final_word(task) and task.created_at >= since.get(task.revision, task.created_at):
             final.append(task)
-    return Slot(number, tuple(wanted), tuple(final), leaving)
+    return Slot(number, tuple(wanted), tuple(final), leaving, node)
 
 
 def _counting_since(service: Service) -> dict[int, datetime]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
 
-from warren.core import amounts, analyses
+from warren.core import amounts, analyses, filters
 from warren.model.errors import InvalidInput
 from warren.model.rollouts import Analysis, Strategy, UpdateOrder, UpdatePolicy
 from warren.model.services import Protocol, ServiceSpec
@@ -32,6 +32,7 @@ def check(spec: ServiceSpec) -> None:
         _within(getattr(policy, name), timedelta(), _LONGEST, f"{path}.{name}")
     _check_floor(spec, policy, path)
     _check_strategy(policy, path)
+    _check_both_on_a_node(spec, policy, path)
     _check_steps(policy, path)
     if policy.smoke is not None:
         _check_analysis(spec, policy.smoke, f"{path}.smoke")
@@ -52,7 +53,11 @@ def _check_floor(spec: ServiceSpec, policy: UpdatePolicy, path: str) -> None:
     stops_first = policy.order is UpdateOrder.STOP_FIRST and policy.strategy is Strategy.ROLLING
     if not stops_first or not policy.min_healthy or not spec.replicas:
         return
-    if amounts.of(policy.min_healthy, spec.replicas) >= spec.replicas:
+    if spec.is_global:
+        if amounts.of(policy.min_healthy, 100) >= 100 and policy.min_healthy.endswith("%"):
+            message = f"{policy.min_healthy} leaves none to stop first (order)"
+            raise InvalidInput(message, path=f"{path}.min_healthy")
+    elif amounts.of(policy.min_healthy, spec.replicas) >= spec.replicas:
         message = f"{policy.min_healthy} of {spec.replicas} leaves none to stop first (order)"
         raise InvalidInput(message, path=f"{path}.min_healthy")
 
@@ -74,6 +79,21 @@ def _check_strategy(policy: UpdatePolicy, path: str) -> None:
         if not policy.auto_promote:
             message = f"is for strategy blue_green, not {strategy.value}"
             raise InvalidInput(message, path=f"{path}.auto_promote")
+
+
+def _check_both_on_a_node(spec: ServiceSpec, policy: UpdatePolicy, path: str) -> None:
+    """A set beside another has, of a global service, two tasks on each node."""
+    if not spec.is_global or policy.strategy is Strategy.ROLLING:
+        return
+    taken = [f"{port}/{protocol.value}" for port, protocol in filters.host_ports(spec.ports)]
+    if spec.placement.max_per_node == 1:
+        why = "placement.max_per_node allows"
+    elif taken:
+        why = f"port {taken[0]} in mode host allows"
+    else:
+        return
+    message = f"{policy.strategy.value} has two tasks of a global service on a node, and {why} one"
+    raise InvalidInput(message, path=f"{path}.strategy")
 
 
 def _check_steps(policy: UpdatePolicy, path: str) -> None:

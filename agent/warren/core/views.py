@@ -7,14 +7,14 @@ one line that a waiting user is shown, so it names the first thing that stands i
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from warren.core import drain, failures, hiding, names, rollout_views, vips
+from warren.core import drain, eligible, failures, hiding, names, rollout_views, vips
 from warren.model import units
 from warren.model.errors import NotFound
-from warren.model.nodes import Node, NodeState
+from warren.model.nodes import Availability, Node, NodeState
 from warren.model.services import Bytes, Service
 from warren.model.tasks import Health, Task, TaskState
 from warren.model.views import ClusterView, NodeView, RolloutView, ServiceStatus, ServiceView
@@ -55,7 +55,10 @@ def _shown(task: Task) -> Task:
 
 def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...]) -> ServiceStatus:
     """How far a service is. `tasks` are all of its tasks."""
-    desired = 0 if service.removing else service.spec.replicas
+    within = eligible.numbers(state, service, tasks)
+    desired = len(within)
+    held = [t for t in tasks if t.slot not in within and eligible.is_held(state, service, t)]
+    tasks = tuple(task for task in tasks if task not in held) if held else tasks
     live = [task for task in tasks if not task.status.state.terminal]
     running = [task for task in live if task.ready]
     up_to_date = [t for t in running if t.wanted and t.revision == service.revision]
@@ -66,11 +69,11 @@ def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...
         desired=desired,
         running=len(running),
         up_to_date=len(up_to_date),
-        failing=len(_failing(service, tasks)),
+        failing=len(_failing(service, tasks, within)),
         converged=converged,
         converged_since=_converged_since(service, up_to_date) if converged else None,
-        reason="" if converged else _reason(state, service, tasks, desired),
-        warnings=_warnings(state, service),
+        reason="" if converged else _reason(state, service, tasks, within),
+        warnings=(*_warnings(state, service), *_without_nodes(state, service, desired, held)),
     )
 
 
@@ -83,6 +86,20 @@ def _warnings(state: ClusterState, service: Service) -> tuple[str, ...]:
         for held in node.held_ports
         if held.service == service.spec.name and (held.port, held.protocol) in published
     )
+
+
+def _without_nodes(
+    state: ClusterState, service: Service, desired: int, held: Iterable[Task]
+) -> Iterator[str]:
+    """Of a global service: that no node may have it, and tasks that stay as they are because their
+    node is paused."""
+    if service.spec.is_global and not desired and not service.removing:
+        yield f"it has no task: {eligible.explain_none(state, service)}"
+    for task in held:
+        node = state.nodes[task.node_id]
+        if node.spec.availability is Availability.PAUSE:
+            at = f"stays at revision {task.revision}"
+            yield f"node {node.spec.name} is paused: {task.name} {at}"
 
 
 def _converged_since(service: Service, up_to_date: Iterable[Task]) -> datetime:
@@ -98,13 +115,9 @@ def _in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
     return (*wanted, *(task for task in every if not task.wanted))
 
 
-def _failing(service: Service, tasks: Iterable[Task]) -> list[Task]:
+def _failing(service: Service, tasks: Iterable[Task], within: Collection[int]) -> list[Task]:
     """Current tasks that are not ready because they failed, or that failed for good."""
-    current = [
-        task
-        for task in tasks
-        if task.revision == service.revision and task.slot <= service.spec.replicas
-    ]
+    current = [t for t in tasks if t.revision == service.revision and t.slot in within]
     replaced = {task.slot for task in current if task.wanted}
     return sorted(
         (
@@ -121,16 +134,18 @@ def _is_sick(task: Task) -> bool:
     return task.status.health is Health.UNHEALTHY
 
 
-def _reason(state: ClusterState, service: Service, tasks: tuple[Task, ...], desired: int) -> str:
+def _reason(
+    state: ClusterState, service: Service, tasks: tuple[Task, ...], within: Collection[int]
+) -> str:
     """Why the service has not converged: failures, then what waits, then what is on its way."""
     live = [task for task in tasks if not task.status.state.terminal]
     if service.removing:
         return f"is being removed: {names.count(len(live), 'task')} still to stop"
-    failing = _failing(service, tasks)
+    failing = _failing(service, tasks, within)
     if failing:
         return failures.explain(state, failing[0])
-    progress = _progress(service, live, desired)
-    obstacle = vips.explain_none(state, service) or _obstacle(state, service, tasks)
+    progress = _progress(service, live, len(within))
+    obstacle = vips.explain_none(state, service) or _obstacle(state, service, tasks, within)
     if not obstacle and service.live_rollout is not None:
         obstacle = f"rollout {service.live_rollout.id} is not over yet"
     return f"{progress}; {obstacle}" if obstacle else progress
@@ -146,7 +161,9 @@ def _progress(service: Service, live: Iterable[Task], desired: int) -> str:
     return f"{len(current)} of {desired} tasks {'are up to date' if outdated else 'run'}"
 
 
-def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) -> str:
+def _obstacle(
+    state: ClusterState, service: Service, tasks: tuple[Task, ...], within: Collection[int]
+) -> str:
     """The first task that is not yet what it shall be."""
     wanted = [task for task in tasks if task.wanted]
     current = [task for task in wanted if task.revision == service.revision]
@@ -162,7 +179,7 @@ def _obstacle(state: ClusterState, service: Service, tasks: tuple[Task, ...]) ->
     for task in current:
         if not task.ready:
             return f"{task.name} on {names.node_name(state, task)} is {_unready(task)}"
-    completed = _completed(service, tasks)
+    completed = _completed(service, tasks, within)
     if completed:
         return f"{completed[0].name} has completed and is not started again (restart.condition)"
     leaving = [t for t in tasks if not t.wanted and not t.status.state.terminal]
@@ -189,13 +206,13 @@ def _unready(task: Task) -> str:
     return f"not healthy yet: {status.health_output or 'its first check is still to come'}"
 
 
-def _completed(service: Service, tasks: Iterable[Task]) -> list[Task]:
+def _completed(service: Service, tasks: Iterable[Task], within: Collection[int]) -> list[Task]:
     return [
         task
         for task in tasks
         if task.revision == service.revision
         and task.status.state is TaskState.COMPLETE
-        and task.slot <= service.spec.replicas
+        and task.slot in within
     ]
 
 

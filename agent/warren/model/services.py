@@ -1,7 +1,8 @@
 """Services: what the user declares.
 
 A `ServiceSpec` is written by users alone; the system never edits it. Its task template is the part
-that, when changed, makes a new revision; `replicas`, `ports` and `labels` change in place.
+that, when changed, makes a new revision; `replicas`, `ports` and `labels` change in place, and the
+mode is for life.
 Field names are those of the manifest and of the Ansible module.
 """
 
@@ -51,6 +52,13 @@ class Port:
     protocol: Protocol = Protocol.TCP
     mode: PortMode = PortMode.MESH
     name: Annotated[str, Pattern(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)?", "a DNS label")] = ""
+
+
+class ServiceMode(Enum):
+    """REPLICATED: so many tasks, on whichever nodes. GLOBAL: one on each node that may have it."""
+
+    REPLICATED = "replicated"
+    GLOBAL = "global"
 
 
 class Affinity(Enum):
@@ -165,12 +173,20 @@ class ServiceSpec(TaskTemplate):
     """A service as its user declares it. Written by users only."""
 
     name: Annotated[str, DNS_LABEL]
+    mode: ServiceMode = ServiceMode.REPLICATED
+    """For life."""
     replicas: Annotated[int, Range(0, 10_000)] = 1
+    """Says nothing where the mode is GLOBAL."""
     ports: tuple[Port, ...] = ()
     affinity: Affinity = Affinity.NONE
     labels: Mapping[str, str] = field(default_factory=dict)
     update: UpdatePolicy | None = None
     """None: as the defaults of `UpdatePolicy` say."""
+
+    @property
+    def is_global(self) -> bool:
+        """Each of its slots is a node."""
+        return self.mode is ServiceMode.GLOBAL
 
     @property
     def policy(self) -> UpdatePolicy:

@@ -92,7 +92,7 @@ class Task:
     """`<service>-<slot>-<random>`: unique for ever."""
     service: str
     slot: int
-    """From 1."""
+    """From 1. Of a global service: the number of its node (`core/eligible.py`)."""
     revision: int
     template: TaskTemplate
     created_at: datetime
@@ -108,12 +108,14 @@ class Task:
     """When every node that answers had stopped sending it connections. Written by the drainer."""
     leaving: bool = False
     """A user asked for another in its place."""
+    node: str = ""
+    """Of a global service: name of the only node that it may be on. Written at creation."""
     status: TaskStatus
 
     @property
     def name(self) -> str:
-        """`web.3`: what people say."""
-        return f"{self.service}.{self.slot}"
+        """`web.3`, or of a global service `web.w1`: what people say."""
+        return f"{self.service}.{self.node or self.slot}"
 
     @property
     def wanted(self) -> bool:

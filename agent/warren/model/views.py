@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import Node, NodeMesh, NodeRole, NodeState
 from warren.model.rollouts import Pin, Rollout, Strategy
-from warren.model.services import Bytes, Revision, Service, ServiceSpec
+from warren.model.services import Bytes, Revision, Service, ServiceMode, ServiceSpec
 from warren.model.tasks import Task
 
 
@@ -147,6 +147,8 @@ class RolloutPlan:
     """What would keep it from its end."""
     pin: Pin | None = None
     """Who reaches the new tasks from the first on."""
+    mode: ServiceMode = ServiceMode.REPLICATED
+    """GLOBAL: each slot is a node, the move's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,14 +126,20 @@ def _slots(state: ClusterState) -> Iterator[str]:
                 yield f"{name}.{slot} has {count} wanted tasks of revision {revision}"
         if len(tasks) > (2 if service.live_rollout is None else 5):
             yield f"{name}.{slot} has {len(tasks)} wanted tasks"
-        if service.removing or slot > service.spec.replicas:
+        if service.removing or (not service.spec.is_global and slot > service.spec.replicas):
             yield f"{name}.{slot} is not wanted, but its task is"
-        if not staying and (name, slot) not in ended:
+        if not staying and (name, slot) not in ended and not service.spec.is_global:
             yield f"{name}.{slot} is on a node that is leaving, and has no successor"
+    taken = {*wanted, *ended, *stopping}
+    yield from (f"{name}.{n} has no task" for name, n in _numbered(state) if (name, n) not in taken)
+
+
+def _numbered(state: ClusterState) -> Iterator[tuple[str, int]]:
+    """The slots 1..replicas of every service. Which a global one has is `core`'s to say, and the
+    simulation's to check."""
     for name, service in sorted(state.services.items()):
-        for slot in range(1, 0 if service.removing else service.spec.replicas + 1):
-            if (name, slot) not in wanted and (name, slot) not in ended | stopping:
-                yield f"{name}.{slot} has no task"
+        if not service.removing and not service.spec.is_global:
+            yield from ((name, number) for number in range(1, service.spec.replicas + 1))
 
 
 def _stopping_first(state: ClusterState) -> Iterator[tuple[str, int]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from warren.model.rollouts import UpdatePolicy
 from warren.model.services import ServiceSpec
+from warren.model.tasks import Task
 from warren.state.commands import Command, RecordAnalysis, SetRollout, StartRollout
 
 COMMANDS_VERSION = 3
@@ -22,6 +23,8 @@ SINCE: Mapping[type, int] = {StartRollout: 2, SetRollout: 2, RecordAnalysis: 2}
 FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (ServiceSpec, "update"): 2,
     (UpdatePolicy, "pin"): 3,
+    (ServiceSpec, "mode"): 3,
+    (Task, "node"): 3,
 }
 """Fields that came after their type; they count only where they are not at their default."""
 

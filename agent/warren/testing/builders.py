@@ -182,6 +182,12 @@ def a_task(
     )
 
 
+def a_node_task(node: str = "w1", **values: Any) -> Task:
+    """A task of a global service that runs on the node of that name; its slot is in the name."""
+    digits = "".join(character for character in node if character.isdigit())
+    return replace(a_task(int(digits), node, **values), node=node)
+
+
 def a_token(id: str = "0123abcd", *, expires_at: datetime = NOON) -> JoinToken:  # noqa: A002
     """A worker's join token."""
     return JoinToken(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from random import Random
 
 from warren.core import acts, analyses, situation, updates
 from warren.core.situation import Situation
@@ -29,7 +30,7 @@ from warren.model.rollouts import (
     UpdateOrder,
     UpdatePolicy,
 )
-from warren.model.services import Service, ServiceSpec
+from warren.model.services import Service, ServiceMode, ServiceSpec
 from warren.state import commands as c
 from warren.testing import seeds
 from warren.testing.builders import NOON
@@ -51,6 +52,9 @@ class RolloutSimulation(Simulation):
         self.counts: Counter[str] = Counter()
         self._leaders_die = self.random.random() < 0.2
         """At each step of a rollout, in some lives."""
+        self._modes = Random(seed)
+        """Drawn apart, so that lives without global services are what they would be without any."""
+        self._has_global = self._modes.random() < 0.3
         self._seen: dict[str, Rollout] = {}
         self._asked: set[object] = set()
 
@@ -60,6 +64,9 @@ class RolloutSimulation(Simulation):
     def _new_spec(self, name: str) -> ServiceSpec:
         spec = super()._new_spec(name)
         image = self.random.choice(IMAGES[:3])
+        if self._has_global and self._modes.random() < 0.6:
+            spec = replace(spec, mode=ServiceMode.GLOBAL)
+            self.counts["global services"] += 1
         return replace(spec, image=image, replicas=self.random.randint(0, 8), update=self._policy())
 
     def _policy(self) -> UpdatePolicy | None:
@@ -215,6 +222,8 @@ class RolloutSimulation(Simulation):
 
     def _put(self, spec: ServiceSpec, before: Service | None) -> None:
         """The last change of all must not turn back for want of room: there would be no end."""
+        if spec.is_global:
+            spec = replace(spec, replicas=1)
         if self.calm and spec.update is not None:
             patient = replace(
                 spec.update, progress_deadline=timedelta(), on_failure=FailureAction.PAUSE

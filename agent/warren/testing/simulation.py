@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from warren.core import (
     allocator,
     assignment,
+    eligible,
     nodes,
     orchestrator,
     rollout,
@@ -121,6 +122,7 @@ class Simulation:
             self._run_until(self.now + timedelta(milliseconds=200))
         for reason in self._unsettled():
             self.fail(f"not settled {CONVERGES_WITHIN} after the last fault: {reason}")
+        self._check(simulation_laws.one_on_each_node(self.state))
         silent_from = self._commands_of_leader
         self._run_until(self.now + SILENT_FOR)
         if self._commands_of_leader != silent_from:
@@ -253,8 +255,10 @@ class Simulation:
             or (isinstance(each, c.SetTaskStatus) and each.status.state.terminal)
         }
         service = self.state.services[task.service]
-        replicas = 0 if service.removing else service.spec.replicas
-        if not task.wanted or not task.ready or task.slot > replicas:
+        within = eligible.numbers(
+            self.state, service, tuple(self.state.tasks_of(service.spec.name))
+        )
+        if not task.wanted or not task.ready or task.slot not in within:
             return
         others = [
             other

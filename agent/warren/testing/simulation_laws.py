@@ -6,9 +6,10 @@ yields sentences that say what was violated. Only for decisions that nothing cam
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import datetime
 
-from warren.core import amounts, filters
+from warren.core import amounts, eligible, filters
 from warren.core.room import Room
 from warren.model.assignments import Assignment, ServiceTraffic
 from warren.model.nodes import NodeState
@@ -30,7 +31,7 @@ def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
     """
     for task in before.tasks.values():
         service = after.services.get(task.service)
-        if service is None or service.removing or task.slot > service.spec.replicas:
+        if service is None or task.slot not in _slots(after, service):
             continue
         known = after.tasks.get(task.id)
         stopped = known is not None and known.desired is not DesiredState.RUNNING
@@ -61,14 +62,17 @@ def capacity(before: ClusterState, after: ClusterState) -> Iterator[str]:
     for name, service in after.services.items():
         if service.removing or name not in before.services:
             continue
-        replicas = service.spec.replicas
+        within = _slots(after, service)
         lost = {t.id for t in before.tasks_of(name) if _is_lost(after, t)}
-        had = _served(before, name, replicas, lost)
-        has = _served(after, name, replicas, lost)
+        had = _served(before, name, within, lost)
+        has = _served(after, name, within, lost)
         if has >= had:
             continue
         exclusive = filters.exclusive_filters(name, service.spec, service.spec.ports)
-        floor = amounts.min_healthy(policy(service), replicas, exclusive=bool(exclusive))
+        stated = policy(service)
+        if exclusive and service.spec.is_global:
+            stated = replace(stated, order=UpdateOrder.STOP_FIRST)
+        floor = amounts.min_healthy(stated, len(within), exclusive=bool(exclusive))
         first = exclusive or policy(service).order is UpdateOrder.STOP_FIRST
         if first and not policy(service).min_healthy:
             floor -= _without_place(after, name)
@@ -81,11 +85,16 @@ def _is_lost(state: ClusterState, task: Task) -> bool:
     return known is None or known.status.state is TaskState.LOST
 
 
-def _served(state: ClusterState, name: str, replicas: int, lost: Collection[str]) -> int:
+def _slots(state: ClusterState, service: Service) -> Collection[int]:
+    """Those that the service shall have."""
+    return eligible.numbers(state, service, tuple(state.tasks_of(service.spec.name)))
+
+
+def _served(state: ClusterState, name: str, within: Collection[int], lost: Collection[str]) -> int:
     slots = {
         task.slot
         for task in state.tasks_of(name)
-        if task.wanted and task.ready and task.slot <= replicas and task.id not in lost
+        if task.wanted and task.ready and task.slot in within and task.id not in lost
     }
     return len(slots)
 
@@ -105,10 +114,11 @@ def parallelism(before: ClusterState, after: ClusterState) -> Iterator[str]:
         live = service.live_rollout
         if live is None or live.phase is not RolloutPhase.REPLACE or service.removing:
             continue
-        most = amounts.parallelism(live.policy, service.spec.replicas)
+        within = _slots(after, service)
+        most = amounts.parallelism(live.policy, len(within))
         known = before.services[name].live_rollout if name in before.services else None
         begun = known is None or known.batches != live.batches
-        batch = [slot for slot in live.batch if slot <= service.spec.replicas]
+        batch = [slot for slot in live.batch if slot in within]
         if begun and len(batch) > most:
             yield f"{name} replaces slots {batch}, more than {most}"
 
@@ -127,7 +137,7 @@ def ends(state: ClusterState) -> Iterator[str]:
         if kept[newest.target] != template_of(service.spec):
             yield f"{name} has not the template of revision {newest.target}"
         for task in state.tasks_of(name):
-            within = task.slot <= service.spec.replicas
+            within = task.slot in _slots(state, service)
             if task.wanted and within and task.revision != newest.target:
                 yield f"{task.id} is of revision {task.revision} after the end of {newest.id}"
 
@@ -184,19 +194,46 @@ def is_stuck(state: ClusterState, service: Service) -> bool:
         if task.wanted and task.status.state is TaskState.PENDING
     ]
     replaces = live is not None and live.phase is RolloutPhase.REPLACE
-    if live is not None and replaces and _may_not_stop(live.policy, service):
+    if live is not None and replaces and _may_not_stop(state, live.policy, service):
         return _rests(state, service)
     if not pending and not begins:
         return False
-    if begins and not Room(state=state, service=service).missing(service.spec.replicas):
+    if begins and not Room(state=state, service=service).missing(len(_slots(state, service))):
         return False
     needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports)
     usage = filters.usage(state, state.tasks.values())
+    own = {task.node for task in pending} if service.spec.is_global else set(_names(state))
+    places = [each for each in usage if each.node.spec.name in own]
     return (
-        (begins or not any(filters.passes_all(needs, each) for each in usage))
+        (begins or not any(filters.passes_all(needs, each) for each in places))
         and all(task.status.message for task in pending)
         and _rests(state, service)
     )
+
+
+def _names(state: ClusterState) -> Iterator[str]:
+    return (node.spec.name for node in state.nodes.values())
+
+
+def one_on_each_node(state: ClusterState) -> Iterator[str]:
+    """Once all is settled, a global service has one task on each node that may have it, and no
+    other; one that finds no place waits for its node."""
+    for name, service in state.services.items():
+        if not service.spec.is_global or service.removing:
+            continue
+        needs = filters.static_filters(template_of(service.spec))
+        usage = filters.usage(state, ())
+        expected = [u.node.spec.name for u in usage if filters.passes_all(needs, u)]
+        live = [task for task in state.tasks_of(name) if not task.status.state.terminal]
+        actual = sorted(task.node for task in live)
+        if actual != expected and not is_stuck(state, service):
+            yield f"{name} has tasks on {actual}, not on {expected}"
+        elif {*actual} != {*expected}:
+            yield f"{name} has tasks on {sorted({*actual})}, not on {expected}"
+        for task in live:
+            node = state.nodes.get(task.node_id)
+            if node is not None and node.spec.name != task.node:
+                yield f"{task.id} for {task.node} is on {node.spec.name}"
 
 
 def _rests(state: ClusterState, service: Service) -> bool:
@@ -209,9 +246,9 @@ def _rests(state: ClusterState, service: Service) -> bool:
     )
 
 
-def _may_not_stop(policy: UpdatePolicy, service: Service) -> bool:
+def _may_not_stop(state: ClusterState, policy: UpdatePolicy, service: Service) -> bool:
     """The user wants tasks to stop first, and none to stop."""
-    replicas = service.spec.replicas
+    replicas = len(_slots(state, service))
     spec = service.spec
     first = policy.order is UpdateOrder.STOP_FIRST
     first |= bool(filters.exclusive_filters(spec.name, spec, spec.ports))

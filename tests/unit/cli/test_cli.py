@@ -23,6 +23,7 @@ from warren.model.services import (
     ResourceReservations,
     Resources,
     Secret,
+    ServiceMode,
     ServiceSpec,
     TcpCheck,
 )
@@ -204,6 +205,30 @@ def test_scaling_several_changes_none_if_one_is_not_there(
 
     assert ran == Ran(1, "", "warren: there is no service api\n")
     assert manager.state.services["web"].spec.replicas == 2
+
+
+def test_a_global_service_has_a_task_on_each_node(warren: Run, manager: FakeManager) -> None:
+    created = warren("service", "create", "web", "web:1", "--mode", "global")
+
+    assert (created.code, manager.state.services["web"].spec.mode) == (0, ServiceMode.GLOBAL)
+    listed = [line.split()[0] for line in warren("service", "ps", "web").out.splitlines()]
+    assert listed == ["NAME", "web.m1", "web.m2", "web.m3"]
+    assert "web   1         3/3    web:1" in warren("service", "ls").out
+    inspected = yaml.safe_load(warren("service", "inspect", "web").out)
+    assert (inspected["mode"], "replicas" in inspected) == ("global", False)
+    planned = warren("service", "update", "web", "--image", "web:2", "--dry-run")
+    assert "node m2  replace (start first)" in planned.out
+
+
+def test_a_global_service_is_not_scaled(warren: Run, manager: FakeManager) -> None:
+    manager.put(ServiceSpec(name="web", image="web:1", mode=ServiceMode.GLOBAL))
+
+    assert warren("service", "scale", "web=2") == Ran(
+        1,
+        "",
+        "warren: web.replicas: is for mode replicated: a global service has one task on each "
+        "node\n",
+    )
 
 
 def test_services_are_removed(warren: Run, manager: FakeManager) -> None:

@@ -48,10 +48,13 @@ class World:
         self.new_id = counting_ids()
         self.is_bad: Callable[[Task], bool] = lambda task: False
         self.on_decision: Callable[[ClusterState, ClusterState], None] = lambda before, after: None
+        self.unheard_of: set[str] = set()
+        """Nodes that are down."""
 
     def decide(self) -> bool:
         """One decision of the leader; False: there is nothing to do."""
-        contacts = dict.fromkeys(self.state.nodes, self.now)
+        heard = self.state.nodes.keys() - self.unheard_of
+        contacts = dict.fromkeys(heard, self.now)
         carried = dict.fromkeys(self.state.nodes, self.state.index)
         decision = reconcile(self.state, self.now, self.new_id, contacts, carried)
         if not decision.commands:

@@ -1,11 +1,13 @@
 """Which command set a command needs."""
 
+from dataclasses import replace
+
 import pytest
 from warren.model.rollouts import Pin, Strategy, UpdatePolicy
-from warren.model.services import ServiceSpec
+from warren.model.services import ServiceMode, ServiceSpec
 from warren.state import versions
-from warren.state.commands import Batch, Command, PutService, RemoveJoinToken
-from warren.testing.builders import NOON, a_spec
+from warren.state.commands import Batch, Command, CreateTask, PutService, RemoveJoinToken
+from warren.testing.builders import NOON, a_spec, a_task
 
 PUT = PutService(spec=a_spec(replicas=3), expected_version=0, now=NOON)
 REMOVE = RemoveJoinToken(token_id="x")
@@ -47,3 +49,12 @@ def test_nothing_is_listed_as_newer_than_this_manager() -> None:
     newest = max([1, *versions.SINCE.values(), *versions.FIELDS_SINCE.values()])
 
     assert newest <= versions.COMMANDS_VERSION
+
+
+def test_a_global_service_needs_managers_that_know_of_nodes_as_slots() -> None:
+    spec = a_spec(mode=ServiceMode.GLOBAL)
+    task = CreateTask(task=replace(a_task(), node="w1"))
+
+    assert versions.version_of(PutService(spec=spec, expected_version=0, now=NOON)) == 3
+    assert versions.version_of(task) == 3
+    assert versions.version_of(CreateTask(task=a_task())) == 1
