@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from warren.core import acts, analyses, situation, updates
@@ -52,6 +52,8 @@ class RolloutSimulation(Simulation):
         """At each step of a rollout, in some lives."""
         self._seen: dict[str, Rollout] = {}
         self._asked: set[object] = set()
+        self._analyses_at: datetime | None = None
+        """When the next ones are due."""
 
     def _actions(self) -> list[tuple[float, Callable[[], None]]]:
         return [*super()._actions(), (8, self._update), (3, self._scale), (5, self._act)]
@@ -190,8 +192,14 @@ class RolloutSimulation(Simulation):
             if check.key not in self._asked:
                 self._asked.add(check.key)
                 self.after(self.delay(0.001, 0.5), partial(self._analysed, check))
-        if wake_at is not None:
-            self.after(wake_at - self.now, self._analyse)
+        before, self._analyses_at = self._analyses_at, wake_at
+        if wake_at is not None and wake_at != before:
+            self.after(wake_at - self.now, lambda: self._analyse_at(wake_at))
+
+    def _analyse_at(self, moment: datetime) -> None:
+        if self._analyses_at == moment:
+            self._analyses_at = None
+            self._analyse()
 
     def _analysed(self, check: analyses.Check) -> None:
         self._asked.discard(check.key)
