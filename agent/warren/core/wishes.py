@@ -4,7 +4,8 @@ The law, with N for the revision that a rollout brings and O for the one before:
 
     no rollout, or it has ended                       the service's revision
     ROLLING_BACK                                      O
-    REPLACE   in the batch, or N is there already     N; an O beside it goes when the batch is over
+    REPLACE   in the batch, or N is there already     N; an O beside it goes when the slot has left
+                                                      the batch
     REPLACE   else                                    what is there; O where there is nothing
     others    in the batch                            O and N, neither makes way for the other
     others    else                                    O
