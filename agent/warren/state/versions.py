@@ -11,14 +11,21 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
+from warren.model.rollouts import Rollout
 from warren.model.services import ServiceSpec
 from warren.state.commands import Command, RecordAnalysis, SetRollout, StartRollout
 
-COMMANDS_VERSION = 2
+COMMANDS_VERSION = 3
 """The newest that this manager knows: raised together with an addition below."""
 SINCE: Mapping[type, int] = {StartRollout: 2, SetRollout: 2, RecordAnalysis: 2}
 """Commands, and other types inside of them, that came after version 1."""
-FIELDS_SINCE: Mapping[tuple[type, str], int] = {(ServiceSpec, "update"): 2}
+FIELDS_SINCE: Mapping[tuple[type, str], int] = {
+    (ServiceSpec, "update"): 2,
+    (StartRollout, "started_because"): 3,
+    (StartRollout, "slots_before"): 3,
+    (Rollout, "started_because"): 3,
+    (Rollout, "slots_before"): 3,
+}
 """Fields that came after their type; they count only where they are not at their default."""
 
 

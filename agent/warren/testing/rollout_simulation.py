@@ -102,7 +102,11 @@ class RolloutSimulation(Simulation):
         if service is not None:
             update = service.spec.update if self.random.random() < 0.5 else self._policy()
             image = self.random.choice(IMAGES)
-            self._put(replace(service.spec, image=image, update=update), service)
+            replicas = service.spec.replicas
+            if self.random.random() < 0.2:
+                replicas += self.random.randint(-2, 4)
+            spec = replace(service.spec, image=image, replicas=max(0, replicas), update=update)
+            self._put(spec, service)
 
     def _scale(self) -> None:
         service = self._some()

@@ -198,6 +198,36 @@ class TestWholes:
         tasks = [task for task in world.state.tasks_of("web") if task.wanted]
         assert sorted((task.slot, task.revision) for task in tasks) == [(n, 2) for n in range(1, 6)]
 
+    def test_slots_that_came_with_the_change_begin_with_the_new_revision(self) -> None:
+        world = World(a_world(an_update(replicas=5, rollout={"slots_before": 3}), *OLD))
+
+        world.decide()
+        created = sorted((t.slot, t.revision) for t in world.state.tasks_of("web") if t.slot > 3)
+        world.run()
+
+        assert created == [(4, 2), (5, 2)]
+        ended = sorted((task.slot, task.revision) for task in world.state.tasks_of("web"))
+        assert ended == [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (4, 2), (5, 2)]
+        assert of(world.state).state is RolloutState.COMPLETE
+
+    def test_but_not_while_it_is_paused(self) -> None:
+        paused = {"slots_before": 2, "batch": (1,), "state": RolloutState.PAUSED}
+        world = World(a_world(an_update(replicas=3, rollout=paused), *OLD[:2]))
+
+        world.run()
+
+        assert [t.revision for t in world.state.tasks_of("web") if t.slot == 3] == [1]
+
+    def test_and_they_go_back_with_the_others(self) -> None:
+        world = World(a_world(an_update(replicas=5, rollout={"slots_before": 3}), *OLD))
+        world.is_bad = lambda task: task.revision == 2 and task.slot == 5
+
+        world.run()
+
+        tasks = [task for task in world.state.tasks_of("web") if task.wanted]
+        assert sorted((task.slot, task.revision) for task in tasks) == [(n, 1) for n in range(1, 6)]
+        assert of(world.state).state is RolloutState.ROLLED_BACK
+
     def test_a_service_that_lost_a_node_can_be_updated(self) -> None:
         web = an_update(replicas=3, placement=Placement(max_per_node=1))
         world = World(a_world(web, *OLD[:2], a_task(3), nodes=(a_node("w1"), a_node("w2"))))
