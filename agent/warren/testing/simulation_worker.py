@@ -266,7 +266,8 @@ class Worker:
         since = process.status.since
         if checked and not image.startswith("sick"):
             world.after(world.delay(0.05, 4), lambda: self._checked(process, since))
-        if image.startswith("sick") or (image.startswith("late") and not world.calm):
+        is_sick = checked and image.startswith("sick")
+        if is_sick or (image.startswith(("late", "sick")) and not world.calm):
             world.after(world.delay(1, 8), lambda: self._turned_bad(process, since))
         if world.random.random() < 0.1:
             world.after(world.delay(0.1, 30), lambda: self._crashed(process, since))
