@@ -266,8 +266,7 @@ class Worker:
         since = process.status.since
         if checked and not image.startswith("sick"):
             world.after(world.delay(0.05, 4), lambda: self._checked(process, since))
-        is_sick = checked and image.startswith("sick")
-        if is_sick or (image.startswith(("late", "sick")) and not world.calm):
+        if image.startswith(("late", "sick")):
             world.after(world.delay(1, 8), lambda: self._turned_bad(process, since))
         if world.random.random() < 0.1:
             world.after(world.delay(0.1, 30), lambda: self._crashed(process, since))
@@ -294,9 +293,11 @@ class Worker:
 
     def _turned_bad(self, process: Process, since: datetime) -> None:
         """An image that runs well for a while, or until its checks have failed often enough. What
-        turned bad while there were faults runs well after them: else there would be no silence,
-        where it stays because what users want now has no place."""
+        seemed well when the faults ended goes on being so: else there would be no silence, where
+        it stays because what users want now has no place."""
         ended = process.stopping or not self._is_current(process)
+        if self._world.calm and process.status.health is not Health.STARTING:
+            return
         if not ended and process.status.since == since:
             self._failed(process)
 
