@@ -76,6 +76,12 @@ def test_promote_goes_on_from_the_step() -> None:
     assert acts.promote(now_is, full=True).phase is RolloutPhase.REPLACE
 
 
+def test_promote_asks_nothing_of_slots_that_scaling_has_taken_away() -> None:
+    now_is = at_hand(state=RolloutState.WAITING, batch=(1, 7))
+
+    assert acts.promote(now_is).step == 2
+
+
 @pytest.mark.parametrize(
     ("act", "now_is"),
     [
