@@ -3,9 +3,8 @@
 import pytest
 from warren.testing import rollout_simulation, simulation_laws
 from warren.testing.rollout_simulation import RolloutSimulation
-from warren.testing.simulation import LawBrokenError
 
-FOUND = (8, 11, 16, 17, 63, 79, 90, 105, 116, 121, 160, 187, 191, 280)
+FOUND = (8, 11, 16, 17, 63, 79, 90, 105, 116, 121, 160, 187, 191, 250, 280)
 """Sets of nothing that waited for a check; a canary without a place that got its share; what is
 broken and keeps the room of its fix; a reason for an empty slot that was forgotten."""
 
@@ -24,16 +23,6 @@ def test_global_services_have_one_task_on_each_node_in_the_end(seed: int) -> Non
 
     assert simulation.counts["global services"]
     assert not list(simulation_laws.one_on_each_node(simulation.state))
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=LawBrokenError,
-    reason="a batch that has not room for all keeps the old tasks of its finished slots, and waits "
-    "for room until its deadline",
-)
-def test_a_batch_without_room_for_all_makes_room() -> None:
-    RolloutSimulation(250).run()
 
 
 def test_a_seed_is_the_same_story_each_time() -> None:

@@ -1364,6 +1364,8 @@ class Rollout(_message.Message):
     ANALYSES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
+    STARTED_BECAUSE_FIELD_NUMBER: _builtins.int
+    SLOTS_BEFORE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     from_revision: _builtins.int
     to_revision: _builtins.int
@@ -1377,6 +1379,8 @@ class Rollout(_message.Message):
     failed: _builtins.bool
     version: _builtins.int
     rollback: _builtins.bool
+    started_because: _builtins.str
+    slots_before: _builtins.int
     @_builtins.property
     def policy(self) -> Global___UpdatePolicy: ...
     @_builtins.property
@@ -1423,10 +1427,12 @@ class Rollout(_message.Message):
         analyses: _abc.Iterable[Global___AnalysisRecord] | None = ...,
         version: _builtins.int = ...,
         rollback: _builtins.bool = ...,
+        started_because: _builtins.str = ...,
+        slots_before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at", "_next_at", b"_next_at", "_ready_at", b"_ready_at", "_resumed_at", b"_resumed_at", "_weight", b"_weight", "_weight_at", b"_weight_at", "ended_at", b"ended_at", "next_at", b"next_at", "policy", b"policy", "progress_at", b"progress_at", "ready_at", b"ready_at", "resumed_at", b"resumed_at", "started_at", b"started_at", "weight", b"weight", "weight_at", b"weight_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at", "_next_at", b"_next_at", "_ready_at", b"_ready_at", "_resumed_at", b"_resumed_at", "_weight", b"_weight", "_weight_at", b"_weight_at", "analyses", b"analyses", "batch", b"batch", "batches", b"batches", "ended_at", b"ended_at", "failed", b"failed", "from_revision", b"from_revision", "id", b"id", "next_at", b"next_at", "phase", b"phase", "policy", b"policy", "progress_at", b"progress_at", "ready_at", b"ready_at", "reason", b"reason", "resumed_at", b"resumed_at", "rollback", b"rollback", "started_at", b"started_at", "started_by", b"started_by", "state", b"state", "step", b"step", "to_revision", b"to_revision", "version", b"version", "weight", b"weight", "weight_at", b"weight_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at", "_next_at", b"_next_at", "_ready_at", b"_ready_at", "_resumed_at", b"_resumed_at", "_weight", b"_weight", "_weight_at", b"_weight_at", "analyses", b"analyses", "batch", b"batch", "batches", b"batches", "ended_at", b"ended_at", "failed", b"failed", "from_revision", b"from_revision", "id", b"id", "next_at", b"next_at", "phase", b"phase", "policy", b"policy", "progress_at", b"progress_at", "ready_at", b"ready_at", "reason", b"reason", "resumed_at", b"resumed_at", "rollback", b"rollback", "slots_before", b"slots_before", "started_at", b"started_at", "started_because", b"started_because", "started_by", b"started_by", "state", b"state", "step", b"step", "to_revision", b"to_revision", "version", b"version", "weight", b"weight", "weight_at", b"weight_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_at: _TypeAlias = _typing.Literal["ended_at"]  # noqa: Y015
     _WhichOneofArgType__ended_at: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at"]  # noqa: Y015
@@ -2712,11 +2718,15 @@ class StartRollout(_message.Message):
     STARTED_BY_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
+    STARTED_BECAUSE_FIELD_NUMBER: _builtins.int
+    SLOTS_BEFORE_FIELD_NUMBER: _builtins.int
     expected_version: _builtins.int
     revision: _builtins.int
     rollout_id: _builtins.str
     started_by: _builtins.str
     rollback: _builtins.bool
+    started_because: _builtins.str
+    slots_before: _builtins.int
     @_builtins.property
     def spec(self) -> Global___ServiceSpec: ...
     @_builtins.property
@@ -2731,10 +2741,12 @@ class StartRollout(_message.Message):
         started_by: _builtins.str = ...,
         now: _timestamp_pb2.Timestamp | None = ...,
         rollback: _builtins.bool = ...,
+        started_because: _builtins.str = ...,
+        slots_before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "now", b"now", "revision", b"revision", "rollback", b"rollback", "rollout_id", b"rollout_id", "spec", b"spec", "started_by", b"started_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "now", b"now", "revision", b"revision", "rollback", b"rollback", "rollout_id", b"rollout_id", "slots_before", b"slots_before", "spec", b"spec", "started_because", b"started_because", "started_by", b"started_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

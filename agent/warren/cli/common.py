@@ -5,6 +5,7 @@ A command that prints objects gives them as plain data for `-o json` and `-o yam
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -127,6 +128,14 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
             raise InvalidInput(f"{text!r} is not KEY=VALUE", path=option)
         found[key] = value
     return found
+
+
+def words(command: str | None, option: str) -> list[str]:
+    """As a shell divides them; for a shell's own means, name it: `sh -c '…'`."""
+    try:
+        return shlex.split(command or "")
+    except ValueError as error:
+        raise InvalidInput(f"{command!r}: {error}", path=option) from None
 
 
 def say(text: str) -> None:

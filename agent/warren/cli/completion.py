@@ -5,6 +5,7 @@ nodes and contexts come from the cluster, within a second or not at all.
 """
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from warren.cli import common
@@ -98,6 +99,8 @@ def _values(action: argparse.Action) -> list[str]:
         return []
     if action.choices:
         return [str(choice) for choice in action.choices]
+    if isinstance(action.metavar, str) and re.fullmatch(r"[a-z_]+(\|[a-z_]+)+", action.metavar):
+        return action.metavar.split("|")  # the cluster refuses another, in its own words
     names = _NAMES.get(action.dest)
     try:
         return names() if names else []

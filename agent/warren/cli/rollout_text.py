@@ -30,6 +30,7 @@ def picture(view: RolloutView, now: datetime) -> list[str]:
     rows = [
         ("revision", f"{rollout.from_revision} -> {rollout.to_revision}{_images(view)}"),
         ("rollout", f"{rollout.id}, {rollout.policy.strategy.value}, {_since(rollout, now)}"),
+        ("because", rollout.started_because),
         ("state", where(rollout)),
         ("traffic", _traffic(view)),
         ("pinned", _pinned(rollout)),

@@ -91,7 +91,7 @@ def ls(options: Options) -> int:
             f"{view.ready_new}/{view.replicas}",
             "-" if view.weight is None else f"{view.weight} %",
             common.age(view.rollout.started_at),
-            view.rollout.reason or view.waiting_for,
+            view.rollout.reason or view.waiting_for or view.rollout.started_because,
         )
         for view in views
     ]

@@ -6,7 +6,6 @@ same words as in a file.
 
 import argparse
 import re
-import shlex
 import sys
 from typing import Any
 
@@ -36,6 +35,7 @@ def add_to_update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env-rm", action="append", default=[], metavar="KEY")
     parser.add_argument("--label-rm", action="append", default=[], metavar="KEY")
     _add_shared(parser)
+    update_options.add_removals_to(parser)
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +121,10 @@ def changed_manifest(options: Options, before: ServiceSpec) -> dict[str, Any]:
         if removed:
             kept = {k: v for k, v in now.get(key, {}).items() if k not in removed}
             now[key], given[key] = kept, given.get(key, {})
+    update, removes = now.get("update") or {}, options.no_smoke or options.no_analysis
+    if removes or "update" in given:
+        given.setdefault("update", {})
+        now["update"] = update_options.kept(update, given["update"], options)
     return {key: _laid_over(now.get(key), value) for key, value in given.items()}
 
 
@@ -193,21 +197,13 @@ def _health(options: Options) -> dict[str, Any]:
     return {
         "http": http if options.health_http else None,
         "tcp": {"port": options.health_port or "0"} if options.health_tcp else None,
-        "exec": {"command": _words(options.health_command)},
+        "exec": {"command": common.words(options.health_command, "--health-command")},
         "interval": options.health_interval,
         "timeout": options.health_timeout,
         "retries": options.health_retries,
         "start_period": options.health_start_period,
         "success_threshold": options.health_threshold,
     }
-
-
-def _words(command: str | None) -> list[str]:
-    """As a shell divides them; for a shell's own means, name it: `sh -c '…'`."""
-    try:
-        return shlex.split(command or "")
-    except ValueError as error:
-        raise InvalidInput(f"{command!r}: {error}", path="--health-command") from None
 
 
 def _registry_auth(options: Options) -> dict[str, str] | None:

@@ -1,15 +1,15 @@
-"""Options that say how a new revision comes into use: the key `update` of a manifest.
-
-Checks of a canary (`analysis`) have too many parts for options, and are given in a manifest.
-"""
+"""Options that say how a new revision comes into use: the key `update` of a manifest."""
 
 import argparse
 import re
-import shlex
 from typing import Any
 
+from warren.cli import check_options
 from warren.cli.common import Options
 from warren.model.errors import InvalidInput
+
+OF_ONE_STRATEGY = {"blue_green": ("smoke", "auto_promote"), "canary": ("steps", "analysis")}
+"""Settings that are refused with another."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +35,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="switch by warren rollout promote",
     )
     blue_green.add_argument("--grace-period", metavar="DURATION", help="the old set is kept (1m)")
-    blue_green.add_argument("--smoke-http", metavar="PATH", help="GET before it gets traffic")
-    blue_green.add_argument("--smoke-command", metavar="COMMAND", help="the same, in the tasks")
+    smoke = parser.add_argument_group(
+        "updates: blue_green, the one check before the new set has traffic"
+    )
+    check_options.add_to(smoke, "smoke", several=False)
     trial = parser.add_argument_group("updates: blue_green, canary")
     trial.add_argument(
         "--pin",
@@ -53,6 +55,17 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT[:DURATION|:manual]",
         help="a share of the traffic, and for how long; may stand several times",
     )
+    analysis = parser.add_argument_group(
+        "updates: canary, checks made all the time that new tasks have traffic"
+    )
+    check_options.add_to(analysis, "analysis", several=True)
+
+
+def add_removals_to(parser: argparse.ArgumentParser) -> None:
+    """Add what only a service that is there can lose."""
+    update = parser.add_argument_group("updates: no more checks")
+    update.add_argument("--no-smoke", action="store_true", help="the new set needs to pass none")
+    update.add_argument("--no-analysis", action="store_true", help="a canary neither")
 
 
 def manifest(options: Options) -> dict[str, Any]:
@@ -70,19 +83,28 @@ def manifest(options: Options) -> dict[str, Any]:
         "keep_revisions": options.keep_revisions,
         "auto_promote": options.auto_promote,
         "grace_period": options.grace_period,
-        "smoke": _smoke(options),
+        "smoke": check_options.one(options, "smoke"),
         "steps": [_step(text) for text in options.step],
         "pin": {"sources": options.pin},
+        "analysis": check_options.several(options, "analysis"),
     }
 
 
-def _smoke(options: Options) -> dict[str, Any]:
-    """Both are refused by the cluster, in the words that it has for manifests."""
-    command = shlex.split(options.smoke_command or "")
-    return {
-        "http": {"path": options.smoke_http} if options.smoke_http else None,
-        "exec": {"command": command} if command else None,
-    }
+def kept(before: dict[str, Any], given: dict[str, Any], options: Options) -> dict[str, Any]:
+    """What stays of a service's `update`: not what belongs to the strategy that is left, nor to
+    another kind of check, nor what shall go."""
+    gone = {name for name in ("smoke", "analysis") if getattr(options, f"no_{name}")}
+    for name in sorted(gone & given.keys()):
+        raise InvalidInput(f"stands beside options of {name}", path=f"--no-{name}")
+    strategy = given.get("strategy", before.get("strategy"))
+    for other, names in OF_ONE_STRATEGY.items():
+        if other != strategy:
+            gone.update(names)
+    stays = {key: value for key, value in before.items() if key not in gone}
+    if "smoke" in stays:
+        smoke = check_options.without_other_kinds(stays["smoke"] or {}, given.get("smoke", {}))
+        stays["smoke"] = smoke or None
+    return stays
 
 
 def _step(text: str) -> dict[str, Any]:

@@ -138,6 +138,7 @@ def rollout_record(value: Rollout) -> dict[str, Any]:
         "pinned": list(value.pin.sources) if value.pin is not None else [],
         "started_at": _time(value.started_at),
         "started_by": value.started_by,
+        "started_because": value.started_because,
         "progress_at": _time(value.progress_at),
         "ended_at": _time(value.ended_at) if value.ended_at else None,
         "analyses": [

@@ -74,7 +74,8 @@ def _rollout(old: Rollout | None, new: Rollout) -> tuple[EventKind, str] | None:
     """What is new of it; batches are told by their tasks."""
     if old is None and new.live:
         way = f"revision {new.from_revision} -> {new.to_revision}"
-        return EventKind.ROLLOUT_STARTED, f"begins ({new.policy.strategy.value}, {way})"
+        begins = f"begins ({new.policy.strategy.value}, {way})"
+        return EventKind.ROLLOUT_STARTED, _with_reason(begins, new.started_because)
     if old is None or old == new:
         return None
     if old.live and not new.live:

@@ -14,7 +14,8 @@ stops it, or its node is on DRAIN or no longer a worker); a wanted task that is 
     not in a slot, service removing    -> stop
 
 An old task stops before its slot has another only if the update's order says so, or if the new one
-could have no place before, and only as long as `min_healthy` slots stay served.
+could have no place before, and only as long as `min_healthy` slots stay served. The order is about
+revisions: a task that is leaving and cannot stop first has its successor first.
 
 A task that may be receiving traffic is stopped by making it DRAINING; `drain.py` does the rest.
 Progress is nowhere but in the state, so a new leader continues where the last one stopped. What it
@@ -136,7 +137,7 @@ class _Keeper:
                 self.stop(old)
         elif fresh is not None or found.failed:
             self._wait(fresh, old)
-        elif wish.stop_first and (old is not None or slot.leaving):
+        elif wish.stop_first and self._stops_first(slot, old, wish.revision):
             self._make_way(old)
         else:
             if old is not None and self.room.frees(old):
@@ -156,14 +157,21 @@ class _Keeper:
         if fresh.status.state is TaskState.PENDING and self.room.frees(old):
             self._make_way(old)
 
-    def _make_way(self, old: Task | None) -> None:
+    def _stops_first(self, slot: Slot, old: Task | None, revision: int) -> bool:
         if old is None:
+            return slot.leaving
+        if not _is_leaving(self.state, old):
+            return True
+        return old.revision != revision and self._may_go(old)
+
+    def _make_way(self, old: Task | None) -> None:
+        if old is None or not self._may_go(old):
             return
-        if old.status.state is TaskState.RUNNING:
-            if self.stopped >= self._may_stop():
-                return
-            self.stopped += 1
+        self.stopped += old.status.state is TaskState.RUNNING
         self.stop(old)
+
+    def _may_go(self, old: Task) -> bool:
+        return old.status.state is not TaskState.RUNNING or self.stopped < self._may_stop()
 
     def _may_stop(self) -> int:
         """How many of the served slots are more than must be."""

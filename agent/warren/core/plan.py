@@ -23,6 +23,7 @@ from warren.state import maps
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import (
+    AssignTask,
     Batch,
     Command,
     CreateTask,
@@ -258,7 +259,24 @@ class _World:
         }
         if pending:
             among = {self._name: pending}
-            self._apply(scheduler.decide(self._state, self._now, among).commands)
+            placed = scheduler.decide(self._state, self._now, among).commands
+            self._apply(placed)
+            for command in placed:
+                if isinstance(command, AssignTask):
+                    self._rewrite(self._state.tasks[command.task_id])
+
+    def _rewrite(self, task: Task) -> None:
+        """It was written down as waiting, and has its place now: its batch made room for it."""
+        waited = self.recorded[-1].moves.get(task.slot) if self.recorded else None
+        if waited is None or waited.action != "wait":
+            return
+        block = f"slot {task.slot}: {waited.message}"
+        if block in self.blocks:
+            self.blocks.remove(block)
+        self.unplaced = bool(self.blocks)
+        others = (each for each in self._state.tasks_of(self._name) if each.slot == task.slot)
+        old = [each for each in others if each.id != task.id and each.wanted and _placed(each)]
+        self.recorded[-1].moves[task.slot] = self._arrival(task, old)
 
     def _new_id(self) -> str:
         self._ids += 1

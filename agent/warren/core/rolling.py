@@ -3,9 +3,12 @@
 The law: a batch has at most `parallelism` slots. The next begins when all new tasks of the last one
 were ready for `monitor`, and `delay` later. With STOP_FIRST, or where tasks shut each other out, it
 is no larger than what can stop with `min_healthy` slots served.
+
+A batch without room for all of its tasks ends in parts: slots whose new tasks have a place, were
+ready, and watched, leave it, and their old tasks make room for the others.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +17,7 @@ from warren.core.decisions import earliest
 from warren.core.situation import Situation, Step
 from warren.core.slots import Slot, trusted_at
 from warren.model.rollouts import RolloutState, UpdateOrder
-from warren.model.tasks import TaskState
+from warren.model.tasks import Task, TaskState
 from warren.model.units import format_duration
 
 
@@ -47,8 +50,12 @@ def _has_new(now_is: Situation, slot: Slot) -> bool:
 def _in_batch(now_is: Situation) -> Step:
     rollout = now_is.rollout
     batch = tuple(number for number in rollout.batch if number in now_is.by_number)
+    late = _without_place(now_is, batch)
+    part = tuple(number for number in batch if number not in late)
+    if late and not _makes_room(now_is, part):
+        late, part = (), batch
     # A task that waits for a place that there is not, in a slot that has no other, says nothing.
-    hoped = (number for number in batch if not _is_hopeless(now_is, now_is.by_number[number]))
+    hoped = (number for number in part if not _is_hopeless(now_is, now_is.by_number[number]))
     if not all_passed(now_is, hoped):
         return Step(
             rollout=replace(rollout, batch=batch, ready_at=None),
@@ -61,10 +68,32 @@ def _in_batch(now_is: Situation) -> Step:
     watched = rollout.ready_at + rollout.policy.monitor
     if watched > now_is.now:
         monitor = format_duration(rollout.policy.monitor)
-        told = f"batch {rollout.batches} is ready, and watched for {monitor}"
+        which = f"what has room of batch {rollout.batches}" if late else f"batch {rollout.batches}"
+        told = f"{which} is ready, and watched for {monitor}"
         return Step(rollout=replace(rollout, batch=batch), wake_at=watched, waits_for=told)
-    over = replace(rollout, batch=(), ready_at=None, next_at=now_is.now + rollout.policy.delay)
+    over = replace(rollout, batch=late, ready_at=None)
+    if not late:
+        over = replace(over, next_at=now_is.now + rollout.policy.delay)
     return Step(rollout=now_is.progressed(over))
+
+
+def _without_place(now_is: Situation, batch: Iterable[int]) -> tuple[int, ...]:
+    """Slots of the batch whose new task waits for room that there is not, beside an old one."""
+    slots = (now_is.by_number[number] for number in batch)
+    waiting = [slot for slot in slots if _is_pending(slot.of(now_is.new))]
+    if not waiting or now_is.room.free:
+        return ()
+    return tuple(slot.number for slot in waiting if not _is_hopeless(now_is, slot))
+
+
+def _is_pending(tasks: Sequence[Task]) -> bool:
+    return bool(tasks) and all(task.status.state is TaskState.PENDING for task in tasks)
+
+
+def _makes_room(now_is: Situation, part: Iterable[int]) -> bool:
+    """One of these slots has an old task that it needs no more."""
+    slots = (now_is.by_number[number] for number in part)
+    return any(slot.outdated(now_is.new) and now_is.is_done(slot) for slot in slots)
 
 
 def all_passed(now_is: Situation, numbers: Iterable[int]) -> bool:

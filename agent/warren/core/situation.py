@@ -75,13 +75,18 @@ class Situation:
         return steady or slot.ended(self.new, TaskState.COMPLETE)
 
     def all_done(self, numbers: Iterable[int]) -> bool:
-        """So it is in all of these slots."""
-        return all(self.is_done(self.by_number[number]) for number in numbers)
+        """So it is in all of these slots, as far as they are there: a batch may be older than a
+        scaling."""
+        return all(self.is_done(slot) for slot in self._there(numbers))
 
-    def ready_text(self, numbers: Collection[int]) -> str:
+    def ready_text(self, numbers: Iterable[int]) -> str:
         """`2 of 3 tasks of revision 5 are ready`."""
-        ready = sum(self.is_done(self.by_number[number]) for number in numbers)
-        return f"{ready} of {len(numbers)} tasks of revision {self.new} are ready"
+        there = self._there(numbers)
+        ready = sum(self.is_done(slot) for slot in there)
+        return f"{ready} of {len(there)} tasks of revision {self.new} are ready"
+
+    def _there(self, numbers: Iterable[int]) -> list[Slot]:
+        return [self.by_number[number] for number in numbers if number in self.by_number]
 
     @cached_property
     def progress_at(self) -> datetime:

@@ -33,12 +33,14 @@ def change(
     template = template_of(spec)
     kept = (each.number for each in before.revisions if each.template == template)
     number = next(kept, 0)
+    grows = spec.replicas > before.spec.replicas
     return StartRollout(
         spec=spec,
         expected_version=expected_version,
         revision=number,
         rollout_id=rollout_id(before, number or next_number(before), new_id),
         started_by=by,
+        slots_before=before.spec.replicas if grows else 0,
         now=now,
     )
 
@@ -60,6 +62,7 @@ def way_back(
     expected_version: int,
     new_id: str,
     by: str,
+    because: str = "",
     now: datetime,
 ) -> StartRollout:
     """The command that leads to an earlier revision; 0: to the last good one before."""
@@ -70,6 +73,7 @@ def way_back(
         revision=found.number,
         rollout_id=rollout_id(service, found.number, new_id),
         started_by=by,
+        started_because=because,
         rollback=True,
         now=now,
     )

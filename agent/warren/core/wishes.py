@@ -4,13 +4,18 @@ The law, with N for the revision that a rollout brings and O for the one before:
 
     no rollout, or it has ended                       the service's revision
     ROLLING_BACK                                      O
-    REPLACE   in the batch, or N is there already     N; an O beside it goes when the batch is over
+    REPLACE   in the batch, or N is there already     N; an O beside it goes when the slot has left
+                                                      the batch
     REPLACE   else                                    what is there; O where there is nothing
     others    in the batch                            O and N, neither makes way for the other
     others    else                                    O
 
 While it is PAUSED no slot begins to change, and none ends it. Where nothing is lost, because no O
 is ready in the whole service, N comes at once: a fix must not wait for what is broken.
+
+Slots that came with the change that began the rollout have nothing to lose, either: where there is
+nothing they get N, not O, in REPLACE at once, in a new set with the set. Only a canary is another
+matter: while it is tried, its steps alone say how many N there are.
 """
 
 from collections.abc import Iterable
@@ -51,12 +56,20 @@ def of(service: Service, slots: Iterable[Slot]) -> tuple[Wish, ...]:
         return (Wish(rollout.from_revision, stop_first=first),) * len(slots)
     batch = frozenset(rollout.batch)
     if rollout.phase is not RolloutPhase.REPLACE:
-        both = Wish(rollout.from_revision, rollout.to_revision)
-        only = Wish(rollout.from_revision)
-        return tuple(both if slot.number in batch else only for slot in slots)
+        return tuple(_trying(slot, rollout, batch) for slot in slots)
     old = rollout.from_revision
     serves = any(task.revision == old and task.ready for slot in slots for task in slot.wanted)
     return tuple(_replacing(slot, rollout, batch, serves=serves) for slot in slots)
+
+
+def _trying(slot: Slot, rollout: Rollout, batch: frozenset[int]) -> Wish:
+    new, old = rollout.to_revision, rollout.from_revision
+    if slot.number not in batch:
+        return _PLAIN(old)
+    added = rollout.phase is not RolloutPhase.STEP and rollout.adds(slot.number)
+    if added and all(is_useless(task) for task in slot.of(old)):
+        return _PLAIN(new)
+    return Wish(old, new)
 
 
 def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: bool) -> Wish:
@@ -73,7 +86,8 @@ def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: b
         return Wish(new, keeps=paused or (in_batch and not first), stop_first=first and not paused)
     if not slot.wanted:
         failed = bool(slot.final) and slot.ended(new, TaskState.FAILED)
-        return Wish(old if serves and not failed else new)
+        added = rollout.adds(slot.number) and not paused
+        return Wish(old if serves and not failed and not added else new)
     useful = {task.revision for task in slot.wanted if not is_useless(task)}
     if not useful and not serves:
         return Wish(new)

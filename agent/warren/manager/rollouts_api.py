@@ -135,6 +135,7 @@ class RolloutsApi:
                 expected_version=service.version,
                 new_id=new_id,
                 by=caller.name,
+                because=request.reason,
                 now=now,
             )
             after = apply(state, command)[0]

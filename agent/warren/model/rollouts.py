@@ -210,6 +210,10 @@ class Rollout:
     """Since when."""
     started_at: datetime
     started_by: str = ""
+    started_because: str = ""
+    """What that user said, who had the service go back."""
+    slots_before: int = 0
+    """How many slots there were, if the change that began it made more of them, too; else 0."""
     rollback: bool = False
     """A user has the service go back to an earlier revision: that waits for nobody, so its policy
     has no steps, no checks and no promotion."""
@@ -240,6 +244,10 @@ class Rollout:
     def target(self) -> int:
         """The revision that the service shall have in the end."""
         return self.from_revision if self.backwards else self.to_revision
+
+    def adds(self, slot: int) -> bool:
+        """The slot of that number came with the change that began the rollout."""
+        return 0 < self.slots_before < slot
 
     @property
     def switched(self) -> bool:

@@ -28,6 +28,10 @@ def start(before: Service, command: c.StartRollout, index: int) -> Service:
     if command.revision and kept[number].template != template:
         raise Refusal("InvalidInput", f"that is not the template of revision {number} of {name}")
     kept.setdefault(number, Revision(number=number, template=template, created_at=command.now))
+    left = kept.get(before.revision)
+    if command.rollback and command.started_because and left is not None:
+        why = f"rolled back by {command.started_by}: {command.started_because}"
+        kept[left.number] = replace(left, reason=why)
     rollout = _new_rollout(before, command, number, index)
     return replace(
         before,
@@ -108,6 +112,8 @@ def _new_rollout(before: Service, command: c.StartRollout, number: int, index: i
         weight=None if phase is RolloutPhase.REPLACE else 0,
         started_at=command.now,
         started_by=command.started_by,
+        started_because=command.started_because,
+        slots_before=command.slots_before,
         rollback=command.rollback,
         progress_at=command.now,
         version=index,

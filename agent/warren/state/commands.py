@@ -242,6 +242,9 @@ class StartRollout:
     """One that is kept, whose template `spec` has; 0: a new one."""
     rollout_id: str
     started_by: str = ""
+    started_because: str = ""
+    slots_before: int = 0
+    """See `Rollout`."""
     rollback: bool = False
     """It is a way back: see `Rollout.rollback`."""
     now: datetime

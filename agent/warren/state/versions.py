@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from warren.model.rollouts import UpdatePolicy
+from warren.model.rollouts import Rollout, UpdatePolicy
 from warren.model.services import ServiceSpec
 from warren.model.tasks import Task
 from warren.state.commands import Command, RecordAnalysis, SetRollout, StartRollout
@@ -25,6 +25,10 @@ FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (UpdatePolicy, "pin"): 3,
     (ServiceSpec, "mode"): 3,
     (Task, "node"): 3,
+    (StartRollout, "started_because"): 3,
+    (StartRollout, "slots_before"): 3,
+    (Rollout, "started_because"): 3,
+    (Rollout, "slots_before"): 3,
 }
 """Fields that came after their type; they count only where they are not at their default."""
 

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 
@@ -57,6 +57,8 @@ class RolloutSimulation(Simulation):
         self._has_global = self._modes.random() < 0.3
         self._seen: dict[str, Rollout] = {}
         self._asked: set[object] = set()
+        self._analyses_at: datetime | None = None
+        """When the next ones are due."""
 
     def _actions(self) -> list[tuple[float, Callable[[], None]]]:
         return [*super()._actions(), (8, self._update), (3, self._scale), (5, self._act)]
@@ -109,7 +111,11 @@ class RolloutSimulation(Simulation):
         if service is not None:
             update = service.spec.update if self.random.random() < 0.5 else self._policy()
             image = self.random.choice(IMAGES)
-            self._put(replace(service.spec, image=image, update=update), service)
+            replicas = service.spec.replicas
+            if self.random.random() < 0.2:
+                replicas += self.random.randint(-2, 4)
+            spec = replace(service.spec, image=image, replicas=max(0, replicas), update=update)
+            self._put(spec, service)
 
     def _scale(self) -> None:
         service = self._some()
@@ -199,8 +205,14 @@ class RolloutSimulation(Simulation):
             if check.key not in self._asked:
                 self._asked.add(check.key)
                 self.after(self.delay(0.001, 0.5), partial(self._analysed, check))
-        if wake_at is not None:
-            self.after(wake_at - self.now, self._analyse)
+        before, self._analyses_at = self._analyses_at, wake_at
+        if wake_at is not None and wake_at != before:
+            self.after(wake_at - self.now, lambda: self._analyse_at(wake_at))
+
+    def _analyse_at(self, moment: datetime) -> None:
+        if self._analyses_at == moment:
+            self._analyses_at = None
+            self._analyse()
 
     def _analysed(self, check: analyses.Check) -> None:
         self._asked.discard(check.key)

@@ -12,7 +12,7 @@ import heapq
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -105,6 +105,10 @@ class Simulation:
         self.leads = False
         self._look_due = False
         self._in_flight = False
+        self._wakes_at: datetime | None = None
+        """What the newest decision said; the moments of those before count no more."""
+        self._decided_index = 0
+        """Up to which state the laws of what was decided are known to hold."""
         self._two_leaders = False
         self._leader_overlap = self.random.random() < 0.3
         """In some runs a former leader's decision may still be committed after its time."""
@@ -118,7 +122,7 @@ class Simulation:
         self._run_until(NOON + self.chaos)
         self._end_faults()
         deadline = self.now + CONVERGES_WITHIN
-        while self._unsettled() and self.now < deadline:
+        while self.now < deadline and next(self._unsettled(), None):
             self._run_until(self.now + timedelta(milliseconds=200))
         for reason in self._unsettled():
             self.fail(f"not settled {CONVERGES_WITHIN} after the last fault: {reason}")
@@ -212,10 +216,21 @@ class Simulation:
                 lambda: self._commit(term, state, decision, whole=heard_all),
             )
         else:
-            if not unheard:
+            if not unheard and self.state.index != self._decided_index:
+                self._decided_index = self.state.index
                 self._check(invariants.check_decided(self.state))
-            if decision.wake_at is not None:
-                self.after(decision.wake_at - self.now, self.look)
+            self._wake_at(decision.wake_at)
+
+    def _wake_at(self, moment: datetime | None) -> None:
+        """Look again then, if nothing makes the leader look before."""
+        before, self._wakes_at = self._wakes_at, moment
+        if moment is not None and moment != before:
+            self.after(moment - self.now, lambda: self._wake(moment))
+
+    def _wake(self, moment: datetime) -> None:
+        if self._wakes_at == moment:
+            self._wakes_at = None
+            self.look()
 
     def _check_decision(self, decision: Decision) -> None:
         """Against what the workers really do, which the leader only hears of."""
@@ -321,6 +336,11 @@ class Simulation:
         self.look()
 
     # ---- workers
+
+    def carry(self, before: int, index: int) -> None:
+        """A worker's rules have got from one index to another: is that what something waits for?"""
+        if any(before < awaited <= index for awaited in self._reconciliation.awaited()):
+            self.look()
 
     def assignments(self) -> Assignments:
         """Of the newest state."""
@@ -511,12 +531,11 @@ class Simulation:
 
     # ---- the end
 
-    def _unsettled(self) -> list[str]:
+    def _unsettled(self) -> Iterator[str]:
         """What is not as it should be, and could be: a task without a place is an excuse."""
-        reasons = []
         if self._in_flight or self._look_due:
-            reasons.append("the leader is deciding")
-        reasons += [f"{w.node_id} is unheard" for w in self.workers.values() if not w.reported]
+            yield "the leader is deciding"
+        yield from (f"{w.node_id} is unheard" for w in self.workers.values() if not w.reported)
         for name, service in self.state.services.items():
             tasks = tuple(self.state.tasks_of(name))
             status = views.service_status(self.state, service, tasks)
@@ -527,8 +546,7 @@ class Simulation:
                 or self._goes_on(service, tasks)
                 or not simulation_laws.is_stuck(self.state, service)
             ):
-                reasons.append(f"{name}: {status.reason}")
-        return reasons
+                yield f"{name}: {status.reason}"
 
     def _goes_on(self, service: Service, tasks: tuple[Task, ...]) -> bool:
         """Something of it only needs time: a task to be trusted, or a rollout that does not wait

@@ -39,6 +39,7 @@ class World(Protocol):
     def report(self, task_id: str, status: TaskStatus) -> None: ...
     def assignments(self) -> Assignments: ...
     def look(self) -> None: ...
+    def carry(self, before: int, index: int) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,8 +199,8 @@ class Worker:
         quiet = self._acknowledged >= self._told_index > 0
         index = self._told.index if quiet else self._acknowledged
         if index > self.carried:
-            self.carried = index
-            self._world.look()
+            before, self.carried = self.carried, index
+            self._world.carry(before, index)
 
     def _set_rules(self) -> None:
         """As the newest assignment says, and what is known of its own tasks."""
@@ -291,8 +292,12 @@ class Worker:
             self._ended(process)
 
     def _turned_bad(self, process: Process, since: datetime) -> None:
-        """An image that runs well for a while, or until its checks have failed often enough."""
+        """An image that runs well for a while, or until its checks have failed often enough. What
+        seemed well when the faults ended goes on being so: else there would be no silence, where
+        it stays because what users want now has no place."""
         ended = process.stopping or not self._is_current(process)
+        if self._world.calm and process.status.health is not Health.STARTING:
+            return
         if not ended and process.status.since == since:
             self._failed(process)
 

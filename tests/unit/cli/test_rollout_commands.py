@@ -15,12 +15,14 @@ from warren.model.rollouts import (
     CanaryStep,
     FailureAction,
     Pin,
+    PrometheusQuery,
     Strategy,
     UpdateOrder,
     UpdatePolicy,
 )
 from warren.model.services import (
     Bytes,
+    ExecCheck,
     HealthCheck,
     HttpCheck,
     ResourceLimits,
@@ -163,6 +165,77 @@ def test_how_a_service_is_updated_is_given_by_options(warren: Run, manager: Fake
     )
 
 
+def test_checks_of_a_canary_are_given_by_options(warren: Run, manager: FakeManager) -> None:
+    ran = warren(
+        "service", "create", "web", "web:1", "-p", "8080", "--strategy", "canary", "--step", "10",
+        "--analysis-http", "/healthz", "--analysis-http", "/ready", "--analysis-port", "8081",
+        "--analysis-header", "Host=shop.example", "--analysis-status", "200-299",
+        "--analysis-command", "check --deep 'a b'", "--analysis-prometheus", "http://prom:9090",
+        "--analysis-query", "sum(rate(errors[1m]))", "--analysis-min", "-1", "--analysis-max",
+        "0.1", "--analysis-interval", "2s", "--analysis-timeout", "1s", "--analysis-retries", "5",
+    )  # fmt: skip
+
+    assert ran.code == 0, ran.err
+    policy = manager.state.services["web"].spec.update
+    assert policy is not None
+    http = HttpCheck(port=8081, headers={"Host": "shop.example"}, status="200-299")
+    query = PrometheusQuery(
+        url="http://prom:9090", query="sum(rate(errors[1m]))", min=-1.0, max=0.1
+    )
+    timing = {"interval": timedelta(seconds=2), "timeout": timedelta(seconds=1), "retries": 5}
+    assert policy.analysis == tuple(
+        replace(check, **timing)  # type: ignore[arg-type]
+        for check in (
+            Analysis(http=replace(http, path="/healthz")),
+            Analysis(http=replace(http, path="/ready")),
+            Analysis(exec=ExecCheck(command=("check", "--deep", "a b"))),
+            Analysis(prometheus=query),
+        )
+    )
+
+
+def test_a_part_of_the_smoke_check_is_changed_and_another_kind_replaces_it(
+    warren: Run, manager: FakeManager
+) -> None:
+    smoke = Analysis(http=HttpCheck(path="/ready", port=80), retries=7)
+    web(manager, UpdatePolicy(strategy=Strategy.BLUE_GREEN, smoke=smoke), "web:1")
+
+    part = warren("service", "update", "web", "--smoke-port", "81", "--detach")
+    changed = manager.state.services["web"].spec.policy.smoke
+    other = warren("service", "update", "web", "--smoke-command", "check", "--detach")
+    replaced = manager.state.services["web"].spec.policy.smoke
+    none = warren("service", "update", "web", "--no-smoke", "--detach")
+
+    assert [ran.code for ran in (part, other, none)] == [0, 0, 0]
+    assert changed == replace(smoke, http=HttpCheck(path="/ready", port=81))
+    assert replaced == Analysis(exec=ExecCheck(command=("check",)), retries=7)
+    assert manager.state.services["web"].spec.policy.smoke is None
+
+
+def test_another_strategy_takes_nothing_along_of_the_last_one(
+    warren: Run, manager: FakeManager
+) -> None:
+    analysis = Analysis(exec=ExecCheck(command=("check",)))
+    web(manager, replace(CANARY, analysis=(analysis,), parallelism="2"), "web:1")
+
+    ran = warren("service", "update", "web", "--strategy", "rolling", "--detach")
+
+    assert ran.code == 0, ran.err
+    assert manager.state.services["web"].spec.update == UpdatePolicy(
+        parallelism="2", monitor=timedelta()
+    )
+
+
+def test_the_checks_of_a_canary_go_and_its_steps_stay(warren: Run, manager: FakeManager) -> None:
+    analysis = Analysis(exec=ExecCheck(command=("check",)))
+    web(manager, replace(CANARY, analysis=(analysis,)), "web:1")
+
+    ran = warren("service", "update", "web", "--no-analysis", "--detach")
+
+    assert ran.code == 0, ran.err
+    assert manager.state.services["web"].spec.update == CANARY
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -171,6 +244,38 @@ def test_how_a_service_is_updated_is_given_by_options(warren: Run, manager: Fake
         (["service", "update", "web", "--pin", "::1"], "web.update.pin.sources[0]: '::1' is IPv6"),
         (["service", "update", "web", "--strategy", "x"], "web.update.strategy: 'x' is not one of"),
         (["service", "update", "nope", "--image", "x"], "there is no service nope"),
+        (
+            ["service", "update", "web", "--analysis-port", "80"],
+            "--analysis-port: needs --analysis-http beside it",
+        ),
+        (
+            ["service", "update", "web", "--analysis-max", "1"],
+            "--analysis-max: needs --analysis-prometheus beside it",
+        ),
+        (
+            ["service", "update", "web", "--analysis-retries", "1"],
+            "--analysis-retries: needs --analysis-http, -command or -prometheus beside it",
+        ),
+        (
+            ["service", "update", "web", "--analysis-prometheus", "http://prom:9090"],
+            "web.update.analysis[0].prometheus.query: ",
+        ),
+        (
+            ["service", "update", "web", "--analysis-http", "/ready"],
+            "web.update.analysis: is for strategy canary, not rolling",
+        ),
+        (
+            ["service", "update", "web", "--smoke-command", "a 'b"],
+            '--smoke-command: "a \'b": No closing quotation',
+        ),
+        (
+            ["service", "update", "web", "--analysis-command", ""],
+            "--analysis-command: must not be empty",
+        ),
+        (
+            ["service", "update", "web", "--no-analysis", "--analysis-http", "/"],
+            "--no-analysis: stands beside options of analysis",
+        ),
         (["service", "history", "nope"], "there is no service nope"),
         (["rollout", "status", "web"], "web has no rollout"),
         (["rollout", "promote", "web", "--id", "x"], "web has no rollout"),
@@ -336,6 +441,19 @@ def test_a_service_is_rolled_back_to_a_revision(warren: Run, manager: FakeManage
     assert manager.state.services["web"].spec.image == "web:1"
 
 
+def test_the_reason_of_a_way_back_is_shown_later(warren: Run, manager: FakeManager) -> None:
+    web(manager, AT_ONCE, "web:1", "web:2")
+    warren("rollout", "rollback", "web", "--reason", "wrong prices")
+
+    status = warren("rollout", "status", "web")
+    listed = warren("rollout", "ls")
+    history = warren("service", "history", "web")
+
+    assert "  because    wrong prices\n" in status.out
+    assert listed.out.splitlines()[1].endswith("1s   wrong prices")
+    assert re.search(r"^2 .* rolled back  rolled back by \S+: wrong prices$", history.out, re.M)
+
+
 def test_the_history_lists_what_can_be_gone_back_to(warren: Run, manager: FakeManager) -> None:
     web(manager, UpdatePolicy(monitor=timedelta(), parallelism="100%"), "web:1", "web:2", "fails")
 
@@ -360,6 +478,8 @@ def test_the_history_lists_what_can_be_gone_back_to(warren: Run, manager: FakeMa
         (["rollout", "status", "web", "--w"], ["--watch"]),
         (["service", "update", ""], ["web"]),
         (["service", "history", ""], ["web"]),
+        (["service", "update", "web", "--strategy", ""], ["rolling", "blue_green", "canary"]),
+        (["service", "update", "web", "--analysis-m"], ["--analysis-min", "--analysis-max"]),
     ],
 )
 def test_words_are_completed(

@@ -76,6 +76,12 @@ def test_promote_goes_on_from_the_step() -> None:
     assert acts.promote(now_is, full=True).phase is RolloutPhase.REPLACE
 
 
+def test_promote_asks_nothing_of_slots_that_scaling_has_taken_away() -> None:
+    now_is = at_hand(state=RolloutState.WAITING, batch=(1, 7))
+
+    assert acts.promote(now_is).step == 2
+
+
 @pytest.mark.parametrize(
     ("act", "now_is"),
     [
@@ -158,6 +164,15 @@ class TestUpdates:
         assert isinstance(command, StartRollout)
         assert (command.revision, command.rollout_id) == (0, "web-r3-x")
 
+    @pytest.mark.parametrize(("replicas", "slots_before"), [(5, 3), (3, 0), (2, 0)])
+    def test_knows_how_many_slots_there_were_if_it_adds_some(
+        self, replicas: int, slots_before: int
+    ) -> None:
+        command = self.change(image="new", replicas=replicas)
+
+        assert isinstance(command, StartRollout)
+        assert command.slots_before == slots_before
+
     def test_a_template_that_is_kept_is_that_revision_again(self) -> None:
         command = self.change(image="registry.example/web:1")
 
@@ -167,9 +182,12 @@ class TestUpdates:
     def test_the_way_back_is_where_the_newest_complete_rollout_came_from(self) -> None:
         web = an_update(rollout={"state": RolloutState.COMPLETE})
 
-        command = updates.way_back(web, 0, expected_version=1, new_id="x", by="ann", now=at(1))
+        command = updates.way_back(
+            web, 0, expected_version=1, new_id="x", by="ann", because="wrong prices", now=at(1)
+        )
 
         assert (command.revision, command.spec.image) == (1, "registry.example/web:1")
+        assert (command.rollback, command.started_because) == (True, "wrong prices")
 
     def test_a_revision_that_is_not_kept_is_refused_with_those_that_are(self) -> None:
         with pytest.raises(NotFound, match="web has no revision 7 any more: it keeps 1 and 2"):

@@ -45,6 +45,33 @@ def test_the_whole_set_starts_at_once_and_the_old_one_goes_on() -> None:
     assert created == [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2)]
 
 
+def test_slots_that_came_with_the_change_have_the_new_set_only() -> None:
+    web = an_update(replicas=5, update=policy(), rollout={**SURGE, "slots_before": 3})
+    world = World(a_world(web, *OLD))
+
+    world.decide()
+    created = sorted((t.slot, t.revision) for t in world.state.tasks_of("web") if t.slot > 3)
+    world.run()
+
+    assert created == [(4, 2), (5, 2)]
+    tasks = sorted((task.slot, task.revision) for task in world.state.tasks_of("web"))
+    assert tasks == [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (4, 2), (5, 2)]
+    assert of(world.state).state is RolloutState.COMPLETE
+
+
+def test_they_have_the_old_one_where_the_new_has_no_room_for_all() -> None:
+    reserved = Resources(reservations=ResourceReservations(memory=Bytes(GIB)))
+    surge = {**SURGE, "slots_before": 3}
+    web = an_update(replicas=10, update=policy(), rollout=surge, resources=reserved)
+    old = [replace(task, template=web.revisions[0].template) for task in OLD]
+    world = World(a_world(web, *old))
+
+    world.decide()
+
+    assert {task.revision for task in world.state.tasks_of("web")} == {1}
+    assert len({task.slot for task in world.state.tasks_of("web")}) == 10
+
+
 def test_nothing_starts_where_there_is_not_room_for_all() -> None:
     reserved = Resources(reservations=ResourceReservations(memory=Bytes(3 * GIB)))
     web = an_update(replicas=3, update=policy(), rollout=SURGE, resources=reserved)

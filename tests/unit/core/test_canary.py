@@ -71,6 +71,17 @@ class TestSteps:
 
         assert next_step(state).rollout.batch == (batch or (1, 2, 3, 4, 5, 6))
 
+    def test_slots_that_came_with_the_change_are_no_canaries(self) -> None:
+        """As many tasks are on trial as the step says; the others are of what is known to work."""
+        web = an_update(replicas=8, update=policy(), rollout={**BEGIN, "slots_before": 6})
+        world = World(a_world(web, *OLD))
+
+        world.decide()
+
+        created = sorted((t.slot, t.revision) for t in world.state.tasks_of("web"))[-3:]
+        assert created == [(6, 1), (7, 1), (8, 1)]
+        assert of(world.state).batch == (1,)
+
     def test_has_its_share_when_all_of_its_tasks_are_ready(self) -> None:
         step = next_step(canary(batch=(1,)))
 

@@ -7,6 +7,7 @@ import pytest
 from warren.core import orchestrator
 from warren.core.decisions import Decision
 from warren.model.nodes import Availability, Node, NodeRole
+from warren.model.rollouts import UpdateOrder, UpdatePolicy
 from warren.model.services import (
     Bytes,
     Placement,
@@ -286,6 +287,22 @@ class TestLeavingNodes:
         decision = decide(a_state(nodes=THREE, services=[a_service()], tasks=[extra, kept]))
 
         assert decision == Decision(commands=(stop(extra),))
+
+    @pytest.mark.parametrize(
+        ("revision", "min_healthy", "stops"), [(1, "0", True), (1, "1", False), (2, "0", False)]
+    )
+    def test_only_what_is_outdated_and_may_stop_stops_first(
+        self, revision: int, min_healthy: str, *, stops: bool
+    ) -> None:
+        """Where the order is to stop first; another has its successor first, as ever."""
+        policy = UpdatePolicy(order=UpdateOrder.STOP_FIRST, min_healthy=min_healthy)
+        web = an_update(update=policy, rollout={"batch": (1,)})
+        nodes = [a_node("w1", availability=Availability.DRAIN), a_node("w2")]
+        old = a_task(1, "w1", revision=revision)
+
+        decision = decide(a_state(nodes=nodes, services=[web], tasks=[old]))
+
+        assert decision == Decision(commands=(stop(old) if stops else create(web, 1),))
 
     def test_a_paused_node_keeps_its_tasks(self) -> None:
         nodes = [a_node("w1", availability=Availability.PAUSE)]

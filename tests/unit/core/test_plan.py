@@ -213,6 +213,23 @@ def test_says_what_blocks_and_that_there_is_no_room() -> None:
     assert "not enough" in other.room
 
 
+def test_a_batch_that_goes_on_in_parts_is_not_blocked() -> None:
+    """There is room for one more task, and each that is done makes room for the next."""
+    reserved = Resources(reservations=ResourceReservations(memory=Bytes(2 * GIB)))
+    update = UpdatePolicy(parallelism="100%")
+    web = an_update(replicas=5, update=update, resources=reserved)
+    places = zip(range(1, 6), ("w1", "w1", "w2", "w2", "w3"), strict=True)
+    tasks = [a_task(slot, node, spec=web.spec) for slot, node in places]
+
+    found = plan.of_rollout(a_world(web, *tasks), "web", at(1))
+
+    assert (found.enough, found.blocks, found.lowest) == (True, (), 5)
+    (step,) = found.steps
+    assert [(move.slot, move.action) for move in step.moves] == [
+        (slot, "replace") for slot in range(1, 6)
+    ]
+
+
 def test_says_the_lowest_capacity_where_the_old_task_must_go_first() -> None:
     state = begun(policy(Strategy.ROLLING), placement=Placement(max_per_node=1))
 

@@ -198,6 +198,36 @@ class TestWholes:
         tasks = [task for task in world.state.tasks_of("web") if task.wanted]
         assert sorted((task.slot, task.revision) for task in tasks) == [(n, 2) for n in range(1, 6)]
 
+    def test_slots_that_came_with_the_change_begin_with_the_new_revision(self) -> None:
+        world = World(a_world(an_update(replicas=5, rollout={"slots_before": 3}), *OLD))
+
+        world.decide()
+        created = sorted((t.slot, t.revision) for t in world.state.tasks_of("web") if t.slot > 3)
+        world.run()
+
+        assert created == [(4, 2), (5, 2)]
+        ended = sorted((task.slot, task.revision) for task in world.state.tasks_of("web"))
+        assert ended == [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (4, 2), (5, 2)]
+        assert of(world.state).state is RolloutState.COMPLETE
+
+    def test_but_not_while_it_is_paused(self) -> None:
+        paused = {"slots_before": 2, "batch": (1,), "state": RolloutState.PAUSED}
+        world = World(a_world(an_update(replicas=3, rollout=paused), *OLD[:2]))
+
+        world.run()
+
+        assert [t.revision for t in world.state.tasks_of("web") if t.slot == 3] == [1]
+
+    def test_and_they_go_back_with_the_others(self) -> None:
+        world = World(a_world(an_update(replicas=5, rollout={"slots_before": 3}), *OLD))
+        world.is_bad = lambda task: task.revision == 2 and task.slot == 5
+
+        world.run()
+
+        tasks = [task for task in world.state.tasks_of("web") if task.wanted]
+        assert sorted((task.slot, task.revision) for task in tasks) == [(n, 1) for n in range(1, 6)]
+        assert of(world.state).state is RolloutState.ROLLED_BACK
+
     def test_a_service_that_lost_a_node_can_be_updated(self) -> None:
         web = an_update(replicas=3, placement=Placement(max_per_node=1))
         world = World(a_world(web, *OLD[:2], a_task(3), nodes=(a_node("w1"), a_node("w2"))))
@@ -218,6 +248,78 @@ class TestWholes:
         world.run()
 
         assert of(world.state).state is RolloutState.COMPLETE
+
+
+class TestBatchesWithoutRoom:
+    """Start first, and not enough room for all new tasks of a batch beside the old ones."""
+
+    RESERVED = Resources(reservations=ResourceReservations(memory=Bytes(2 * GIB)))
+
+    def world(self, *, memory: int = 4, **values: Any) -> World:
+        """Five old tasks, and room for one more with 4 GiB on each of three nodes."""
+        web = an_update(
+            replicas=5, resources=self.RESERVED, update=policy(parallelism="100%", **values)
+        )
+        places = zip(range(1, 6), ("w1", "w1", "w2", "w2", "w3"), strict=True)
+        old = [a_task(slot, node, spec=web.spec) for slot, node in places]
+        small = replace(a_node("w3").description, memory=Bytes(memory * GIB))
+        nodes = (a_node("w1"), a_node("w2"), replace(a_node("w3"), description=small))
+        return World(a_world(web, *old, nodes=nodes))
+
+    def test_slots_that_are_done_make_room_for_the_others(self) -> None:
+        world = self.world()
+        served: list[int] = []
+        world.on_decision = lambda before, after: served.append(
+            len({task.slot for task in after.tasks_of("web") if task.wanted and task.ready})
+        )
+
+        world.run()
+
+        tasks = [task for task in world.state.tasks_of("web") if task.wanted]
+        assert sorted((task.slot, task.revision) for task in tasks) == [(n, 2) for n in range(1, 6)]
+        assert (of(world.state).state, of(world.state).batches) == (RolloutState.COMPLETE, 1)
+        assert min(served) == 5
+
+    def test_they_are_watched_before_they_leave_the_batch(self) -> None:
+        world = self.world(monitor=timedelta(seconds=5))
+        for _ in range(6):
+            world.decide()
+            world.work()
+        assert of(world.state).batch == (1, 2, 3, 4, 5)
+
+        watching = next_step(world.state, 4.9)
+        over = next_step(world.state, 5)
+
+        assert watching == Step(
+            rollout=of(world.state),
+            wake_at=at(5),
+            waits_for="what has room of batch 1 is ready, and watched for 5s",
+        )
+        assert over.rollout == replace(
+            of(world.state), batch=(2, 3, 4, 5), ready_at=None, progress_at=at(5)
+        )
+
+    def test_one_that_fails_turns_all_back_while_others_wait_for_room(self) -> None:
+        world = self.world()
+        world.is_bad = lambda task: task.revision == 2 and task.slot == 3
+
+        world.run()
+
+        tasks = [task for task in world.state.tasks_of("web") if task.wanted]
+        assert sorted((task.slot, task.revision) for task in tasks) == [(n, 1) for n in range(1, 6)]
+        assert of(world.state).state is RolloutState.ROLLED_BACK
+
+    def test_without_room_for_one_it_waits_until_the_deadline(self) -> None:
+        world = self.world(memory=2)
+
+        world.run()
+
+        step = next_step(world.state, 0)
+        assert (step.rollout.batch, step.stalls) == ((1, 2, 3, 4, 5), True)
+        assert step.waits_for == (
+            "batch 1: 0 of 5 tasks of revision 2 are ready; web.1 is pending: no node has 2 GiB of "
+            "memory free (3 of 3)"
+        )
 
 
 class TestFailures:

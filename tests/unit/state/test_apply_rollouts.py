@@ -133,6 +133,24 @@ class TestStart:
         assert (service.revision, service.last_revision) == (1, 2)
         assert service.rollouts[-1].to_revision == 1
 
+    def test_the_reason_of_a_way_back_is_kept_with_what_is_left(self) -> None:
+        web = an_update(rollout={"state": RolloutState.COMPLETE})
+        back = start(
+            "registry.example/web:1",
+            revision=1,
+            rollout_id="x",
+            rollback=True,
+            started_because="wrong prices",
+        )
+
+        service = applied(a_state(services=[web]), back)
+
+        assert service.rollouts[-1].started_because == "wrong prices"
+        assert [(each.number, each.reason) for each in service.revisions] == [
+            (1, ""),
+            (2, "rolled back by ann: wrong prices"),
+        ]
+
     def test_no_number_is_given_twice(self) -> None:
         web = replace(an_update(rollout={"state": RolloutState.ROLLED_BACK}), revision=1)
 
