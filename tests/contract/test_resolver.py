@@ -286,7 +286,7 @@ async def test_unbound_is_restarted_when_changes_have_cost_it_too_much_memory(
     await unbound.apply(*given(CONFIG, {"web": WEB}))
     before = running.starts
 
-    monkeypatch.setattr(driver, "MEMORY_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(driver, "MEMORY_BYTES_GROWN_MAX", -1 << 40)
     await unbound.apply(*given(CONFIG, {"web": WEB}))
 
     assert (before, running.starts) == (1, 2)

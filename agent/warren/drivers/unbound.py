@@ -37,9 +37,8 @@ from warren.state import maps
 DIRECTORY = Path("/var/lib/unbound/warren")
 UNIT = "warren-dns.service"
 PIECES = 64
-MEMORY_BYTES_MAX = 128 << 20
-MEMORY_BYTES_OF_A_SERVICE = 16 << 10
-"""10,000 services with three endpoints each take 50 MB when unbound has started."""
+MEMORY_BYTES_GROWN_MAX = 64 << 20
+"""Above twice what unbound had at its start: 50 MB with 10,000 services of three tasks."""
 _LINES_MAX = 500
 _COMMAND_BYTES_MAX = 4 << 20
 _ANSWER_SECONDS = 5.0
@@ -53,6 +52,8 @@ class _Told:
         self.pieces: tuple[dict[str, tuple[str, ...]], ...] = tuple({} for _ in range(PIECES))
         self.as_wished: Mapping[str, tuple[str, ...]] | None = None
         """The last wish, if nothing of it was refused."""
+        self.memory_bytes = 0
+        """What unbound had when it had started."""
 
     def of(self, service: str) -> tuple[str, ...]:
         return self.pieces[_piece(service)].get(service, ())
@@ -96,7 +97,7 @@ class Unbound:
             told, self._told = self._told or self._read_told(config.domain), None
             fits = told is not None and settings == self._read("unbound.conf")
             process = await self._process()
-            if told is None or not fits or process is None or _is_swollen(process, len(names)):
+            if told is None or not fits or process is None or _has_grown(process, told):
                 told, mistakes = await self._begin(settings, names)
             else:
                 mistakes = await self._change(told, process, names)
@@ -121,7 +122,8 @@ class Unbound:
         self._write_pieces(told, range(PIECES))
         self._write("unbound.conf", settings)
         await self._restart()
-        await self._wait_up()
+        told.memory_bytes = _memory_bytes(await self._wait_up())
+        self._write("memory", str(told.memory_bytes))
         self._changing.unlink()
         return told, _complaints(mistakes)
 
@@ -174,6 +176,8 @@ class Unbound:
         if self._changing.exists():
             return None
         told = _Told()
+        memory = self._read("memory")
+        told.memory_bytes = int(memory) if memory.isdecimal() else 0
         for number in range(PIECES):
             text = self._read(_piece_name(number))
             if not text:
@@ -216,13 +220,15 @@ class Unbound:
             return None
         return None if found is None else int(found[1])
 
-    async def _wait_up(self) -> None:
+    async def _wait_up(self) -> int:
+        """The id of its process."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                while await self._process() is None:  # noqa: ASYNC110 - nothing tells when it is up
+                while (process := await self._process()) is None:  # noqa: ASYNC110 - nothing tells
                     await asyncio.sleep(_PAUSE)
         except TimeoutError:
             raise DriverError(f"unbound does not answer; see journalctl -u {UNIT}") from None
+        return process
 
     async def _ask(self, command: str, lines: Iterable[str] = ()) -> str:
         """The last line of the answer on the control socket."""
@@ -277,14 +283,17 @@ def _complaints(mistakes: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def _is_swollen(process: int, services: int) -> bool:
-    """unbound has more memory than its names are worth."""
+def _has_grown(process: int, told: _Told) -> bool:
+    """Names that came are a reason too: once, as it is measured again when it has started."""
+    return _memory_bytes(process) > 2 * told.memory_bytes + MEMORY_BYTES_GROWN_MAX
+
+
+def _memory_bytes(process: int) -> int:
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    limit = MEMORY_BYTES_MAX + services * MEMORY_BYTES_OF_A_SERVICE
-    return pages * os.sysconf("SC_PAGE_SIZE") > limit
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def settings(config: ResolverConfig, forwarders: tuple[str, ...], directory: Path) -> str:
