@@ -11,9 +11,7 @@ import os
 import random
 import re
 import signal
-import socket
 import statistics
-import struct
 import subprocess
 import tempfile
 import time
@@ -21,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from warren.core.dns import Zone
+from warren.core.dns import Names
 from warren.drivers.ports import ResolverConfig
 from warren.drivers.unbound import Unbound
 from warren.model.assignments import ServiceTraffic
@@ -30,8 +28,10 @@ from warren.state import maps
 from tests.bench.balancer import many, percentiles, tell
 from tests.contract import namespaces
 from tests.contract.namespaces import run
+from tests.contract.questions import Asker
 
 ADDRESS = "10.88.1.1"
+UNIT = Path(__file__).parents[2] / "roles/dns/templates/warren-dns.service.j2"
 CONFIG = ResolverConfig(domain="warren.internal", listen=(ADDRESS,), allow=("10.88.0.0/14",))
 QUESTIONS = 20_000
 CHANGES = 50
@@ -51,7 +51,9 @@ class Running:
     async def restart(self) -> None:
         await self.end()
         self.process = await asyncio.create_subprocess_exec(
-            *("taskset", "-c", str(self._core), *self._command), stderr=subprocess.DEVNULL
+            *("taskset", "-c", str(self._core), *self._command),
+            stderr=subprocess.DEVNULL,
+            env=os.environ | environment(),
         )
 
     async def end(self) -> None:
@@ -65,19 +67,25 @@ class Running:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def environment() -> dict[str, str]:
+    """As the unit sets it."""
+    return dict(re.findall(r"^Environment=(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE))
+
+
 async def measure_changes(unbound: Unbound, services: Mapping[str, ServiceTraffic]) -> None:
     """From the worker's knowing of a change until its name server answers with it."""
-    zone, times = Zone(), []
-    await unbound.apply(CONFIG, zone.text(CONFIG.domain, ADDRESS, services))
+    names, times = Names(), []
+    await unbound.apply(CONFIG, names.of(CONFIG.domain, services))
     for number in range(CHANGES):
         name = f"service-{number * 7 % len(services)}"
         endpoints = services[name].endpoints[1:]
         services = maps.put(services, name, replace(services[name], endpoints=endpoints))
         asked = f"tasks.{name}.{CONFIG.domain}"
         began = time.perf_counter()
-        await unbound.apply(CONFIG, zone.text(CONFIG.domain, ADDRESS, services))
-        while answers(asked) != len(endpoints):
-            assert time.perf_counter() - began < PATIENCE, f"{asked} is answered as before"
+        await unbound.apply(CONFIG, names.of(CONFIG.domain, services))
+        with Asker(ADDRESS) as asker:
+            while asker.ask(asked).count != len(endpoints):
+                assert time.perf_counter() - began < PATIENCE, f"{asked} is answered as before"
         times.append((time.perf_counter() - began) * 1000)
     tell("an endpoint changed, until it is answered", services=len(services), **percentiles(times))
 
@@ -106,17 +114,6 @@ def _figure(pattern: str, printed: str) -> str:
     found = re.search(pattern, printed)
     assert found is not None, printed
     return found[1].strip()
-
-
-def answers(name: str) -> int:
-    """How many records the name server has for it."""
-    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-    question = struct.pack(">HHHHHH", 7, 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", 1, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(PATIENCE)
-        asking.sendto(question, (ADDRESS, 53))
-        count: int = struct.unpack(">H", asking.recv(4096)[6:8])[0]
-    return count
 
 
 def write_questions(path: Path, services: Mapping[str, ServiceTraffic]) -> None:

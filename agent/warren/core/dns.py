@@ -1,4 +1,4 @@
-"""The names of services, as lines of a zone file. Pure.
+"""The names of services, as the records that answer for them. Pure.
 
     web.warren.internal                A    its virtual address
     tasks.web.warren.internal          A    every endpoint
@@ -7,13 +7,16 @@
     _http._tcp.tasks.web.…             SRV  the same, at each endpoint's own name
 
 A name that exists always has a record of some kind: without one it would be answered by NXDOMAIN,
-which resolvers remember and take for an answer to all types.
+which resolvers remember and take for an answer to all types. So has every name between a service's
+name and a longer one, `_tcp.web`: drivers/unbound.py relies on it.
 """
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 
 from warren.model.assignments import Assignment, ServiceTraffic
+from warren.model.services import Port
+from warren.state import maps
 
 HOST_ADDRESS = "169.254.86.53"
 """Where the name server answers its own host: the same everywhere, so that a role can write it down
@@ -21,8 +24,6 @@ before the host is a node."""
 TTL = 5
 SERVERS_MAX = 3
 """A resolver asks no more."""
-_FOREVER = 2**31 - 1
-"""Seconds until a copy of the zone would have to be renewed; there are no copies."""
 
 
 def gateway(subnet: str) -> str:
@@ -38,52 +39,67 @@ def servers(assignment: Assignment, node_id: str) -> tuple[str, ...]:
     return tuple(gateway(subnet) for subnet in subnets[:SERVERS_MAX])
 
 
-class Zone:
-    """Writes the zone; only the services that are not the objects of the last time anew."""
+class Names:
+    """Works out the records of services: only of those that are not the objects of last time."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, tuple[ServiceTraffic, str]] = {}
+        self._domain = ""
+        self._services: Mapping[str, ServiceTraffic] = {}
+        self._records: Mapping[str, tuple[str, ...]] = {}
 
-    def text(self, domain: str, address: str, services: Mapping[str, ServiceTraffic]) -> str:
-        """The zone file. `address` is the name server's own. The same input, the same text."""
-        parts: dict[str, tuple[ServiceTraffic, str]] = {}
-        for name in sorted(services):
-            service = services[name]
-            known = self._parts.get(name)
-            fits = known is not None and known[0] is service
-            parts[name] = known if known is not None and fits else (service, _lines(service))
-        self._parts = parts
-        return head(domain, address) + "".join(text for _, text in parts.values())
-
-
-def head(domain: str, address: str) -> str:
-    """What every zone begins with. The serial never changes: nothing is transferred."""
-    return (
-        f"$ORIGIN {domain}.\n"
-        f"$TTL {TTL}\n"
-        f"@ SOA ns hostmaster 1 3600 600 {_FOREVER} {TTL}\n"
-        f"@ NS ns\n"
-        f"ns A {address}\n"
-    )
+    def of(
+        self, domain: str, services: Mapping[str, ServiceTraffic]
+    ) -> Mapping[str, tuple[str, ...]]:
+        """By service. Records that are equal to those of the last time stay the same object."""
+        if domain != self._domain:
+            self._domain, self._services, self._records = domain, {}, {}
+        for name in maps.changed_keys(self._services, services):
+            service = services.get(name)
+            if service is None:
+                self._records = maps.without(self._records, name)
+                continue
+            found = records(domain, service)
+            if found != self._records.get(name):
+                self._records = maps.put(self._records, name, found)
+        self._services = services
+        return self._records
 
 
-def _lines(service: ServiceTraffic) -> str:
-    return "".join(f"{line}\n" for line in _records(service))
+def records(domain: str, service: ServiceTraffic) -> tuple[str, ...]:
+    """Each as `name seconds-to-live class type value`. The same input, the same text."""
+    return tuple(_records(f"{service.name}.{domain}.", service))
 
 
-def _records(service: ServiceTraffic) -> Iterator[str]:
-    name, tasks = service.name, f"tasks.{service.name}"
+def _records(name: str, service: ServiceTraffic) -> Iterator[str]:
+    tasks = f"tasks.{name}"
     # A service waits for its virtual address, or has no endpoint: the names exist all the same.
-    yield f"{name} A {service.vip}" if service.vip else f'{name} TXT "no virtual address yet"'
+    yield _address(name, service.vip) if service.vip else _note(name, "no virtual address yet")
     if not service.endpoints:
-        yield f'{tasks} TXT "no endpoint"'
+        yield _note(tasks, "no endpoint")
     slots = sorted({endpoint.slot for endpoint in service.endpoints})
     for endpoint in service.endpoints:
-        yield f"{tasks} A {endpoint.address}"
-        yield f"{endpoint.slot}.{tasks} A {endpoint.address}"
-    for port in service.ports:
-        if port.name:
-            label = f"_{port.name}._{port.protocol.value}"
-            yield f"{label}.{name} SRV 0 0 {port.target} {name}"
-            for slot in slots:
-                yield f"{label}.{tasks} SRV 0 0 {port.target} {slot}.{tasks}"
+        yield _address(tasks, endpoint.address)
+        yield _address(f"{endpoint.slot}.{tasks}", endpoint.address)
+    named = [port for port in service.ports if port.name]
+    for protocol in sorted({port.protocol.value for port in named}):
+        yield _note(f"_{protocol}.{name}", "named ports")
+        yield _note(f"_{protocol}.{tasks}", "named ports")
+    for port in named:
+        label = f"_{port.name}._{port.protocol.value}"
+        yield _server(f"{label}.{name}", port, name)
+        if not slots:
+            yield _note(f"{label}.{tasks}", "no endpoint")
+        for slot in slots:
+            yield _server(f"{label}.{tasks}", port, f"{slot}.{tasks}")
+
+
+def _address(name: str, address: str) -> str:
+    return f"{name} {TTL} IN A {address}"
+
+
+def _server(name: str, port: Port, target: str) -> str:
+    return f"{name} {TTL} IN SRV 0 0 {port.target} {target}"
+
+
+def _note(name: str, text: str) -> str:
+    return f'{name} {TTL} IN TXT "{text}"'

@@ -228,9 +228,10 @@ class ResolverConfig:
 class Resolver(Protocol):
     """The name server of this host: services by name, everything else forwarded."""
 
-    async def apply(self, config: ResolverConfig, zone: str) -> None:
-        """Make it so; `zone` is the text of `core/dns.py`. A change is whole: no question is
-        answered from half of one."""
+    async def apply(self, config: ResolverConfig, names: Mapping[str, tuple[str, ...]]) -> None:
+        """Make it so; `names` are the records of each service, as `core/dns.py` writes them. What
+        is the same object as at the last call is not looked at. A name changes as a whole: no
+        question is answered from half of a change."""
 
     async def close(self) -> None:
         """Let go; it goes on answering."""

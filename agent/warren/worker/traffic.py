@@ -66,7 +66,7 @@ class Traffic:
         self._in_kernel: Mapping[str, ServiceTraffic] | None = None
         """None: it is not known what an earlier process left there."""
         self._brought = asyncio.Event()
-        self._zone = dns.Zone()
+        self._names = dns.Names()
         self._balancer = Keeper(
             "virtual addresses",
             self._balance,
@@ -149,5 +149,5 @@ class Traffic:
             allow=(spec.task_network, spec.mesh_network),
             forwarders=spec.dns_forwarders,
         )
-        zone = self._zone.text(config.domain, config.listen[0], wish.services)
-        await self._drivers.resolver.apply(config, zone)
+        names = self._names.of(config.domain, wish.services)
+        await self._drivers.resolver.apply(config, names)

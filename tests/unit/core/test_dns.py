@@ -1,8 +1,8 @@
-"""Names of services as lines of a zone."""
+"""Names of services as records."""
 
 from dataclasses import replace
 
-from warren.core.dns import Zone, servers
+from warren.core.dns import Names, records, servers
 from warren.model.assignments import Assignment, Endpoint, Peer, ServiceTraffic
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import NodeMesh
@@ -22,41 +22,50 @@ WEB = ServiceTraffic(
         Endpoint(address="10.88.2.2", task_id="web-2-c", node_id="n2", slot=2),
     ),
 )
-HEAD = """\
-$ORIGIN warren.internal.
-$TTL 5
-@ SOA ns hostmaster 1 3600 600 2147483647 5
-@ NS ns
-ns A 10.88.1.1
-"""
-
-
-def text(*services: ServiceTraffic) -> str:
-    return Zone().text("warren.internal", "10.88.1.1", {s.name: s for s in services})
+DOMAIN = "warren.internal"
 
 
 def test_a_service_is_found_by_its_virtual_address_its_tasks_and_its_named_ports() -> None:
-    assert text(WEB) == HEAD + (
-        "web A 10.92.0.7\n"
-        "tasks.web A 10.88.1.2\n"
-        "1.tasks.web A 10.88.1.2\n"
-        "tasks.web A 10.88.2.3\n"
-        "1.tasks.web A 10.88.2.3\n"
-        "tasks.web A 10.88.2.2\n"
-        "2.tasks.web A 10.88.2.2\n"
-        "_http._tcp.web SRV 0 0 8080 web\n"
-        "_http._tcp.tasks.web SRV 0 0 8080 1.tasks.web\n"
-        "_http._tcp.tasks.web SRV 0 0 8080 2.tasks.web\n"
-        "_dns._udp.web SRV 0 0 53 web\n"
-        "_dns._udp.tasks.web SRV 0 0 53 1.tasks.web\n"
-        "_dns._udp.tasks.web SRV 0 0 53 2.tasks.web\n"
+    assert records(DOMAIN, WEB) == (
+        "web.warren.internal. 5 IN A 10.92.0.7",
+        "tasks.web.warren.internal. 5 IN A 10.88.1.2",
+        "1.tasks.web.warren.internal. 5 IN A 10.88.1.2",
+        "tasks.web.warren.internal. 5 IN A 10.88.2.3",
+        "1.tasks.web.warren.internal. 5 IN A 10.88.2.3",
+        "tasks.web.warren.internal. 5 IN A 10.88.2.2",
+        "2.tasks.web.warren.internal. 5 IN A 10.88.2.2",
+        '_tcp.web.warren.internal. 5 IN TXT "named ports"',
+        '_tcp.tasks.web.warren.internal. 5 IN TXT "named ports"',
+        '_udp.web.warren.internal. 5 IN TXT "named ports"',
+        '_udp.tasks.web.warren.internal. 5 IN TXT "named ports"',
+        "_http._tcp.web.warren.internal. 5 IN SRV 0 0 8080 web.warren.internal.",
+        "_http._tcp.tasks.web.warren.internal. 5 IN SRV 0 0 8080 1.tasks.web.warren.internal.",
+        "_http._tcp.tasks.web.warren.internal. 5 IN SRV 0 0 8080 2.tasks.web.warren.internal.",
+        "_dns._udp.web.warren.internal. 5 IN SRV 0 0 53 web.warren.internal.",
+        "_dns._udp.tasks.web.warren.internal. 5 IN SRV 0 0 53 1.tasks.web.warren.internal.",
+        "_dns._udp.tasks.web.warren.internal. 5 IN SRV 0 0 53 2.tasks.web.warren.internal.",
     )
 
 
 def test_names_exist_without_endpoints_and_before_there_is_an_address() -> None:
-    bare = ServiceTraffic(name="web")
+    bare = ServiceTraffic(name="web", ports=(Port(name="http", target=80),))
 
-    assert text(bare) == HEAD + 'web TXT "no virtual address yet"\ntasks.web TXT "no endpoint"\n'
+    assert records(DOMAIN, bare) == (
+        'web.warren.internal. 5 IN TXT "no virtual address yet"',
+        'tasks.web.warren.internal. 5 IN TXT "no endpoint"',
+        '_tcp.web.warren.internal. 5 IN TXT "named ports"',
+        '_tcp.tasks.web.warren.internal. 5 IN TXT "named ports"',
+        "_http._tcp.web.warren.internal. 5 IN SRV 0 0 80 web.warren.internal.",
+        '_http._tcp.tasks.web.warren.internal. 5 IN TXT "no endpoint"',
+    )
+
+
+def test_every_name_between_a_service_and_a_longer_one_has_a_record() -> None:
+    names = {record.partition(" ")[0] for record in records(DOMAIN, WEB)}
+
+    above = {name.partition(".")[2] for name in names} - {f"{DOMAIN}."}
+
+    assert above <= names
 
 
 def test_tasks_ask_their_own_node_first_and_then_the_two_that_follow_it() -> None:
@@ -81,17 +90,29 @@ def test_tasks_ask_their_own_node_first_and_then_the_two_that_follow_it() -> Non
     assert asked(1, ()) == ("10.88.1.1",)
 
 
-def test_the_order_of_services_does_not_matter() -> None:
-    api = ServiceTraffic(name="api", vip="10.92.0.8")
+def test_only_services_that_changed_are_worked_out_anew() -> None:
+    names, api = Names(), ServiceTraffic(name="api", vip="10.92.0.8")
+    before = names.of(DOMAIN, {"web": WEB, "api": api})
+    moved = replace(WEB, vip="10.92.0.9")
 
-    assert text(WEB, api) == text(api, WEB)
+    after = names.of(DOMAIN, {"web": moved, "api": api})
+
+    assert after == {"web": records(DOMAIN, moved), "api": records(DOMAIN, api)}
+    assert after["api"] is before["api"]
 
 
-def test_a_changed_service_is_written_anew_and_one_that_is_gone_is_not_written() -> None:
-    zone, api = Zone(), ServiceTraffic(name="api", vip="10.92.0.8")
-    zone.text("warren.internal", "10.88.1.1", {"web": WEB, "api": api})
-    moved = replace(WEB, vip="10.92.0.9", ports=(), endpoints=())
+def test_a_service_that_changed_in_nothing_that_names_tell_keeps_its_records() -> None:
+    names = Names()
+    before = names.of(DOMAIN, {"web": WEB})
 
-    after = zone.text("warren.internal", "10.88.1.1", {"web": moved})
+    after = names.of(DOMAIN, {"web": replace(WEB, draining=WEB.endpoints)})
 
-    assert after == HEAD + 'web A 10.92.0.9\ntasks.web TXT "no endpoint"\n'
+    assert after is before
+
+
+def test_a_service_that_is_gone_has_no_records_and_another_domain_changes_all() -> None:
+    names = Names()
+    names.of(DOMAIN, {"web": WEB, "api": ServiceTraffic(name="api")})
+
+    assert names.of(DOMAIN, {"web": WEB}) == {"web": records(DOMAIN, WEB)}
+    assert names.of("example.org", {"web": WEB}) == {"web": records("example.org", WEB)}

@@ -12,6 +12,7 @@ from warren.model.nodes import HeldPort
 from warren.model.services import Port
 from warren.model.tasks import Health, TaskState, TaskStatus
 from warren.testing.fake_balancer import FakeBalancer
+from warren.testing.fake_resolver import FakeResolver
 from warren.worker.reporter import Reporter
 from warren.worker.traffic import Drivers, Traffic
 
@@ -51,10 +52,11 @@ class Host:
 
     def __init__(self) -> None:
         self.balancer = NotedBalancer()
+        self.resolver = FakeResolver()
         self.carried: list[int] = []
         self.reporter = Reporter(changed=lambda: self.traffic.look_again())
         self.traffic = Traffic(
-            Drivers(balancer=self.balancer),
+            Drivers(balancer=self.balancer, resolver=self.resolver),
             node_id="node-1",
             mesh_interface="warren0",
             reporter=self.reporter,
@@ -188,3 +190,30 @@ async def test_rules_are_looked_after_every_five_seconds() -> None:
         await asyncio.sleep(11)
 
         assert len(host.balancer.configs) == 3
+
+
+@in_virtual_time
+async def test_names_follow_what_is_known_of_this_hosts_tasks() -> None:
+    async with a_host() as host:
+        host.traffic.assign(assigned())
+        await asyncio.sleep(0.001)
+        before = host.resolver.ask("tasks.web.warren.internal")
+        host.reporter.put(TASK.id, SICK)
+        await asyncio.sleep(0.001)
+
+        assert before == ("10.88.1.2",)
+        assert host.resolver.ask("tasks.web.warren.internal") == ()
+        assert host.resolver.ask("web.warren.internal") == ("10.92.0.1",)
+
+
+@in_virtual_time
+async def test_names_that_cannot_be_told_are_told_again_and_hold_up_no_rules() -> None:
+    async with a_host() as host:
+        host.resolver.failures.append(DriverError("no unbound"))
+        host.traffic.assign(assigned())
+        await asyncio.sleep(0.001)
+        early = list(host.carried), host.resolver.ask("web.warren.internal")
+        await asyncio.sleep(1)
+
+        assert early == ([7], None)
+        assert host.resolver.ask("web.warren.internal") == ("10.92.0.1",)
