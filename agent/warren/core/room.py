@@ -3,13 +3,13 @@
 Read by the orchestrator, by rollouts, which check before a whole set starts, and by plans.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from warren.core import filters
 from warren.core.filters import NodeUsage
+from warren.core.loads import millicpus
 from warren.model.services import Port, Service, TaskTemplate, template_of
 from warren.model.tasks import Task, TaskState, TaskStatus
 from warren.model.units import format_bytes_short
@@ -41,19 +41,16 @@ class Room:
         come, and the running task is worth more than the new one, so there the rollout waits and
         says why. Tasks that are stopping do not count: what they hold is about to be free.
         """
-        before = self._usage.get(old.node_id)
-        if not self._exclusive or self.free or before is None:
+        if not self._exclusive or self.free:
             return False
-        after = NodeUsage(node=before.node)
-        for task in self._tasks_on[old.node_id]:
-            if task.id != old.id:
-                after.add(task, self._ports_of(task))
-        left = not filters.passes_all(self._exclusive, before)
-        return left and filters.passes_all(self._needs, after)
+        before = self._usage.get(old.node_id)
+        if before is None or filters.passes_all(self._exclusive, before):
+            return False
+        return filters.passes_all(self._needs, before.without(old, self._ports))
 
     def missing(self, count: int) -> int:
         """Of so many new tasks beside all that lives, how many find no place now."""
-        usage = filters.usage(self.state, self.state.tasks.values())
+        usage = filters.usage(self.state, (self.service.spec.name,))
         changing = (*self._exclusive, *filters.resource_filters(self._template))
         suitable = [u for u in usage if filters.passes_all(self._static, u)]
         task = _a_task(self.service)
@@ -65,7 +62,7 @@ class Room:
 
     def why_not(self, beside: int = 0) -> str:
         """Why no node takes one more, after `beside` others."""
-        usage = filters.usage(self.state, self.state.tasks.values())
+        usage = filters.usage(self.state, (self.service.spec.name,))
         task = _a_task(self.service)
         for node in usage:
             while beside and filters.passes_all(self._needs, node):
@@ -77,11 +74,11 @@ class Room:
 
     def text(self, *, enough: bool) -> str:
         """`cpus 2.1 of 4, memory 1.2 GiB of 6 GiB free on 4 nodes: enough`."""
-        usage = filters.usage(self.state, self.state.tasks.values())
+        usage = filters.usage(self.state, (self.service.spec.name,))
         nodes = [node for node in usage if filters.passes_all(self._static, node)]
         if not nodes:
             return "no node takes its tasks: not enough"
-        cpus = sum(filters.millicpus(each.node.description.cpus) for each in nodes)
+        cpus = sum(millicpus(each.node.description.cpus) for each in nodes)
         free_cpus = cpus - sum(each.millicpus for each in nodes)
         memory = sum(each.node.description.memory for each in nodes)
         free_memory = max(0, memory - sum(each.memory for each in nodes))
@@ -113,22 +110,10 @@ class Room:
         return filters.exclusive_filters(self.service.spec.name, self._template, self._ports)
 
     @cached_property
-    def _tasks_on(self) -> dict[str, list[Task]]:
-        """Wanted tasks that have their place, by node."""
-        found: defaultdict[str, list[Task]] = defaultdict(list)
-        for task in self.state.tasks.values():
-            if task.wanted and task.status.state is not TaskState.PENDING:
-                found[task.node_id].append(task)
-        return found
-
-    @cached_property
     def _usage(self) -> dict[str, NodeUsage]:
-        wanted = (task for tasks in self._tasks_on.values() for task in tasks)
-        return {usage.node.id: usage for usage in filters.usage(self.state, wanted)}
-
-    def _ports_of(self, task: Task) -> Sequence[Port]:
-        service = self.state.services.get(task.service)
-        return service.spec.ports if service is not None else ()
+        """Of wanted tasks that have their place, by node id."""
+        usage = filters.usage(self.state, (self.service.spec.name,), stopping=False)
+        return {each.node.id: each for each in usage}
 
 
 def _a_task(service: Service) -> Task:

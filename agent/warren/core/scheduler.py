@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 
-from warren.core import filters, index
+from warren.core import filters, index, loads
 from warren.core.decisions import Decision
 from warren.core.index import Services
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
-from warren.model.tasks import Task, TaskState
+from warren.model.services import TaskTemplate
+from warren.model.tasks import Task
 from warren.state.cluster import ClusterState
 from warren.state.commands import AssignTask, Command, SetTaskStatus
 
@@ -33,22 +34,22 @@ SETTLING = "waits a moment for the other nodes: the cluster has only just come u
 def decide(state: ClusterState, now: datetime, among: Services | None = None) -> Decision:
     """A node for each pending task, or for those of the services `among`, oldest first; a reason
     for each that gets none."""
-    tasks = index.tasks_of(state, among)
-    pending = sorted(
-        (t for t in tasks if t.wanted and t.status.state is TaskState.PENDING),
-        key=lambda task: (task.created_at, task.service, task.slot, task.id),
-    )
+    if among is None:
+        tasks: Iterable[Task] = loads.of(state).pending.values()
+    else:
+        tasks = filter(loads.is_pending, index.tasks_of(state, among))
+    pending = sorted(tasks, key=lambda task: (task.created_at, task.service, task.slot, task.id))
     if not pending:
         return Decision()
     settled_at = _settled_at(state.nodes.values(), now)
     if settled_at is not None:
         return Decision(commands=tuple(_explained(pending, SETTLING)), wake_at=settled_at)
-    nodes = filters.usage(state, state.tasks.values())
+    nodes = filters.usage(state, {task.service for task in pending})
     needs = _Needs(state, nodes)
     commands: list[Command] = []
     unplaced: list[Task] = []
     for task in pending:
-        place = _place(task, needs.of(task))
+        place = _place(task, needs)
         if place is None:
             unplaced.append(task)
         else:
@@ -97,6 +98,11 @@ class _Needs:
         self._state = state
         self._nodes = nodes
         self._known: dict[tuple[str, int], _Need] = {}
+        self._suitable: dict[tuple[str, ...], tuple[filters.NodeUsage, ...]] = {}
+        """By constraints."""
+        self.hopeless: set[tuple[filters.Filter, ...]] = set()
+        """What no node takes any more, as what is free only gets less. Many services may wait for
+        the same when a cluster is full."""
 
     def of(self, task: Task) -> _Need:
         key = (task.service, task.revision)
@@ -106,12 +112,12 @@ class _Needs:
 
     def _new(self, task: Task) -> _Need:
         ports = self._state.services[task.service].spec.ports
-        static = filters.static_filters(task.template)
-        suitable = tuple(n for n in self._nodes if filters.passes_all(static, n))
+        every = filters.filters_for(task.service, task.template, ports)
+        suitable = self._suited(task.template) if every not in self.hopeless else ()
         queue = [(_order(task, usage), number) for number, usage in enumerate(suitable)]
         heapify(queue)
         return _Need(
-            every=filters.filters_for(task.service, task.template, ports),
+            every=every,
             changing=(
                 *filters.exclusive_filters(task.service, task.template, ports),
                 *filters.resource_filters(task.template),
@@ -120,14 +126,23 @@ class _Needs:
             queue=queue,
         )
 
+    def _suited(self, template: TaskTemplate) -> tuple[filters.NodeUsage, ...]:
+        constraints = template.placement.constraints
+        if constraints not in self._suitable:
+            static = filters.static_filters(template)
+            found = tuple(n for n in self._nodes if filters.passes_all(static, n))
+            self._suitable[constraints] = found
+        return self._suitable[constraints]
 
-def _place(task: Task, need: _Need) -> filters.NodeUsage | None:
-    """The best of the nodes that can take the task.
+
+def _place(task: Task, needs: _Needs) -> filters.NodeUsage | None:
+    """The best of all nodes that can take the task.
 
     Tasks of the same revision are spread first. Were all tasks of the service counted alike, each
     slot of a rollout would find the node that the previous slot's old task had just left, and the
     new revision would end up on few nodes.
     """
+    need = needs.of(task)
     while need.queue:
         known, number = need.queue[0]
         usage = need.suitable[number]
@@ -138,6 +153,7 @@ def _place(task: Task, need: _Need) -> filters.NodeUsage | None:
         if order == known:
             return usage
         heapreplace(need.queue, (order, number))
+    needs.hopeless.add(need.every)
     return None
 
 
@@ -154,13 +170,13 @@ def _explanations(
     unplaced: Sequence[Task], needs: _Needs, nodes: Sequence[filters.NodeUsage]
 ) -> list[Command]:
     """Reasons that differ from those stored, made after all placing so that they are final."""
-    reasons: dict[tuple[str, int], str] = {}
+    reasons: dict[tuple[filters.Filter, ...], str] = {}
     commands: list[Command] = []
     for task in unplaced:
-        key = (task.service, task.revision)
-        if key not in reasons:
-            reasons[key] = filters.explain(needs.of(task).every, nodes)
-        commands += _explained([task], reasons[key])
+        every = needs.of(task).every
+        if every not in reasons:
+            reasons[every] = filters.explain(every, nodes)
+        commands += _explained([task], reasons[every])
     return commands
 
 

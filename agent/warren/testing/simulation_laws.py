@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from datetime import datetime
 
-from warren.core import amounts, filters
+from warren.core import amounts, filters, loads
 from warren.core.room import Room
 from warren.model.assignments import Assignment, ServiceTraffic
 from warren.model.nodes import NodeState
@@ -150,8 +150,13 @@ def divided_traffic(state: ClusterState, traffic: ServiceTraffic) -> Iterator[st
 
 
 def overbooked(state: ClusterState) -> Iterator[str]:
-    """Reservations and host ports fit on their nodes."""
-    for usage in filters.usage(state, state.tasks.values()):
+    """Reservations and host ports fit on their nodes, and are counted right."""
+    known, counted = loads.of(state), loads.begin(state)
+    if (known.living, known.wanted) != (counted.living, counted.wanted):
+        yield f"loads are said to be {known.living}, not {counted.living}"
+    if known.pending != counted.pending:
+        yield f"pending are said to be {sorted(known.pending)}, not {sorted(counted.pending)}"
+    for usage in filters.usage(state, ()):
         name = usage.node.spec.name
         if usage.memory > usage.node.description.memory:
             yield f"node {name} has {usage.memory} bytes of memory reserved"
@@ -179,7 +184,7 @@ def is_stuck(state: ClusterState, service: Service) -> bool:
     if begins and not Room(state=state, service=service).missing(service.spec.replicas):
         return False
     needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports)
-    usage = filters.usage(state, state.tasks.values())
+    usage = filters.usage(state, (service.spec.name,))
     return (
         (begins or not any(filters.passes_all(needs, each) for each in usage))
         and all(task.status.message for task in pending)
