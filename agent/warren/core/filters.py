@@ -33,12 +33,12 @@ class NodeUsage:
     memory: int = 0
     millicpus: int = 0
     """In thousandths, because sums of fractions like 0.1 are not exact."""
-    host_ports: Counter[HostPort] = field(default_factory=Counter)
-    of_service: Counter[str] = field(default_factory=Counter)
+    host_ports: dict[HostPort, int] = field(default_factory=dict)
+    of_service: dict[str, int] = field(default_factory=dict)
     """Tasks that live on the node, stopping ones too, of the services that are asked about."""
-    wanted: Counter[str] = field(default_factory=Counter)
+    wanted: dict[str, int] = field(default_factory=dict)
     """Wanted tasks, of the same services."""
-    wanted_of_revision: Counter[tuple[str, int]] = field(default_factory=Counter)
+    wanted_of_revision: dict[tuple[str, int], int] = field(default_factory=dict)
     """Wanted tasks, by service and revision, of the same services."""
 
     def add(self, task: Task, ports: Sequence[Port]) -> None:
@@ -50,10 +50,10 @@ class NodeUsage:
         """As if a wanted task that is counted were gone."""
         left = replace(
             self,
-            host_ports=self.host_ports.copy(),
-            of_service=self.of_service.copy(),
-            wanted=self.wanted.copy(),
-            wanted_of_revision=self.wanted_of_revision.copy(),
+            host_ports=dict(self.host_ports),
+            of_service=dict(self.of_service),
+            wanted=dict(self.wanted),
+            wanted_of_revision=dict(self.wanted_of_revision),
         )
         left._reserve(task, ports, -1)
         left.count(task, -1)
@@ -64,15 +64,17 @@ class NodeUsage:
         self.memory += sign * reserved.memory
         self.millicpus += sign * millicpus(reserved.cpus)
         for port in host_ports(ports):
-            self.host_ports[port] += sign
+            self.host_ports[port] = self.host_ports.get(port, 0) + sign
         self.tasks += sign * task.wanted
 
     def count(self, task: Task, sign: int = 1) -> None:
         """Count a task of a service that is asked about, whose share the node has already."""
-        self.of_service[task.service] += sign
+        name = task.service
+        self.of_service[name] = self.of_service.get(name, 0) + sign
         if task.wanted:
-            self.wanted[task.service] += sign
-            self.wanted_of_revision[task.service, task.revision] += sign
+            key = name, task.revision
+            self.wanted[name] = self.wanted.get(name, 0) + sign
+            self.wanted_of_revision[key] = self.wanted_of_revision.get(key, 0) + sign
 
 
 def usage(
@@ -90,13 +92,13 @@ def usage(
             tasks=known.wanted.get(node.id, _NOTHING).tasks,
             memory=load.memory,
             millicpus=load.millicpus,
-            host_ports=Counter(load.host_ports),
+            host_ports=dict(load.host_ports),
         )
     of = groups.of(state.tasks).by_service
     for task in (task for name in services for task in of.get(name, {}).values()):
-        counts = loads.is_placed(task) and (stopping or task.wanted)
-        if counts and task.node_id in by_node:
-            by_node[task.node_id].count(task)
+        on = by_node.get(task.node_id)
+        if on is not None and loads.is_placed(task) and (stopping or task.wanted):
+            on.count(task)
     return tuple(by_node.values())
 
 
@@ -246,7 +248,7 @@ class FreeHostPort:
     port: HostPort
 
     def passes(self, usage: NodeUsage) -> bool:
-        return not usage.host_ports[self.port]
+        return not usage.host_ports.get(self.port)
 
     def explain(self, count: int, total: int) -> str:
         port = f"port {self.port[0]}/{self.port[1].value}"
@@ -262,7 +264,7 @@ class MaxPerNode:
     most: int
 
     def passes(self, usage: NodeUsage) -> bool:
-        return usage.of_service[self.service] < self.most
+        return usage.of_service.get(self.service, 0) < self.most
 
     def explain(self, count: int, total: int) -> str:
         has = f"{self.most} {'task' if self.most == 1 else 'tasks'} of {self.service} already"

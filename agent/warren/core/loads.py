@@ -7,10 +7,9 @@ the two; to remember it changes the cost of the answer, never the answer.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from warren.model.services import Port, PortMode, Protocol, Service
-from warren.model.tasks import Task, TaskState
+from warren.model.tasks import DesiredState, Task, TaskState
 from warren.state import groups, maps
 from warren.state.cluster import ClusterState
 
@@ -65,7 +64,7 @@ def advance(before: Loads, state: ClusterState) -> Loads:
         return before
     living, wanted = _Counts(before.living), _Counts(before.wanted)
     old_ports, new_ports = _Ports(old.services), _Ports(state.services)
-    pending = before.pending
+    pending: dict[str, Task] | None = None
     for task_id in _concerned(old, state):
         was, task = old.tasks.get(task_id), state.tasks.get(task_id)
         share, new_share = _share(was, old_ports), _share(task, new_ports)
@@ -73,13 +72,20 @@ def advance(before: Loads, state: ClusterState) -> Loads:
             for part, sign in ((share, -1), (new_share, 1)):
                 if part is not None:
                     living.add(part, sign)
-                    if part.wanted:
+                    if part[-1]:
                         wanted.add(part, sign)
-        if task is not None and is_pending(task):
-            pending = maps.put(pending, task_id, task)
-        elif was is not None and is_pending(was):
-            pending = maps.without(pending, task_id)
-    return Loads(state=state, living=living.loads(), wanted=wanted.loads(), pending=pending)
+        waits = task is not None and is_pending(task)
+        if waits or task_id in before.pending:
+            pending = dict(before.pending) if pending is None else pending
+            pending.pop(task_id, None)
+            if task is not None and waits:
+                pending[task_id] = task
+    return Loads(
+        state=state,
+        living=living.loads(),
+        wanted=wanted.loads(),
+        pending=before.pending if pending is None else pending,
+    )
 
 
 def is_pending(task: Task) -> bool:
@@ -106,14 +112,9 @@ def millicpus(cpus: float) -> int:
     return round(cpus * 1000)
 
 
-class _Share(NamedTuple):
-    """What one task takes."""
-
-    node_id: str
-    memory: int
-    millicpus: int
-    host_ports: tuple[HostPort, ...]
-    wanted: bool
+_Share = tuple[str, int, int, tuple[HostPort, ...], bool]
+"""What one task takes: of which node, memory, thousandths of cpus, host ports; and if it is wanted.
+A plain tuple, as one is made for each task."""
 
 
 class _Counts:
@@ -125,16 +126,17 @@ class _Counts:
 
     def add(self, share: _Share, sign: int) -> None:
         """Once more, or once less."""
-        changed = self._changed.get(share.node_id)
+        node_id, memory, millicpus, host_ports, _ = share
+        changed = self._changed.get(node_id)
         if changed is None:
-            load = self._before.get(share.node_id, Load())
+            load = self._before.get(node_id, Load())
             changed = ([load.tasks, load.memory, load.millicpus], dict(load.host_ports))
-            self._changed[share.node_id] = changed
+            self._changed[node_id] = changed
         sums, ports = changed
         sums[0] += sign
-        sums[1] += sign * share.memory
-        sums[2] += sign * share.millicpus
-        for port in share.host_ports:
+        sums[1] += sign * memory
+        sums[2] += sign * millicpus
+        for port in host_ports:
             ports[port] = ports.get(port, 0) + sign
 
     def loads(self) -> Mapping[str, Load]:
@@ -144,7 +146,7 @@ class _Counts:
         loads = dict(self._before)
         for node_id, (sums, ports) in self._changed.items():
             held = {port: count for port, count in ports.items() if count}
-            loads[node_id] = Load(*sums, held)
+            loads[node_id] = Load(sums[0], sums[1], sums[2], held)
             if not sums[0]:
                 del loads[node_id]
         return loads
@@ -180,10 +182,6 @@ def _share(task: Task | None, ports: _Ports) -> _Share | None:
     if task is None or not is_placed(task):
         return None
     reserved = task.template.resources.reservations
-    return _Share(
-        task.node_id,
-        reserved.memory,
-        millicpus(reserved.cpus),
-        ports[task.service],
-        task.wanted,
-    )
+    cpus = millicpus(reserved.cpus) if reserved.cpus else 0
+    wanted = task.desired is DesiredState.RUNNING
+    return task.node_id, reserved.memory, cpus, ports[task.service], wanted

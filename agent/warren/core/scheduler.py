@@ -159,8 +159,8 @@ def _place(task: Task, needs: _Needs) -> filters.NodeUsage | None:
 
 def _order(task: Task, usage: filters.NodeUsage) -> _Order:
     return (
-        usage.wanted_of_revision[task.service, task.revision],
-        usage.wanted[task.service],
+        usage.wanted_of_revision.get((task.service, task.revision), 0),
+        usage.wanted.get(task.service, 0),
         usage.tasks,
         usage.node.spec.name,
     )

@@ -55,15 +55,23 @@ def of(service: Service, slots: Iterable[Slot]) -> tuple[Wish, ...]:
         only = Wish(rollout.from_revision)
         return tuple(both if slot.number in batch else only for slot in slots)
     old = rollout.from_revision
-    serves = any(task.revision == old and task.ready for slot in slots for task in slot.wanted)
-    return tuple(_replacing(slot, rollout, batch, serves=serves) for slot in slots)
+    serves = any(
+        slot.alone == old or any(task.revision == old and task.ready for task in slot.wanted)
+        for slot in slots
+        if slot.alone in (old, 0)
+    )
+    return tuple(
+        [
+            _PLAIN(slot.alone)  # what is there
+            if slot.alone and slot.number not in batch
+            else _replacing(slot, rollout, batch, serves=serves)
+            for slot in slots
+        ]
+    )
 
 
 def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: bool) -> Wish:
     new, old = rollout.to_revision, rollout.from_revision
-    alone = len(slot.wanted) == 1 and not slot.final and slot.number not in batch
-    if alone and slot.wanted[0].ready:
-        return _PLAIN(slot.wanted[0].revision)  # most slots, most of the time
     paused = rollout.state is RolloutState.PAUSED
     in_batch = slot.number in batch
     has_new = any(task.revision == new for task in slot.wanted)

@@ -6,12 +6,13 @@ one bucket and its row. So a state with 100,000 tasks takes a command as fast as
 and what changed between two of them is soon found.
 """
 
-import zlib
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from itertools import chain
-from typing import TypeVar
+from typing import TypeVar, overload
+from zlib import crc32
 
 V = TypeVar("V")
+D = TypeVar("D")
 
 LARGE = 512
 _ROWS = 32
@@ -30,8 +31,15 @@ class BucketMap(Mapping[str, V]):
         self._count = count
 
     def __getitem__(self, key: str) -> V:
-        place = _place(key)
-        return self._rows[place // _ROWS][place % _ROWS][key]
+        return self._bucket(key)[key]
+
+    @overload
+    def get(self, key: str, /) -> V | None: ...
+    @overload
+    def get(self, key: str, /, default: V | D) -> V | D: ...
+    def get(self, key: str, /, default: V | D | None = None) -> V | D | None:
+        """As of any mapping, without an exception where there is none."""
+        return self._bucket(key).get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         for bucket in self.buckets():
@@ -65,15 +73,17 @@ class BucketMap(Mapping[str, V]):
 
     def put(self, key: str, value: V) -> "BucketMap[V]":
         """A copy with `key` set."""
-        before = self._bucket(key)
-        return self._with(key, {**before, key: value}, key not in before)
+        place = _place(key)
+        before = self._rows[place // _ROWS][place % _ROWS]
+        return self._with(place, {**before, key: value}, key not in before)
 
     def without(self, key: str) -> "BucketMap[V]":
         """A copy without `key`."""
-        before = self._bucket(key)
+        place = _place(key)
+        before = self._rows[place // _ROWS][place % _ROWS]
         if key not in before:
             return self
-        return self._with(key, {k: v for k, v in before.items() if k != key}, -1)
+        return self._with(place, {k: v for k, v in before.items() if k != key}, -1)
 
     def changed_keys(self, after: "BucketMap[V]") -> Iterator[str]:
         """Keys that have another object, or none, in the other of the two maps."""
@@ -85,15 +95,14 @@ class BucketMap(Mapping[str, V]):
                     yield from _changed(one, other)
 
     def _bucket(self, key: str) -> dict[str, V]:
-        place = _place(key)
-        return self._rows[place // _ROWS][place % _ROWS]
+        place = crc32(key.encode())  # as `_place` does, which costs a call
+        return self._rows[place // _ROWS % _ROWS][place % _ROWS]
 
-    def _with(self, key: str, bucket: dict[str, V], change: int) -> "BucketMap[V]":
-        number, place = divmod(_place(key), _ROWS)
+    def _with(self, place: int, bucket: dict[str, V], change: int) -> "BucketMap[V]":
         rows = list(self._rows)
-        row = list(rows[number])
-        row[place] = bucket
-        rows[number] = tuple(row)
+        row = list(rows[place // _ROWS])
+        row[place % _ROWS] = bucket
+        rows[place // _ROWS] = tuple(row)
         return BucketMap(tuple(rows), self._count + change)
 
 
@@ -181,4 +190,4 @@ def _key(item: tuple[str, object]) -> str:
 
 
 def _place(key: str) -> int:
-    return zlib.crc32(key.encode()) % (_ROWS * _ROWS)
+    return crc32(key.encode()) % (_ROWS * _ROWS)
