@@ -158,7 +158,7 @@ def test_a_follower_sends_workers_to_the_leader(pair: tuple[Host, Host]) -> None
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert refused.value.details() == f"m1 leads, at {pair[0].address}:{API}"
     leader = (status.LEADER_KEY, f"{pair[0].address}:{API}")
-    assert leader in [tuple(entry) for entry in refused.value.trailing_metadata()]
+    assert leader in list(refused.value.trailing_metadata())
 
 
 def test_the_leader_gives_a_worker_its_assignment(pair: tuple[Host, Host]) -> None:
