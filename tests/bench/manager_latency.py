@@ -33,13 +33,13 @@ def _measure(made: list[Host]) -> None:
         wait_until(lambda: _all_ready(leader), "all workers are ready")
         print(f"{len(made)} manager{'s' if len(made) > 1 else ''}:")
         _measure_applies(leader, workers)
+        memory = ", ".join(f"{_resident_mb(host):.0f} MB" for host in made)
+        print(f"  resident                     {memory}")
+        if len(made) > 1:
+            _measure_failover(made, leader, workers)
     finally:
         for worker in workers:
             worker.close()
-    memory = ", ".join(f"{_resident_mb(host):.0f} MB" for host in made)
-    print(f"  resident                     {memory}")
-    if len(made) > 1:
-        _measure_failover(made, leader)
 
 
 def grow(made: list[Host]) -> Host:
@@ -80,7 +80,7 @@ def _measure_applies(leader: Host, workers: list[TaskNode]) -> None:
         print(f"  {what:28} {_milliseconds(values)}")
 
 
-def _measure_failover(made: list[Host], leader: Host) -> None:
+def _measure_failover(made: list[Host], leader: Host, workers: list[TaskNode]) -> None:
     survivor = next(host for host in made if host is not leader)
     leader.kill()
     begin = time.perf_counter()
@@ -92,6 +92,8 @@ def _measure_failover(made: list[Host], leader: Host) -> None:
         except WarrenError as error:
             print(f"  (refused: {error})")
     print(f"  leader killed until a write  {time.perf_counter() - begin:.2f} s")
+    told = wait_until(lambda: [w.heard["after"] for w in workers if "after" in w.heard], "told")
+    print(f"  ... until a worker is told   {min(told) - begin:.2f} s")
 
 
 def _resident_mb(host: Host) -> float:

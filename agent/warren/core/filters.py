@@ -15,7 +15,7 @@ from warren.core.loads import HostPort, Load, host_ports, millicpus
 from warren.model import units
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
 from warren.model.services import Port, TaskTemplate
-from warren.model.tasks import Task
+from warren.model.tasks import DesiredState, Task
 from warren.state import groups
 from warren.state.cluster import ClusterState
 
@@ -68,10 +68,11 @@ class NodeUsage:
         self.tasks += sign * task.wanted
 
     def count(self, task: Task, sign: int = 1) -> None:
-        """Count a task of a service that is asked about, whose share the node has already."""
+        """Count a task that lives, of a service that is asked about, whose share the node has
+        already."""
         name = task.service
         self.of_service[name] = self.of_service.get(name, 0) + sign
-        if task.wanted:
+        if task.desired is DesiredState.RUNNING:
             key = name, task.revision
             self.wanted[name] = self.wanted.get(name, 0) + sign
             self.wanted_of_revision[key] = self.wanted_of_revision.get(key, 0) + sign
@@ -97,7 +98,8 @@ def usage(
     of = groups.of(state.tasks).by_service
     for task in (task for name in services for task in of.get(name, {}).values()):
         on = by_node.get(task.node_id)
-        if on is not None and loads.is_placed(task) and (stopping or task.wanted):
+        counts = stopping or task.desired is DesiredState.RUNNING
+        if on is not None and counts and loads.is_placed(task):
             on.count(task)
     return tuple(by_node.values())
 

@@ -15,6 +15,9 @@ from warren.state.cluster import ClusterState
 
 HostPort = tuple[int, Protocol]
 
+_WITHOUT_PLACE = (TaskState.PENDING, *(state for state in TaskState if state.terminal))
+"""A tuple, as hashing a member is slow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -95,7 +98,7 @@ def is_pending(task: Task) -> bool:
 
 def is_placed(task: Task) -> bool:
     """It takes something of its node."""
-    return task.status.state is not TaskState.PENDING and not task.status.state.terminal
+    return task.status.state not in _WITHOUT_PLACE
 
 
 def host_ports(ports: Iterable[Port]) -> tuple[HostPort, ...]:
