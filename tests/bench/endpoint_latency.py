@@ -3,22 +3,20 @@
 `python -m tests.bench.endpoint_latency [--services 10000] [--changes 200]` as root, in network
 namespaces of its own. Three real managers, and beside each a real worker with the real balancer:
 its kernel is what is looked at. The tasks are on three more nodes, whose workers only say how they
-are: a task's worker says that it is not healthy any more, or is again, and the clock runs until the
-last of the three kernels has told of its change. Prints one line of JSON per figure.
+are (`task_node.py`): one says that a task is not healthy any more, or is again, and the clock runs
+until the last of the three kernels has told of its change. Prints one line of JSON per figure.
 """
 
 import argparse
 import asyncio
 import logging
-import queue
 import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -26,10 +24,8 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import grpc
 from warren import config as configuration
-from warren.api import warren_pb2, warren_pb2_grpc
-from warren.bootstrap import node_files
+from warren.api import warren_pb2
 from warren.client import Client
 from warren.drivers import mesh_key
 from warren.drivers.nftables import Nftables
@@ -45,6 +41,7 @@ from warren.worker.worker import Drivers, Worker
 from tests.bench.balancer import percentiles, tell
 from tests.bench.kernels import Kernel, changed
 from tests.bench.manager_latency import grow
+from tests.bench.task_node import TaskNode
 from tests.contract import namespaces
 from tests.contract.manager_networks import MESH, three_hosts
 from tests.contract.manager_processes import Host, wait_until
@@ -56,81 +53,6 @@ PAUSE = 0.1
 LOADING = 3600.0
 TASK_NODES = 3
 PORTS = (Port(name="http", target=8080),)
-
-
-class TaskNode:
-    """A node whose worker runs nothing, and says of every task what it is told to say."""
-
-    def __init__(self, host: Host, leader: Host, number: int) -> None:
-        self.running: dict[str, warren_pb2.TaskStatus] = {}
-        """By task id, as last said."""
-        self._number = number
-        self._outbox: queue.Queue[warren_pb2.WorkerMessage] = queue.Queue()
-        credentials = node_files.read_credentials(host.config)
-        channel = grpc.secure_channel(
-            f"{leader.address}:{MESH.api_port}",
-            grpc.ssl_channel_credentials(
-                credentials.ca_certificate.encode(),
-                credentials.key.encode(),
-                credentials.certificate.encode(),
-            ),
-            (
-                ("grpc.ssl_target_name_override", "manager.warren"),
-                ("grpc.max_receive_message_length", 64 * 2**20),
-            ),
-        )
-        self._channel = channel
-        self._call = warren_pb2_grpc.DispatcherStub(channel).Session(self._messages())
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._channel.close()
-        self._thread.join()
-
-    def say(self, task_id: str, health: "warren_pb2.Health.ValueType") -> None:
-        """This is how the task is now."""
-        status = self.running[task_id]
-        status.health = health
-        self._report([(task_id, status)])
-
-    def _messages(self) -> Iterator[warren_pb2.WorkerMessage]:
-        yield warren_pb2.WorkerMessage(hello=warren_pb2.Hello())
-        yield warren_pb2.WorkerMessage(status=warren_pb2.StatusReport())
-        while True:
-            try:
-                yield self._outbox.get(timeout=0.5)
-            except queue.Empty:
-                yield warren_pb2.WorkerMessage(heartbeat=warren_pb2.Heartbeat())
-
-    def _listen(self) -> None:
-        try:
-            for message in self._call:
-                self._start((*message.assignment.tasks, *message.delta.tasks))
-        except grpc.RpcError:
-            return
-
-    def _start(self, tasks: Iterable[warren_pb2.Task]) -> None:
-        reports = []
-        for task in tasks:
-            if task.id in self.running:
-                continue
-            place = len(self.running)
-            address = f"10.{88 + self._number}.{place // 250}.{place % 250 + 1}"
-            self.running[task.id] = warren_pb2.TaskStatus(
-                state=warren_pb2.TASK_STATE_RUNNING,
-                since=task.created_at,
-                address=address,
-                health=warren_pb2.HEALTH_NONE,
-            )
-            reports.append((task.id, self.running[task.id]))
-        if reports:
-            self._report(reports)
-
-    def _report(self, reports: Iterable[tuple[str, warren_pb2.TaskStatus]]) -> None:
-        told = [warren_pb2.TaskReport(task_id=task_id, status=s) for task_id, s in reports]
-        report = warren_pb2.StatusReport(tasks=told)
-        self._outbox.put(warren_pb2.WorkerMessage(status=report))
 
 
 def main() -> None:
@@ -149,7 +71,7 @@ def main() -> None:
     ):
         leader = grow(made)
         nodes = [
-            stack.enter_context(a_task_node(Path(name), leader, number))
+            stack.enter_context(a_task_node(Path(name), leader, made, number))
             for number in range(1, TASK_NODES + 1)
         ]
         with leader.client() as client:
@@ -215,13 +137,15 @@ async def run_worker(directory: Path) -> None:
 
 
 @contextmanager
-def a_task_node(directory: Path, leader: Host, number: int) -> Iterator[TaskNode]:
+def a_task_node(
+    directory: Path, leader: Host, managers: Sequence[Host], number: int
+) -> Iterator[TaskNode]:
     host = Host(directory, number + 10, spec=MESH, address="10.97.1.254")
     host.node = NodeSpec(name=f"t{number}", roles=(NodeRole.WORKER,))
     with leader.client() as client:
         token = client.create_join_token(NodeRole.WORKER, timedelta(hours=1)).token
     host.join(token, leader)
-    node = TaskNode(host, leader, number)
+    node = TaskNode(host, managers, number)
     try:
         yield node
     finally:

@@ -50,7 +50,7 @@ class Host:
         """`namespace`: of the network that the manager is started in, if not in this one."""
         self.name = f"m{number}"
         self.address = address or f"127.0.1.{number}"
-        self._spec = spec
+        self.spec = spec
         self.namespace = namespace
         self.directory = directory / self.name
         self.directory.mkdir()
@@ -77,12 +77,12 @@ class Host:
     def create(self) -> None:
         """Create a cluster here."""
         create.create_cluster(
-            self.config, self._spec, self.node, mesh_key.public_key(self.config.mesh_key_path)
+            self.config, self.spec, self.node, mesh_key.public_key(self.config.mesh_key_path)
         )
 
     def join(self, token: str, *others: "Host") -> None:
         """Join through any of `others`."""
-        endpoints = [f"{other.address}:{self._spec.join_port}" for other in others]
+        endpoints = [f"{other.address}:{self.spec.join_port}" for other in others]
         join.join(self.config, token, endpoints, self.node)
 
     def start(self, **variables: str) -> None:

@@ -91,11 +91,6 @@ def is_from_manager(error: grpc.RpcError) -> bool:
     return ERROR_KEY in _texts(error.trailing_metadata())
 
 
-def leader_from(metadata: Iterable[object] | None) -> str:
-    """API address of the leader that a follower named, or empty text."""
-    return _texts(metadata).get(LEADER_KEY, "")
-
-
 def error_named(name: str, message: str) -> errors.WarrenError:
     """The error that a `Rejected.reason` or `warren-error` names."""
     kind = _KINDS.get(name, errors.WarrenError)

@@ -38,11 +38,13 @@ class Check:
         return self.rollout_id, self.name
 
 
-def due(state: ClusterState, now: datetime) -> tuple[tuple[Check, ...], datetime | None]:
-    """Those to be made now, and when the next ones are."""
+def due(
+    state: ClusterState, now: datetime, among: Iterable[Service] | None = None
+) -> tuple[tuple[Check, ...], datetime | None]:
+    """Those to be made now, and when the next ones are; of all services, or of those `among`."""
     checks: list[Check] = []
     wake_ups: list[datetime] = []
-    for service in state.services.values():
+    for service in state.services.values() if among is None else among:
         live = service.live_rollout
         if live is None or service.removing or not _is_watched(live):
             continue

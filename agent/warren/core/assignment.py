@@ -85,11 +85,6 @@ class Assignments:
         return self.state.cluster.spec
 
 
-def assignment_for(state: ClusterState, node_id: str) -> Assignment:
-    """The assignment of one node. NotFound if the cluster has no such node."""
-    return begin(state).of(node_id)
-
-
 def begin(state: ClusterState) -> Assignments:
     """The assignments of a state of which nothing is known yet."""
     tasks = index.begin(state)

@@ -17,7 +17,7 @@ from warren.model.tasks import TaskState
 
 def served(slots: Sequence[Slot]) -> int:
     """Slots with a ready task."""
-    return sum(slot.served for slot in slots)
+    return sum([slot.alone != 0 or slot.served for slot in slots])
 
 
 def floor(policy: UpdatePolicy, slots: Sequence[Slot], room: Room) -> int:

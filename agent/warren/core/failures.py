@@ -33,16 +33,15 @@ def explain(state: ClusterState, task: Task) -> str:
 
 def is_bad(task: Task) -> bool:
     """It failed, or is unhealthy. That its node was lost says nothing of it."""
-    return task.status.state not in _STOPPED and was_bad(task)
+    return was_bad(task) and task.status.state not in _STOPPED
 
 
 def was_bad(task: Task) -> bool:
     """The same, also of a task that has been stopped since."""
     status = task.status
-    if status.state is TaskState.LOST:
-        return False
-    failed = status.state is TaskState.FAILED or status.failures > 0
-    return failed or status.health is Health.UNHEALTHY
+    if status.failures == 0 and status.health is not Health.UNHEALTHY:
+        return status.state is TaskState.FAILED
+    return status.state is not TaskState.LOST
 
 
 def against(

@@ -7,22 +7,25 @@ A node is counted under the first filter that refuses it, so the counts of an ex
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol as TypingProtocol
 
+from warren.core import loads
+from warren.core.loads import HostPort, Load, host_ports, millicpus
 from warren.model import units
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
-from warren.model.services import Port, PortMode, Protocol, TaskTemplate
-from warren.model.tasks import Task, TaskState
+from warren.model.services import Port, TaskTemplate
+from warren.model.tasks import DesiredState, Task
+from warren.state import groups
 from warren.state.cluster import ClusterState
 
-HostPort = tuple[int, Protocol]
+_NOTHING = Load()
 _SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(slots=True, kw_only=True)
 class NodeUsage:
-    """A node and what is set aside on it. Counted afresh for each decision, and never kept."""
+    """A node and what is set aside on it. Made afresh for each decision, and never kept."""
 
     node: Node
     tasks: int = 0
@@ -30,38 +33,75 @@ class NodeUsage:
     memory: int = 0
     millicpus: int = 0
     """In thousandths, because sums of fractions like 0.1 are not exact."""
-    host_ports: Counter[HostPort] = field(default_factory=Counter)
-    of_service: Counter[str] = field(default_factory=Counter)
-    """Tasks that live on the node, stopping ones too, by service."""
-    wanted: Counter[str] = field(default_factory=Counter)
-    """Wanted tasks, by service."""
-    wanted_of_revision: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """Wanted tasks, by service and revision."""
+    host_ports: dict[HostPort, int] = field(default_factory=dict)
+    of_service: dict[str, int] = field(default_factory=dict)
+    """Tasks that live on the node, stopping ones too, of the services that are asked about."""
+    wanted: dict[str, int] = field(default_factory=dict)
+    """Wanted tasks, of the same services."""
+    wanted_of_revision: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Wanted tasks, by service and revision, of the same services."""
 
     def add(self, task: Task, ports: Sequence[Port]) -> None:
-        """Count a task that lives, or is about to live, on the node."""
+        """Count a task that is about to live on the node."""
+        self._reserve(task, ports, 1)
+        self.count(task)
+
+    def without(self, task: Task, ports: Sequence[Port]) -> "NodeUsage":
+        """As if a wanted task that is counted were gone."""
+        left = replace(
+            self,
+            host_ports=dict(self.host_ports),
+            of_service=dict(self.of_service),
+            wanted=dict(self.wanted),
+            wanted_of_revision=dict(self.wanted_of_revision),
+        )
+        left._reserve(task, ports, -1)
+        left.count(task, -1)
+        return left
+
+    def _reserve(self, task: Task, ports: Sequence[Port], sign: int) -> None:
         reserved = task.template.resources.reservations
-        self.memory += reserved.memory
-        self.millicpus += millicpus(reserved.cpus)
-        self.host_ports.update(host_ports(ports))
-        self.of_service[task.service] += 1
-        if task.wanted:
-            self.tasks += 1
-            self.wanted[task.service] += 1
-            self.wanted_of_revision[task.service, task.revision] += 1
+        self.memory += sign * reserved.memory
+        self.millicpus += sign * millicpus(reserved.cpus)
+        for port in host_ports(ports):
+            self.host_ports[port] = self.host_ports.get(port, 0) + sign
+        self.tasks += sign * task.wanted
+
+    def count(self, task: Task, sign: int = 1) -> None:
+        """Count a task that lives, of a service that is asked about, whose share the node has
+        already."""
+        name = task.service
+        self.of_service[name] = self.of_service.get(name, 0) + sign
+        if task.desired is DesiredState.RUNNING:
+            key = name, task.revision
+            self.wanted[name] = self.wanted.get(name, 0) + sign
+            self.wanted_of_revision[key] = self.wanted_of_revision.get(key, 0) + sign
 
 
-def usage(state: ClusterState, tasks: Iterable[Task]) -> tuple[NodeUsage, ...]:
-    """Every node, by name, with what `tasks` use of it. Ended and unplaced tasks use nothing."""
-    by_node = {node.id: NodeUsage(node=node) for node in state.nodes.values()}
-    for task in tasks:
-        if task.status.state.terminal or task.status.state is TaskState.PENDING:
-            continue
-        of_node = by_node.get(task.node_id)
-        service = state.services.get(task.service)
-        if of_node is not None:
-            of_node.add(task, service.spec.ports if service else ())
-    return tuple(sorted(by_node.values(), key=lambda usage: usage.node.spec.name))
+def usage(
+    state: ClusterState, services: Iterable[str], *, stopping: bool = True
+) -> tuple[NodeUsage, ...]:
+    """Every node, by name, with what all tasks use of it, and how many it has of some services.
+    Ended and unplaced tasks use nothing; `stopping`: those that are not wanted any more do."""
+    known = loads.of(state)
+    held = known.living if stopping else known.wanted
+    by_node: dict[str, NodeUsage] = {}
+    for node in sorted(state.nodes.values(), key=lambda node: node.spec.name):
+        load = held.get(node.id, _NOTHING)
+        by_node[node.id] = NodeUsage(
+            node=node,
+            tasks=known.wanted.get(node.id, _NOTHING).tasks,
+            memory=load.memory,
+            millicpus=load.millicpus,
+            host_ports=dict(load.host_ports),
+        )
+    of = groups.of(state.tasks).by_service
+    for task in (task for name in services for task in of.get(name, {}).values()):
+        on = by_node.get(task.node_id)
+        counts = stopping or task.desired is DesiredState.RUNNING
+        if on is not None and counts and loads.is_placed(task):
+            on.count(task)
+    return tuple(by_node.values())
 
 
 class Filter(TypingProtocol):
@@ -210,7 +250,7 @@ class FreeHostPort:
     port: HostPort
 
     def passes(self, usage: NodeUsage) -> bool:
-        return not usage.host_ports[self.port]
+        return not usage.host_ports.get(self.port)
 
     def explain(self, count: int, total: int) -> str:
         port = f"port {self.port[0]}/{self.port[1].value}"
@@ -226,7 +266,7 @@ class MaxPerNode:
     most: int
 
     def passes(self, usage: NodeUsage) -> bool:
-        return usage.of_service[self.service] < self.most
+        return usage.of_service.get(self.service, 0) < self.most
 
     def explain(self, count: int, total: int) -> str:
         has = f"{self.most} {'task' if self.most == 1 else 'tasks'} of {self.service} already"
@@ -304,20 +344,6 @@ def _refusing(filters: Sequence[Filter], usage: NodeUsage) -> int | None:
 def passes_all(filters: Sequence[Filter], usage: NodeUsage) -> bool:
     """No filter refuses the node."""
     return all(filter_.passes(usage) for filter_ in filters)
-
-
-def host_ports(ports: Iterable[Port]) -> tuple[HostPort, ...]:
-    """The published ports that a task takes for itself on its node."""
-    return tuple(
-        (port.published, port.protocol)
-        for port in ports
-        if port.published and port.mode is PortMode.HOST
-    )
-
-
-def millicpus(cpus: float) -> int:
-    """Cpus in thousandths."""
-    return round(cpus * 1000)
 
 
 def _explain(count: int, total: int, whole: str, part: tuple[str, str]) -> str:

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 
 from warren.core import index
 from warren.core.decisions import Decision, earliest
-from warren.core.index import Groups
 from warren.model import units
 from warren.model.nodes import Node, NodeState, NodeStatus
 from warren.model.tasks import TaskState
 from warren.state.cluster import ClusterState
 from warren.state.commands import Command, SetNodeStatus, SetTaskStatus
+from warren.state.groups import GroupsBy
 
 AWAY_MAX = timedelta(seconds=30)
 """An agent is back within seconds, even on a host that is very busy. Were it longer, a host that
@@ -37,7 +37,7 @@ def decide(
     state: ClusterState,
     now: datetime,
     contacts: Mapping[str, datetime],
-    tasks_on: Groups | None = None,
+    tasks_on: GroupsBy | None = None,
 ) -> Decision:
     """Changes of node state, and the tasks that are lost with nodes. `tasks_on`: all tasks by node
     id, if the caller has them."""
@@ -76,7 +76,7 @@ def _status(
 
 
 def _losses(
-    state: ClusterState, down: Mapping[str, Node], now: datetime, tasks_on: Groups | None
+    state: ClusterState, down: Mapping[str, Node], now: datetime, tasks_on: GroupsBy | None
 ) -> list[Command]:
     """LOST for every live task on a DOWN node, also one that came there at the last moment."""
     if not down:

@@ -89,7 +89,9 @@ def decide_slots(
         if task.wanted or slots.is_final_word(task):
             keeper.stop(task)
     for slot, wish in zip(every, wishes.of(service, every), strict=True):
-        keeper.keep(slot, wish)
+        settled = slot.alone == wish.revision and wish.beside is None
+        if not settled or keeper.leaving[slot.wanted[0].node_id]:
+            keeper.keep(slot, wish)
     return Decision(commands=tuple(keeper.commands), wake_at=earliest(keeper.wake_ups))
 
 
@@ -108,15 +110,16 @@ class _Keeper:
     stopped: int = 0
     """Slots that lose their ready task before there is another."""
     room: Room = field(init=False)
+    leaving: "_Leaving" = field(init=False)
 
     def __post_init__(self) -> None:
         self.room = Room(state=self.state, service=self.service)
+        self.leaving = _Leaving(self.state)
 
     def keep(self, slot: Slot, wish: Wish) -> None:
         """See to it that the slot has, in the end, what it shall have."""
         if wish.beside is None:
-            if len(slot.wanted) != 1 or not self._is_settled(slot.wanted[0], wish):
-                self._keep(slot, slot.wanted, wish)
+            self._keep(slot, slot.wanted, wish)
             return
         beside = tuple(task for task in slot.wanted if task.revision == wish.beside)
         others = tuple(task for task in slot.wanted if task.revision != wish.beside)
@@ -284,6 +287,18 @@ def _worth(state: ClusterState, task: Task) -> tuple[bool, bool, bool, int, date
 def _is_leaving(state: ClusterState, task: Task) -> bool:
     """A user stops it, or its node shall run no tasks any more."""
     return task.leaving or is_leaving(state.nodes.get(task.node_id))
+
+
+class _Leaving(dict[str, bool]):
+    """Whether a node shall run no tasks any more, by its id, each found out once."""
+
+    def __init__(self, state: ClusterState) -> None:
+        super().__init__()
+        self._state = state
+
+    def __missing__(self, node_id: str) -> bool:
+        self[node_id] = found = is_leaving(self._state.nodes.get(node_id))
+        return found
 
 
 def is_leaving(node: Node | None) -> bool:

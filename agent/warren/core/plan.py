@@ -84,10 +84,20 @@ class _World:
         self._name = name
         self._now = now
         self._ids = 0
+        self._own: dict[str, Task] = {}
+        """The service's tasks, by id."""
+        self._by_slot: defaultdict[int, dict[str, Task]] = defaultdict(dict)
+        """The same by slot."""
+        self._moving: dict[str, Task] = {}
+        """Those that are not what they shall be."""
+        self._changed: set[int] = set()
+        """Slots whose tasks have become others since `_known`."""
         self.recorded: list[_Recorded] = []
         self.blocks: list[str] = []
         self.unplaced = False
         self._known: Situation | None = None
+        for task in state.tasks_of(name):
+            self._take(task)
 
     def run(self) -> None:
         """To the end of the rollout, or to where it is blocked, or to where it gets long."""
@@ -134,24 +144,59 @@ class _World:
         return self._state.services[self._name]
 
     def _situation(self) -> Situation:
-        """Worked out once per state and moment."""
+        """Worked out once per state and moment, and anew only for slots with other tasks."""
         known, service = self._known, self._service
-        if known is None or known.state.tasks is not self._state.tasks:
-            tasks = self._state.tasks_of(self._name)
-            known = situation.of(self._state, service, tasks, self._now)
-        elif known.state is not self._state or known.now != self._now:
-            newest = service.rollouts[-1]
+        if known is None or (self._is_stale(known) and not self._can_be_renewed(known)):
+            known = situation.of(self._state, service, self._own.values(), self._now)
+        elif self._is_stale(known):
+            within = known.slots
+            if self._changed:
+                changed = {slot: self._by_slot[slot].values() for slot in self._changed}
+                within, _ = slots.renewed((known.slots, known.beyond), service, changed)
             known = replace(
-                known, state=self._state, service=service, rollout=newest, now=self._now
+                known,
+                state=self._state,
+                service=service,
+                rollout=service.rollouts[-1],
+                tasks=tuple(self._own.values()),
+                slots=within,
+                now=self._now,
             )
         self._known = known
+        self._changed.clear()
         return known
+
+    def _is_stale(self, known: Situation) -> bool:
+        return bool(self._changed) or known.state is not self._state or known.now != self._now
+
+    def _can_be_renewed(self, known: Situation) -> bool:
+        """Slots of a global service are nodes, and not 1, 2, …"""
+        within = not self._changed or max(self._changed) <= len(known.slots)
+        return within and not known.beyond and not known.service.spec.is_global
 
     def _served(self) -> int:
         return self._situation().served
 
     def _apply(self, commands: Iterable[Command]) -> None:
-        self._state, _ = apply(self._state, Batch(commands=tuple(commands)))
+        self._enter(apply(self._state, Batch(commands=tuple(commands)))[0])
+
+    def _enter(self, state: ClusterState) -> None:
+        """Go on from another state. Of the service's tasks those are looked at that are others."""
+        before, self._state = self._state, state
+        for task_id in maps.changed_keys(before.tasks, state.tasks):
+            was, task = self._own.pop(task_id, None), state.tasks.get(task_id)
+            if was is not None:
+                del self._by_slot[was.slot][task_id]
+                self._moving.pop(task_id, None)
+                self._changed.add(was.slot)
+            if task is not None and task.service == self._name:
+                self._take(task)
+
+    def _take(self, task: Task) -> None:
+        self._own[task.id] = self._by_slot[task.slot][task.id] = task
+        self._changed.add(task.slot)
+        if _is_moving(task):
+            self._moving[task.id] = task
 
     # ---- the rollout
 
@@ -205,9 +250,8 @@ class _World:
         return True
 
     def _analyse(self) -> bool:
-        due, _ = analyses.due(self._state, self._now)
-        own = [check for check in due if check.service == self._name]
-        for check in own:
+        due, _ = analyses.due(self._state, self._now, [self._service])
+        for check in due:
             before = check.before or AnalysisRecord(name=check.name, checked_at=self._now)
             record = analyses.taken(before, good=True, output="", now=self._now)
             if self.recorded and check.before is None:
@@ -217,7 +261,7 @@ class _World:
             self._apply(
                 [RecordAnalysis(service=self._name, rollout_id=check.rollout_id, record=record)]
             )
-        return bool(own)
+        return bool(due)
 
     def _promote(self, live: Rollout) -> bool:
         if live.state is not RolloutState.WAITING:
@@ -238,9 +282,9 @@ class _World:
         decision = orchestrator.decide_slots(
             self._state, self._service, surveyed, self._now, self._new_id
         )
-        before = self._state
         if not decision.commands:
             return self._start_all()
+        before = self._tasks_of(decision.commands)
         self._apply(decision.commands)
         self._place()
         if self._end_stopped():
@@ -250,11 +294,25 @@ class _World:
         self._start_all()
         return True
 
+    def _tasks_of(self, commands: Iterable[Command]) -> Mapping[int, Sequence[Task]]:
+        """What is in the slots that the commands are about."""
+        found: dict[int, Sequence[Task]] = {}
+        for command in commands:
+            match command:
+                case CreateTask():
+                    slot = command.task.slot
+                case SetTaskDesired():
+                    slot = self._own[command.task_id].slot
+                case _:
+                    continue
+            found[slot] = tuple(self._by_slot[slot].values())
+        return found
+
     def _place(self) -> None:
         """Only those without a place are looked at: others cannot get another."""
         pending = {
-            task.id: task
-            for task in self._state.tasks_of(self._name)
+            task_id: task
+            for task_id, task in self._moving.items()
             if task.status.state is TaskState.PENDING
         }
         if pending:
@@ -288,7 +346,7 @@ class _World:
         starting = (TaskState.ASSIGNED, TaskState.PREPARING, TaskState.STARTING, TaskState.RUNNING)
         coming = [
             task
-            for task in self._state.tasks_of(self._name)
+            for task in self._moving.values()
             if task.status.state in starting and not task.status.failures and not task.ready
         ]
         self._become(coming, TaskState.RUNNING)
@@ -297,14 +355,14 @@ class _World:
     def _end_stopped(self) -> bool:
         """Whoever stops or drains is gone."""
         stopping = [
-            task.id
-            for task in self._state.tasks_of(self._name)
+            task_id
+            for task_id, task in self._moving.items()
             if task.desired is not DesiredState.RUNNING
         ]
         tasks = self._state.tasks
         for task_id in stopping:
             tasks = maps.without(tasks, task_id)
-        self._state = replace(self._state, tasks=tasks)
+        self._enter(replace(self._state, tasks=tasks))
         return bool(stopping)
 
     def _note_capacity(self) -> None:
@@ -325,25 +383,26 @@ class _World:
                 address=task.status.address or "-",
             )
             known = maps.put(known, task.id, replace(task, status=status))
-        if known is not self._state.tasks:
-            self._state = replace(self._state, tasks=known)
+        self._enter(replace(self._state, tasks=known))
 
-    def _write_down(self, before: ClusterState, commands: Iterable[Command]) -> None:
+    def _write_down(
+        self, before: Mapping[int, Sequence[Task]], commands: Iterable[Command]
+    ) -> None:
         if not self.recorded:
             live = self._service.live_rollout
             assert live is not None
             self._note(live)
         moves = self.recorded[-1].moves
-        was, now = _by_slot(before, self._name), _by_slot(self._state, self._name)
+        known = {task.id: task for tasks in before.values() for task in tasks}
         for command in commands:
             match command:
-                case CreateTask() if command.task.id in self._state.tasks:
-                    task = self._state.tasks[command.task.id]
-                    old = [each for each in was.get(task.slot, ()) if _placed(each)]
+                case CreateTask() if command.task.id in self._own:
+                    task = self._own[command.task.id]
+                    old = [each for each in before[task.slot] if _placed(each)]
                     moves[task.slot] = self._arrival(task, old)
-                case SetTaskDesired() if _placed(before.tasks[command.task_id]):
-                    task = before.tasks[command.task_id]
-                    self._departure(moves, task, now.get(task.slot, ()))
+                case SetTaskDesired() if _placed(known[command.task_id]):
+                    task = known[command.task_id]
+                    self._departure(moves, task, self._by_slot[task.slot].values())
                 case _:
                     pass
 
@@ -366,7 +425,7 @@ class _World:
         action = "start" if beside or not old else "replace"
         return PlanMove(slot=task.slot, node=where, from_node=origin, action=action)
 
-    def _departure(self, moves: dict[int, PlanMove], task: Task, others: Sequence[Task]) -> None:
+    def _departure(self, moves: dict[int, PlanMove], task: Task, others: Iterable[Task]) -> None:
         known = moves.get(task.slot)
         ready = any(other.ready and other.wanted for other in others if other.id != task.id)
         if known is None and not self._is_told(task.slot):
@@ -381,11 +440,10 @@ class _World:
         return any(move is not None and move.action == "replace" for move in moves)
 
 
-def _by_slot(state: ClusterState, name: str) -> Mapping[int, Sequence[Task]]:
-    found: defaultdict[int, list[Task]] = defaultdict(list)
-    for task in state.tasks_of(name):
-        found[task.slot].append(task)
-    return found
+def _is_moving(task: Task) -> bool:
+    if task.desired is not DesiredState.RUNNING:
+        return True
+    return not task.ready and not task.status.state.terminal
 
 
 def _placed(task: Task) -> bool:

@@ -41,6 +41,8 @@ def remaining(now_is: Situation) -> Iterator[Slot]:
 
 def _has_new(now_is: Situation, slot: Slot) -> bool:
     """Or had it, and it ended for good."""
+    if slot.alone:
+        return slot.alone == now_is.rollout.to_revision
     ended = (TaskState.COMPLETE, TaskState.FAILED)
     if any(task.revision == now_is.new for task in slot.wanted):
         return True

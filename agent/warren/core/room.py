@@ -3,13 +3,13 @@
 Read by the orchestrator, by rollouts, which check before a whole set starts, and by plans.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from warren.core import filters
 from warren.core.filters import NodeUsage
+from warren.core.loads import millicpus
 from warren.core.slots import Slot
 from warren.model.services import Port, Service, TaskTemplate, template_of
 from warren.model.tasks import Task, TaskState, TaskStatus
@@ -56,19 +56,16 @@ class Room:
             return False
         if filters.passes_all(self._needs, before) if old.node else self.free:
             return False
-        after = NodeUsage(node=before.node)
-        for task in self._tasks_on[old.node_id]:
-            if task.id != old.id:
-                after.add(task, self._ports_of(task))
-        left = not filters.passes_all(self._exclusive, before)
-        return left and filters.passes_all(self._needs, after)
+        if filters.passes_all(self._exclusive, before):
+            return False
+        return filters.passes_all(self._needs, before.without(old, self._ports))
 
     def missing(self, count: int) -> int:
         """Of so many new tasks beside all that lives, how many find no place now; of a global
         service, of one on each of its nodes."""
         if self.service.spec.is_global:
             return len(self._full())
-        usage = filters.usage(self.state, self.state.tasks.values())
+        usage = filters.usage(self.state, (self.service.spec.name,))
         changing = (*self._exclusive, *filters.resource_filters(self._template))
         suitable = [u for u in usage if filters.passes_all(self._static, u)]
         task = _a_task(self.service)
@@ -84,7 +81,7 @@ class Room:
         if self.service.spec.is_global:
             full = self._full()
             return filters.explain_one(self._needs, full[0]) if full else ""
-        usage = filters.usage(self.state, self.state.tasks.values())
+        usage = filters.usage(self.state, (self.service.spec.name,))
         task = _a_task(self.service)
         for node in usage:
             while beside and filters.passes_all(self._needs, node):
@@ -96,11 +93,11 @@ class Room:
 
     def text(self, *, enough: bool) -> str:
         """`cpus 2.1 of 4, memory 1.2 GiB of 6 GiB free on 4 nodes: enough`."""
-        usage = filters.usage(self.state, self.state.tasks.values())
+        usage = filters.usage(self.state, (self.service.spec.name,))
         nodes = [node for node in usage if filters.passes_all(self._static, node)]
         if not nodes:
             return "no node takes its tasks: not enough"
-        cpus = sum(filters.millicpus(each.node.description.cpus) for each in nodes)
+        cpus = sum(millicpus(each.node.description.cpus) for each in nodes)
         free_cpus = cpus - sum(each.millicpus for each in nodes)
         memory = sum(each.node.description.memory for each in nodes)
         free_memory = max(0, memory - sum(each.memory for each in nodes))
@@ -113,7 +110,7 @@ class Room:
 
     def _full(self) -> list[NodeUsage]:
         """Nodes that take its tasks, and have no place for one more now, by name."""
-        usage = filters.usage(self.state, self.state.tasks.values())
+        usage = filters.usage(self.state, (self.service.spec.name,))
         suitable = (node for node in usage if filters.passes_all(self._static, node))
         return [node for node in suitable if not filters.passes_all(self._needs, node)]
 
@@ -138,18 +135,10 @@ class Room:
         return filters.exclusive_filters(self.service.spec.name, self._template, self._ports)
 
     @cached_property
-    def _tasks_on(self) -> dict[str, list[Task]]:
-        """Wanted tasks that have their place, by node."""
-        found: defaultdict[str, list[Task]] = defaultdict(list)
-        for task in self.state.tasks.values():
-            if task.wanted and task.status.state is not TaskState.PENDING:
-                found[task.node_id].append(task)
-        return found
-
-    @cached_property
     def _usage(self) -> dict[str, NodeUsage]:
-        wanted = (task for tasks in self._tasks_on.values() for task in tasks)
-        return {usage.node.id: usage for usage in filters.usage(self.state, wanted)}
+        """Of wanted tasks that have their place, by node id."""
+        usage = filters.usage(self.state, (self.service.spec.name,), stopping=False)
+        return {each.node.id: each for each in usage}
 
     @cached_property
     def _suitable(self) -> Sequence[NodeUsage]:
@@ -162,10 +151,6 @@ class Room:
     @cached_property
     def _named(self) -> dict[str, NodeUsage]:
         return {usage.node.spec.name: usage for usage in self._usage.values()}
-
-    def _ports_of(self, task: Task) -> Sequence[Port]:
-        service = self.state.services.get(task.service)
-        return service.spec.ports if service is not None else ()
 
 
 def _a_task(service: Service) -> Task:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 
-from warren.core import filters, index
+from warren.core import filters, index, loads
 from warren.core.decisions import Decision
 from warren.core.index import Services
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
-from warren.model.tasks import Task, TaskState
+from warren.model.services import TaskTemplate
+from warren.model.tasks import Task
 from warren.state.cluster import ClusterState
 from warren.state.commands import AssignTask, Command, SetTaskStatus
 
@@ -34,23 +35,22 @@ SETTLING = "waits a moment for the other nodes: the cluster has only just come u
 def decide(state: ClusterState, now: datetime, among: Services | None = None) -> Decision:
     """A node for each pending task, or for those of the services `among`, oldest first; a reason
     for each that gets none."""
-    tasks = index.tasks_of(state, among)
-    pending = sorted(
-        (t for t in tasks if t.wanted and t.status.state is TaskState.PENDING),
-        key=lambda task: (task.created_at, task.service, task.slot, task.id),
-    )
+    if among is None:
+        tasks: Iterable[Task] = loads.of(state).pending.values()
+    else:
+        tasks = filter(loads.is_pending, index.tasks_of(state, among))
+    pending = sorted(tasks, key=lambda task: (task.created_at, task.service, task.slot, task.id))
     if not pending:
         return Decision()
     settled_at = _settled_at(state.nodes.values(), now)
     if settled_at is not None:
         return Decision(commands=tuple(_explained(pending, SETTLING)), wake_at=settled_at)
-    nodes = filters.usage(state, state.tasks.values())
+    nodes = filters.usage(state, {task.service for task in pending})
     needs = _Needs(state, nodes)
     commands: list[Command] = []
     unplaced: list[Task] = []
     for task in pending:
-        need = needs.of(task)
-        place = _only_place(task, need) if task.node else _place(task, need)
+        place = _only_place(task, needs.of(task)) if task.node else _place(task, needs)
         if place is None:
             unplaced.append(task)
         else:
@@ -99,6 +99,11 @@ class _Needs:
         self._state = state
         self._nodes = nodes
         self._known: dict[tuple[str, int], _Need] = {}
+        self._suitable: dict[tuple[str, ...], tuple[filters.NodeUsage, ...]] = {}
+        """By constraints."""
+        self.hopeless: set[tuple[filters.Filter, ...]] = set()
+        """What no node takes any more, as what is free only gets less. Many services may wait for
+        the same when a cluster is full."""
 
     def of(self, task: Task) -> _Need:
         key = (task.service, task.revision)
@@ -108,13 +113,13 @@ class _Needs:
 
     def _new(self, task: Task) -> _Need:
         ports = self._state.services[task.service].spec.ports
-        static = filters.static_filters(task.template)
-        suitable = tuple(n for n in self._nodes if filters.passes_all(static, n))
+        every = filters.filters_for(task.service, task.template, ports)
+        suitable = self._suited(task.template) if every not in self.hopeless else ()
         among = () if task.node else suitable
         queue = [(_order(task, usage), number) for number, usage in enumerate(among)]
         heapify(queue)
         return _Need(
-            every=filters.filters_for(task.service, task.template, ports),
+            every=every,
             changing=(
                 *filters.exclusive_filters(task.service, task.template, ports),
                 *filters.resource_filters(task.template),
@@ -123,14 +128,23 @@ class _Needs:
             queue=queue,
         )
 
+    def _suited(self, template: TaskTemplate) -> tuple[filters.NodeUsage, ...]:
+        constraints = template.placement.constraints
+        if constraints not in self._suitable:
+            static = filters.static_filters(template)
+            found = tuple(n for n in self._nodes if filters.passes_all(static, n))
+            self._suitable[constraints] = found
+        return self._suitable[constraints]
 
-def _place(task: Task, need: _Need) -> filters.NodeUsage | None:
-    """The best of the nodes that can take the task.
+
+def _place(task: Task, needs: _Needs) -> filters.NodeUsage | None:
+    """The best of all nodes that can take the task.
 
     Tasks of the same revision are spread first. Were all tasks of the service counted alike, each
     slot of a rollout would find the node that the previous slot's old task had just left, and the
     new revision would end up on few nodes.
     """
+    need = needs.of(task)
     while need.queue:
         known, number = need.queue[0]
         usage = need.suitable[number]
@@ -141,6 +155,7 @@ def _place(task: Task, need: _Need) -> filters.NodeUsage | None:
         if order == known:
             return usage
         heapreplace(need.queue, (order, number))
+    needs.hopeless.add(need.every)
     return None
 
 
@@ -152,8 +167,8 @@ def _only_place(task: Task, need: _Need) -> filters.NodeUsage | None:
 
 def _order(task: Task, usage: filters.NodeUsage) -> _Order:
     return (
-        usage.wanted_of_revision[task.service, task.revision],
-        usage.wanted[task.service],
+        usage.wanted_of_revision.get((task.service, task.revision), 0),
+        usage.wanted.get(task.service, 0),
         usage.tasks,
         usage.node.spec.name,
     )
@@ -163,15 +178,14 @@ def _explanations(
     unplaced: Sequence[Task], needs: _Needs, nodes: Sequence[filters.NodeUsage]
 ) -> list[Command]:
     """Reasons that differ from those stored, made after all placing so that they are final."""
-    reasons: dict[tuple[str, int, str], str] = {}
+    reasons: dict[tuple[tuple[filters.Filter, ...], str], str] = {}
     commands: list[Command] = []
     for task in unplaced:
-        key = (task.service, task.revision, task.node)
+        key = needs.of(task).every, task.node
         if key not in reasons:
-            every = needs.of(task).every
             named = [usage for usage in nodes if usage.node.spec.name == task.node]
             reasons[key] = (
-                filters.explain_one(every, named[0]) if named else filters.explain(every, nodes)
+                filters.explain_one(key[0], named[0]) if named else filters.explain(key[0], nodes)
             )
         commands += _explained([task], reasons[key])
     return commands

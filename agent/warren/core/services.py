@@ -4,7 +4,8 @@ Called by the API on the leader. The plan comes from the same deciders that will
 run on the state as it would be; nothing here knows a second version of their rules.
 """
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -92,11 +93,20 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     if before is None:
         vips.check_room(state)
     _check_ports_of_cluster(spec, state)
-    if not any(port.published for port in spec.ports):
-        return
-    for name, other in sorted(state.services.items()):
-        if name != spec.name:
-            _check_ports_of_other(spec, other.spec)
+    published = frozenset(port.published for port in spec.ports if port.published)
+    if published:
+        for name in sorted(_sharing(spec.name, published, state)):
+            _check_ports_of_other(spec, state.services[name].spec)
+
+
+def _sharing(name: str, published: frozenset[int], state: ClusterState) -> Iterator[str]:
+    """Other services that publish one of the ports."""
+    for other in state.services.values():
+        if (
+            any(port.published in published for port in other.spec.ports)
+            and other.spec.name != name
+        ):
+            yield other.spec.name
 
 
 def _check_values(before: ServiceSpec | None, spec: ServiceSpec) -> None:
@@ -209,7 +219,7 @@ def _lines(
     lines: list[str] = []
     state = _run_started(state, name, now)
     while len(lines) < PLAN_LINES_MAX:
-        service, tasks = state.services[name], tuple(state.tasks_of(name))
+        service, tasks = state.services[name], state.tasks_of(name)
         decision = orchestrator.decide_service(state, service, tasks, now, new_id)
         if not decision.commands:
             return tuple(lines)
@@ -218,7 +228,7 @@ def _lines(
         state = _after(state, scheduler.decide(state, now).commands)
         state = _end_stopped(state, name, now)
         state = _after(state, scheduler.decide(state, now).commands)
-        lines += _describe(before, state, decision.commands)
+        lines += _describe(before, state, name, decision.commands)
         state = _run_started(state, name, now)
     return (*lines[:PLAN_LINES_MAX], "and so on")
 
@@ -263,8 +273,10 @@ def _with_states(
     return _after(state, commands)
 
 
-def _describe(before: ClusterState, after: ClusterState, commands: Iterable[Command]) -> list[str]:
-    """What one round of commands does, slot by slot."""
+def _describe(
+    before: ClusterState, after: ClusterState, name: str, commands: Iterable[Command]
+) -> list[str]:
+    """What one round of commands does to the service, slot by slot."""
     created: dict[int, Task] = {}
     stopped: dict[int, Task] = {}
     for command in commands:
@@ -276,15 +288,23 @@ def _describe(before: ClusterState, after: ClusterState, commands: Iterable[Comm
             case _:
                 pass
     lines: dict[int, str] = {}
+    was, now = _by_slot(before, name), _by_slot(after, name)
     for slot, task in stopped.items():
-        if not any(other.slot == slot and other.wanted for other in after.tasks_of(task.service)):
+        if not any(other.wanted for other in now.get(slot, ())):
             where = "" if task.node else f" on {names.node_name(after, task)}"
             lines[slot] = f"{names.slot(task)}  -task{where}"
     for slot, task in created.items():
-        old = [t for t in before.tasks_of(task.service) if t.slot == slot and _placed(t)]
+        old = [task for task in was.get(slot, ()) if _placed(task)]
         arrival = _arrival(after, task, old, stop_first=slot in stopped)
         lines[slot] = f"{names.slot(task)}  {arrival}"
     return [lines[slot] for slot in sorted(lines)]
+
+
+def _by_slot(state: ClusterState, name: str) -> Mapping[int, Sequence[Task]]:
+    found: defaultdict[int, list[Task]] = defaultdict(list)
+    for task in state.tasks_of(name):
+        found[task.slot].append(task)
+    return found
 
 
 def _placed(task: Task) -> bool:

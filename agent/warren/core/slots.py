@@ -5,7 +5,7 @@ Read by `rollout.py` and the strategies, which say what revision a slot shall ha
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,6 +30,9 @@ class Slot:
     """A task that is not wanted any more has not ended yet."""
     node: str = ""
     """Of a global service: name of the node that it is."""
+    alone: int = 0
+    """Revision of its task, if that is ready and is to stay, has no other beside it, and none ended
+    for good. Most slots are so, most of the time: who looks at many passes these over quickly."""
 
     def of(self, revision: int) -> tuple[Task, ...]:
         """The wanted tasks of a revision."""
@@ -90,6 +93,19 @@ def _survey_nodes(state: ClusterState, service: Service, tasks: Collection[Task]
     return slots, tuple(beyond)
 
 
+def renewed(before: Survey, service: Service, changed: Mapping[int, Collection[Task]]) -> Survey:
+    """What `survey` finds after the tasks of some of its slots have become others. For who follows
+    a service whose slots are 1, 2, …, and of which no task is beyond them."""
+    within, beyond = before
+    assert not beyond, "every task has a slot"
+    since = _counting_since(service)
+    slots = list(within)
+    for number, tasks in changed.items():
+        assert slots[number - 1].number == number, "they are 1, 2, …"
+        slots[number - 1] = _slot(number, tasks, since)
+    return tuple(slots), ()
+
+
 def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime], node: str = "") -> Slot:
     if not tasks and not node and number <= len(_EMPTY):
         return _EMPTY[number - 1]
@@ -103,7 +119,9 @@ def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime], node
             leaving = True
         elif is_final_word(task) and task.created_at >= since.get(task.revision, task.created_at):
             final.append(task)
-    return Slot(number, tuple(wanted), tuple(final), leaving, node)
+    alone = len(wanted) == 1 and not final and wanted[0].ready and not wanted[0].leaving
+    revision = wanted[0].revision if alone else 0
+    return Slot(number, tuple(wanted), tuple(final), leaving, node, alone=revision)
 
 
 def _counting_since(service: Service) -> dict[int, datetime]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
 
-from warren.core import amounts, analyses, filters
+from warren.core import amounts, analyses, loads
 from warren.model.errors import InvalidInput
 from warren.model.rollouts import Analysis, Strategy, UpdateOrder, UpdatePolicy
 from warren.model.services import Protocol, ServiceSpec
@@ -85,7 +85,7 @@ def _check_both_on_a_node(spec: ServiceSpec, policy: UpdatePolicy, path: str) ->
     """A set beside another has, of a global service, two tasks on each node."""
     if not spec.is_global or policy.strategy is Strategy.ROLLING:
         return
-    taken = [f"{port}/{protocol.value}" for port, protocol in filters.host_ports(spec.ports)]
+    taken = [f"{port}/{protocol.value}" for port, protocol in loads.host_ports(spec.ports)]
     if spec.placement.max_per_node == 1:
         why = "placement.max_per_node allows"
     elif taken:

@@ -58,8 +58,19 @@ def of(service: Service, slots: Iterable[Slot]) -> tuple[Wish, ...]:
     if rollout.phase is not RolloutPhase.REPLACE:
         return tuple(_trying(slot, rollout, batch) for slot in slots)
     old = rollout.from_revision
-    serves = any(task.revision == old and task.ready for slot in slots for task in slot.wanted)
-    return tuple(_replacing(slot, rollout, batch, serves=serves) for slot in slots)
+    serves = any(
+        slot.alone == old or any(task.revision == old and task.ready for task in slot.wanted)
+        for slot in slots
+        if slot.alone in (old, 0)
+    )
+    return tuple(
+        [
+            _PLAIN(slot.alone)  # what is there
+            if slot.alone and slot.number not in batch
+            else _replacing(slot, rollout, batch, serves=serves)
+            for slot in slots
+        ]
+    )
 
 
 def _trying(slot: Slot, rollout: Rollout, batch: frozenset[int]) -> Wish:
@@ -74,9 +85,6 @@ def _trying(slot: Slot, rollout: Rollout, batch: frozenset[int]) -> Wish:
 
 def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: bool) -> Wish:
     new, old = rollout.to_revision, rollout.from_revision
-    alone = len(slot.wanted) == 1 and not slot.final and slot.number not in batch
-    if alone and slot.wanted[0].ready:
-        return _PLAIN(slot.wanted[0].revision)  # most slots, most of the time
     paused = rollout.state is RolloutState.PAUSED
     in_batch = slot.number in batch
     has_new = any(task.revision == new for task in slot.wanted)

@@ -6,7 +6,7 @@ Also the two questions that most parts ask: where the managers are, and which of
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from warren.bootstrap.create import new_id
@@ -14,6 +14,7 @@ from warren.bootstrap.node_files import Membership
 from warren.config import Config
 from warren.core import assignment
 from warren.core.managers import Council
+from warren.manager.planning import Planning
 from warren.model.assignments import ManagerAddress
 from warren.model.clusters import Cluster
 from warren.model.errors import FailedPrecondition, LeaderMoved
@@ -38,6 +39,7 @@ class ManagerContext:
     new_id: Callable[[], str] = lambda: new_id(TASK_ID_DIGITS)
     new_call: Callable[[], str] = lambda: secrets.token_hex(16)
     """A name for a call whose caller gave it none."""
+    planning: Planning = field(default_factory=Planning)
 
     def managers(self) -> tuple[ManagerAddress, ...]:
         """All managers: by the state, or before there is one, by node.json."""

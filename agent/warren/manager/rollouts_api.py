@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 
 from warren.api import convert, warren_pb2
 from warren.core import acts, plan, rollout_views, situation, updates
@@ -112,8 +114,11 @@ class RolloutsApi:
         """What is under way turns back; else, or to another revision, a rollout begins."""
         wish = Wish(caller=caller, dry_run=request.dry_run)
         new_id, now = caller.mark or self._context.new_id(), self._context.now()
+        begun: ClusterState | None = None
 
         def decide(state: ClusterState, _: Wish) -> Intent[warren_pb2.RolloutActed]:
+            nonlocal begun
+            begun = None
             service = _changeable(state, request.service)
             live = service.live_rollout
             if request.rollout:
@@ -138,21 +143,29 @@ class RolloutsApi:
                 because=request.reason,
                 now=now,
             )
-            after = apply(state, command)[0]
-            begun = after.services[request.service]
-            lines = plan.lines(plan.of_rollout(after, request.service, now))
+            begun = after = apply(state, command)[0]
+            changing = after.services[request.service]
             summary = f"service {request.service} goes back to revision {command.revision}"
             return Intent(
                 needed=True,
                 command=command,
                 version=service.version,
                 answer=lambda changed, _: self._acted(
-                    after, begun, begun.rollouts[-1], changed, lines
+                    after, changing, changing.rollouts[-1], changed
                 ),
                 summary=summary,
             )
 
-        return await carry_out(self._context, wish, decide)
+        acted = await carry_out(self._context, wish, decide)
+        if begun is not None:
+            acted.plan.extend(await self._plan(begun, request.service, now))
+        return acted
+
+    async def _plan(self, state: ClusterState, name: str, now: datetime) -> tuple[str, ...]:
+        """Of the rollout that has just begun."""
+        tasks = max(state.services[name].spec.replicas, len(state.tasks_of(name)))
+        make = partial(plan.of_rollout, state, name, now)
+        return plan.lines(await self._context.planning.make(make, tasks))
 
     async def _act(
         self, request: warren_pb2.RolloutActRequest, caller: Caller, act: Act, done: str
@@ -207,21 +220,16 @@ class RolloutsApi:
             needed=needed,
             command=command,
             version=rollout.version,
-            answer=lambda changed, _: self._acted(state, service, rollout, changed, ()),
+            answer=lambda changed, _: self._acted(state, service, rollout, changed),
             summary="",
         )
 
     def _acted(
-        self,
-        state: ClusterState,
-        service: Service,
-        rollout: Rollout,
-        changed: bool,
-        lines: tuple[str, ...],
+        self, state: ClusterState, service: Service, rollout: Rollout, changed: bool
     ) -> warren_pb2.RolloutActed:
         view = self._view(state, service, rollout)
         message: warren_pb2.RolloutActed = convert.to_message(
-            RolloutActed(changed=changed, view=view, plan=lines)
+            RolloutActed(changed=changed, view=view, plan=())
         )
         return message
 

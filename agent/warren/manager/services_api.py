@@ -1,8 +1,8 @@
 """Control, services: Apply, Get, List, Delete, Watch. Parses, asks `core`, proposes, answers."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from functools import partial
 
 from warren.api import convert, warren_pb2
 from warren.core import hiding, services, updates, views
@@ -16,17 +16,12 @@ from warren.model.views import RolloutPlan, ServiceApplied
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutService, RemoveService, StartRollout
 
-MANY_TASKS = 500
-"""In a cluster of so many, planning a rollout takes tens of milliseconds."""
-
 
 class ServicesApi:
     """Handlers; the names are those of the RPCs."""
 
     def __init__(self, context: ManagerContext) -> None:
         self._context = context
-        self._planning = asyncio.Lock()
-        """Plans made aside, one at a time: each takes the interpreter from the log's thread."""
 
     async def apply_service(
         self, request: warren_pb2.ApplyServiceRequest, caller: Caller
@@ -89,12 +84,9 @@ class ServicesApi:
     async def _plan(
         self, state: ClusterState, change: PutService | StartRollout
     ) -> tuple[tuple[str, ...], RolloutPlan | None]:
-        """Aside where it takes long, so that workers are heard meanwhile."""
-        now, new_id = self._context.now(), self._context.new_id
-        if len(state.tasks) < MANY_TASKS:
-            return services.plan(state, change, now, new_id)
-        async with self._planning:
-            return await asyncio.to_thread(services.plan, state, change, now, new_id)
+        plan = partial(services.plan, state, change, self._context.now(), self._context.new_id)
+        tasks = max(change.spec.replicas, len(state.tasks_of(change.spec.name)))
+        return await self._context.planning.make(plan, tasks)
 
     async def get_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller
@@ -116,26 +108,28 @@ class ServicesApi:
         )
         now = self._context.now()
 
-        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.DeleteServiceResponse]:
+        def decide(state: ClusterState, wish: Wish) -> Intent[tuple[bool, ClusterState | None]]:
             stored = state.services.get(request.name)
             needed = stored is not None and not stored.removing
-            plan: tuple[str, ...] = ()
             if stored is not None and needed:
                 wish.require_version(stored.version, f"service {request.name}")
-                plan = services.removal_plan(state, request.name, now, self._context.new_id)
             return Intent(
                 needed=needed,
                 command=RemoveService(
                     name=request.name, expected_version=request.expected_version, now=now
                 ),
                 version=stored.version if stored is not None else state.index,
-                answer=lambda changed, _: warren_pb2.DeleteServiceResponse(
-                    changed=changed, plan=plan
-                ),
+                answer=lambda changed, _: (changed, state if needed else None),
                 summary=f"service {request.name} removed",
             )
 
-        return await carry_out(self._context, wish, decide)
+        changed, state = await carry_out(self._context, wish, decide)
+        plan: tuple[str, ...] = ()
+        if state is not None:
+            new_id, tasks = self._context.new_id, len(state.tasks_of(request.name))
+            make = partial(services.removal_plan, state, request.name, now, new_id)
+            plan = await self._context.planning.make(make, tasks)
+        return warren_pb2.DeleteServiceResponse(changed=changed, plan=plan)
 
     async def watch_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller

@@ -1,12 +1,13 @@
 """`ClusterState`: everything that the managers agree on, as one immutable value."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from warren.model.clusters import Cluster, JoinToken
 from warren.model.nodes import Node, NodeRole
 from warren.model.services import Service
 from warren.model.tasks import Task
+from warren.state import groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +31,19 @@ class ClusterState:
         """The node of that name; names are unique."""
         return next((node for node in self.nodes.values() if node.spec.name == name), None)
 
-    def tasks_of(self, service: str) -> Iterator[Task]:
-        """Tasks of a service, in no order."""
-        return (task for task in self.tasks.values() if task.service == service)
+    def tasks_of(self, service: str) -> tuple[Task, ...]:
+        """Tasks of a service, by id."""
+        return _by_id(groups.of(self.tasks).by_service.get(service))
 
-    def tasks_on(self, node_id: str) -> Iterator[Task]:
-        """Tasks assigned to a node, in no order."""
-        return (task for task in self.tasks.values() if task.node_id == node_id)
+    def tasks_on(self, node_id: str) -> tuple[Task, ...]:
+        """Tasks assigned to a node, by id."""
+        return _by_id(groups.of(self.tasks).by_node.get(node_id))
 
     def managers(self) -> tuple[Node, ...]:
         """Nodes with the manager role, by name."""
         found = (n for n in self.nodes.values() if NodeRole.MANAGER in n.spec.roles)
         return tuple(sorted(found, key=lambda node: node.spec.name))
+
+
+def _by_id(tasks: groups.Tasks | None) -> tuple[Task, ...]:
+    return tuple(task for _, task in sorted(tasks.items())) if tasks else ()

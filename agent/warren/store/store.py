@@ -101,13 +101,6 @@ class Store:
         self._publish()
         return self.state
 
-    async def wait_change(self, index: int) -> ClusterState:
-        """Wait for a state newer than `index`."""
-        count = self._changes.count
-        while self._state.index <= index:
-            count = await self._changes.wait_newer(count)
-        return self._state
-
     async def add_member(self, member: LogMember, timeout: timedelta = PROPOSE_TIMEOUT) -> None:
         """Make a manager a member of the log that counts."""
         await self._log.add_member(member, timeout)

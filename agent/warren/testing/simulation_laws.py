@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from warren.core import amounts, eligible, filters
+from warren.core import amounts, eligible, filters, loads
 from warren.core.room import Room
 from warren.model.assignments import Assignment, ServiceTraffic
 from warren.model.nodes import NodeState
@@ -172,8 +172,13 @@ def pinned_traffic(state: ClusterState, traffic: ServiceTraffic) -> Iterator[str
 
 
 def overbooked(state: ClusterState) -> Iterator[str]:
-    """Reservations and host ports fit on their nodes."""
-    for usage in filters.usage(state, state.tasks.values()):
+    """Reservations and host ports fit on their nodes, and are counted right."""
+    known, counted = loads.of(state), loads.begin(state)
+    if (known.living, known.wanted) != (counted.living, counted.wanted):
+        yield f"loads are said to be {known.living}, not {counted.living}"
+    if known.pending != counted.pending:
+        yield f"pending are said to be {sorted(known.pending)}, not {sorted(counted.pending)}"
+    for usage in filters.usage(state, ()):
         name = usage.node.spec.name
         if usage.memory > usage.node.description.memory:
             yield f"node {name} has {usage.memory} bytes of memory reserved"
@@ -201,7 +206,7 @@ def is_stuck(state: ClusterState, service: Service) -> bool:
     if begins and not Room(state=state, service=service).missing(len(_slots(state, service))):
         return False
     needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports)
-    usage = filters.usage(state, state.tasks.values())
+    usage = filters.usage(state, (service.spec.name,))
     own = {task.node for task in pending} if service.spec.is_global else set(_names(state))
     places = [each for each in usage if each.node.spec.name in own]
     return (

@@ -71,10 +71,3 @@ def test_an_error_without_words_says_what_happened() -> None:
     error = status.error_from_status(grpc.StatusCode.CANCELLED, "", ())
 
     assert str(error) == "the call failed (cancelled)"
-
-
-def test_names_the_leader_that_a_follower_named() -> None:
-    metadata = ((status.LEADER_KEY, "192.0.2.1:7443"), ("other-bin", b"\0"))
-
-    assert status.leader_from(metadata) == "192.0.2.1:7443"
-    assert status.leader_from(None) == ""

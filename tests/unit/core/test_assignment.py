@@ -66,8 +66,8 @@ def test_names_tasks_peers_services_and_managers() -> None:
     here, there = a_task(1, "m1"), a_task(2, "w2")
     ended = a_task(2, "m1", id="web-2-old", state=TaskState.LOST)
 
-    told = assignment.assignment_for(
-        a_state(nodes=[w2, m1], services=[web], tasks=[ended, there, here]), "m1"
+    told = assignment.begin(a_state(nodes=[w2, m1], services=[web], tasks=[ended, there, here])).of(
+        "m1"
     )
 
     assert told == Assignment(
@@ -110,7 +110,7 @@ def test_sends_no_traffic_to_a_task(task: Task) -> None:
     web = a_service(ports=PORTS)
     nodes = [a_node("w1"), a_node("w2", state=NodeState.DOWN)]
 
-    told = assignment.assignment_for(a_state(nodes=nodes, services=[web], tasks=[task]), "w1")
+    told = assignment.begin(a_state(nodes=nodes, services=[web], tasks=[task])).of("w1")
 
     assert told.services["web"].endpoints == ()
 
@@ -137,7 +137,7 @@ def test_tells_which_tasks_may_still_have_connections(task: Task, drains: bool) 
     web = a_service(ports=PORTS)
     nodes = [a_node("w1"), a_node("w2", state=NodeState.DOWN)]
 
-    told = assignment.assignment_for(a_state(nodes=nodes, services=[web], tasks=[task]), "w1")
+    told = assignment.begin(a_state(nodes=nodes, services=[web], tasks=[task])).of("w1")
 
     assert told.services["web"].draining == ((endpoint(task),) if drains else ())
 
@@ -156,13 +156,13 @@ def test_is_the_same_in_whatever_order_the_state_is_held() -> None:
     )
 
     for node_id in state.nodes:
-        one = assignment.assignment_for(state, node_id)
-        assert one == assignment.assignment_for(turned, node_id)
+        one = assignment.begin(state).of(node_id)
+        assert one == assignment.begin(turned).of(node_id)
 
 
 def test_there_is_none_for_an_unknown_node() -> None:
     with pytest.raises(NotFound, match=r"^there is no node w9$"):
-        assignment.assignment_for(replace(ClusterState(), cluster=a_cluster()), "w9")
+        assignment.begin(replace(ClusterState(), cluster=a_cluster())).of("w9")
 
 
 def a_large_state(services: int = 600) -> ClusterState:
@@ -240,7 +240,7 @@ def test_a_node_that_is_down_takes_its_endpoints_along() -> None:
 
 
 def test_a_delta_that_begins_elsewhere_is_refused() -> None:
-    told = assignment.assignment_for(a_large_state(), "w1")
+    told = assignment.begin(a_large_state()).of("w1")
 
     with pytest.raises(InvalidInput, match=r"^it tells changes since 7, and 100 is known$"):
         assignment.apply_delta(told, AssignmentDelta(base=7, index=101))
@@ -279,7 +279,7 @@ def test_deltas_lead_where_a_whole_assignment_does(
             told[node_id] = newest
             assert known[node_id] == newest.of(node_id)
     for node_id in known:
-        assert newest.of(node_id) == assignment.assignment_for(state, node_id)
+        assert newest.of(node_id) == assignment.begin(state).of(node_id)
 
 
 _BEGINNINGS = {count: a_large_state(count) for count in (8, maps.LARGE)}

@@ -105,7 +105,7 @@ def test_the_new_set_has_no_traffic_before_the_switch_and_all_after() -> None:
         web = an_update(
             replicas=3, update=policy(), rollout={**ALL, **rollout}, ports=(Port(target=80),)
         )
-        traffic = assignment.assignment_for(a_world(web, *OLD, *NEW), "w1").services["web"]
+        traffic = assignment.begin(a_world(web, *OLD, *NEW)).of("w1").services["web"]
         by_revision: dict[int, set[int]] = {1: set(), 2: set()}
         for endpoint in traffic.endpoints:
             by_revision[1 if endpoint.task_id.endswith("r1") else 2].add(bool(endpoint.weight))

@@ -223,7 +223,7 @@ class TestShares:
         )
         nodes = tuple(a_node(f"w{n}") for n in (1, 2, 3))
         state = a_world(web, *OLD, new(1), nodes=nodes)
-        endpoints = assignment.assignment_for(state, "w1").services["web"].endpoints
+        endpoints = assignment.begin(state).of("w1").services["web"].endpoints
 
         parts = balancer_plan.shares(endpoints, 80)
 

@@ -114,7 +114,7 @@ def test_a_task_that_was_given_no_part_of_divided_traffic_takes_none() -> None:
     web = an_update(replicas=1, update=policy, rollout=canary, ports=(Port(target=80),))
     new = a_task(1, "w1", revision=2, state=TaskState.STARTING)
     state = a_state(nodes=[a_node("w1")], services=[web], tasks=[a_task(1, "w1"), new])
-    told = assignment.assignment_for(state, "w1")
+    told = assignment.begin(state).of("w1")
     status = replace(new.status, state=TaskState.RUNNING, address="10.88.1.9")
 
     known = endpoints.as_known(told, "w1", {new.id: status}, {})

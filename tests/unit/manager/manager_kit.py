@@ -53,6 +53,13 @@ class Kit:
     def state(self) -> ClusterState:
         return self.context.store.state
 
+    async def wait_newer_state(self, index: int) -> None:
+        """Wait for a state newer than `index`."""
+        changes = self.context.store.changes
+        count = changes.count
+        while self.state.index <= index:
+            count = await changes.wait_newer(count)
+
 
 @asynccontextmanager
 async def a_kit(state: ClusterState | None = None) -> AsyncIterator[Kit]:

@@ -133,7 +133,7 @@ async def test_reports_count_only_for_the_nodes_own_living_tasks() -> None:
             },
         )
         async with asyncio.timeout(10):
-            await kit.context.store.wait_change(100)
+            await kit.wait_newer_state(100)
         loop.cancel()
 
         states = {task.slot: task.status.state.value for task in kit.state.tasks.values()}
@@ -155,7 +155,7 @@ async def test_a_report_that_could_not_be_committed_is_not_lost(
 
         reports.add("w1", {task.id: running()})
         async with asyncio.timeout(10):
-            await kit.context.store.wait_change(100)
+            await kit.wait_newer_state(100)
         loop.cancel()
 
         assert kit.state.tasks[task.id].status == running()

@@ -104,10 +104,10 @@ async def test_it_is_woken_by_a_change_and_by_a_worker_heard_again() -> None:
         await asyncio.sleep(0)
 
         contacts.hear("w1", is_news=True)
-        await kit.context.store.wait_change(100)
+        await kit.wait_newer_state(100)
         put = PutService(spec=a_spec(), expected_version=0, now=NOON)
         await kit.context.store.propose(put)
-        await kit.context.store.wait_change(102)
+        await kit.wait_newer_state(102)
         loop.cancel()
 
         assert kit.state.nodes["w1"].status.state is NodeState.READY
@@ -123,7 +123,7 @@ async def test_it_looks_again_when_time_alone_has_changed_something() -> None:
         await asyncio.sleep(0)
 
         async with asyncio.timeout(10):
-            await kit.context.store.wait_change(100)
+            await kit.wait_newer_state(100)
         loop.cancel()
 
         assert kit.state.nodes["w1"].status.state is NodeState.DOWN
@@ -139,7 +139,7 @@ async def test_a_failure_to_commit_is_tried_again(monkeypatch: pytest.MonkeyPatc
         contacts.hear("w1", is_news=False)
 
         loop = asyncio.create_task(Reconciler(kit.context, contacts).run())
-        await kit.context.store.wait_change(100)
+        await kit.wait_newer_state(100)
         loop.cancel()
 
         assert [task.node_id for task in kit.state.tasks.values()] == ["w1"]

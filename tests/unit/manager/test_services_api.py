@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from warren.api import convert, warren_pb2
-from warren.manager import services_api
+from warren.manager import planning
 from warren.manager.authorization import ROOT
 from warren.manager.services_api import ServicesApi
 from warren.model.errors import (
@@ -61,7 +61,7 @@ async def test_creates_a_service() -> None:
         assert kit.state.services["web"].spec == a_spec()
 
 
-async def test_in_a_large_cluster_one_plan_is_made_at_a_time(
+async def test_of_long_plans_one_is_made_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each takes the interpreter away from the thread of the log."""
@@ -74,7 +74,7 @@ async def test_in_a_large_cluster_one_plan_is_made_at_a_time(
         assert go_on.wait(10)
         return (), None
 
-    monkeypatch.setattr(services_api, "MANY_TASKS", 0)
+    monkeypatch.setattr(planning, "LONG", 0)
     monkeypatch.setattr("warren.core.services.plan", slow_plan)
     async with a_kit() as kit, asyncio.TaskGroup() as group:
         api = ServicesApi(kit.context)

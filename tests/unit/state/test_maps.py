@@ -1,5 +1,7 @@
 """Large mappings behave as small ones do."""
 
+from collections.abc import Mapping
+
 from hypothesis import given
 from hypothesis import strategies as st
 from warren.state import maps
@@ -23,7 +25,16 @@ def test_a_bucket_map_is_what_a_dict_would_be(changes: list[tuple[str, int | Non
     assert large == plain
     assert plain == large
     assert (len(large), sorted(large)) == (len(plain), sorted(plain))
-    assert all(key in large and large[key] == plain[key] for key in plain)
+    assert all(key in large and large[key] == large.get(key) == plain[key] for key in plain)
+    assert large.get("none of them") is None
+
+
+@given(st.dictionaries(KEYS, st.integers(0, 2)), st.dictionaries(KEYS, st.integers(0, 2)))
+def test_finds_what_changed_between_two(before: dict[str, int], after: dict[str, int]) -> None:
+    keys = {key for key in before | after if before.get(key) != after.get(key)}
+
+    assert set(maps.changed_keys(maps.bucketed(before), maps.bucketed(after))) == keys
+    assert set(maps.changed_keys(before, maps.bucketed(after))) == keys
 
 
 def test_a_change_leaves_the_mapping_before_it_as_it_was() -> None:
@@ -35,9 +46,9 @@ def test_a_change_leaves_the_mapping_before_it_as_it_was() -> None:
 
 
 def test_a_mapping_that_grows_large_is_put_into_buckets() -> None:
-    grown: dict[str, int] = {}
+    grown: Mapping[str, int] = {}
     for number in range(2 * maps.LARGE):
-        grown = maps.put(grown, str(number), number)  # type: ignore[assignment]
+        grown = maps.put(grown, str(number), number)
 
     assert isinstance(grown, BucketMap)
     assert grown == {str(number): number for number in range(2 * maps.LARGE)}

@@ -75,13 +75,14 @@ async def test_a_failed_proposal_changes_nothing(store: Store, log: FakeLog) -> 
     assert store.state == EMPTY
 
 
-async def test_waits_for_a_newer_state(store: Store) -> None:
-    waiter = asyncio.create_task(store.wait_change(100))
+async def test_a_change_of_the_state_wakes_waiters(store: Store) -> None:
+    waiter = asyncio.create_task(store.changes.wait_newer(store.changes.count))
     await asyncio.sleep(0)
 
     await store.propose(PUT)
 
-    assert (await waiter).index == 101
+    await waiter
+    assert store.state.index == 101
 
 
 async def test_a_change_of_the_lead_wakes_waiters_too(store: Store, log: FakeLog) -> None:

@@ -52,7 +52,7 @@ class Cluster:
 
     async def look(self, name: str) -> None:
         """The worker is told the assignment, follows it and says what it has."""
-        told = assignment.assignment_for(self.state, name)
+        told = assignment.begin(self.state).of(name)
         device = self.devices[name]
         before = device.key
         upkeep = MeshUpkeep(device, interface="none", index_of=lambda _: 1)
