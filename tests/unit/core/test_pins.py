@@ -51,7 +51,7 @@ def on_trial(update: UpdatePolicy, **rollout: Any) -> ClusterState:
 
 
 def traffic(state: ClusterState) -> ServiceTraffic:
-    return assignment.assignment_for(state, "w1").services["web"]
+    return assignment.begin(state).of("w1").services["web"]
 
 
 def leads(state: ClusterState) -> tuple[PinnedSources | None, list[str]]:
@@ -119,7 +119,7 @@ def test_networks_within_others_are_told_once() -> None:
 def test_a_new_task_that_only_its_worker_knows_to_be_ready_is_theirs() -> None:
     starting = replace(NEW, status=replace(NEW.status, state=TaskState.STARTING, address=""))
     state = replace(on_trial(policy()), tasks={OLD.id: OLD, NEW.id: starting})
-    told = assignment.assignment_for(state, "w1")
+    told = assignment.begin(state).of("w1")
 
     known = endpoints.as_known(told, "w1", {NEW.id: NEW.status}, {})["web"]
 
@@ -127,7 +127,7 @@ def test_a_new_task_that_only_its_worker_knows_to_be_ready_is_theirs() -> None:
 
 
 def test_a_new_task_that_its_worker_knows_to_be_sick_is_nobodys() -> None:
-    told = assignment.assignment_for(on_trial(policy()), "w1")
+    told = assignment.begin(on_trial(policy())).of("w1")
     sick = replace(NEW.status, health=Health.UNHEALTHY)
 
     known = endpoints.as_known(told, "w1", {NEW.id: sick}, {})["web"]
