@@ -12,6 +12,7 @@ from typing import Any, cast
 from warren.api import warren_pb2
 from warren.manager.authorization import OPERATOR, Caller
 from warren.manager.cluster import ManagerContext
+from warren.manager.planning import Planning
 from warren.manager.rollouts_api import RolloutsApi
 from warren.manager.services_api import ServicesApi
 from warren.model.rollouts import RolloutState
@@ -105,6 +106,7 @@ class _Context:
     def __init__(self, manager: FakeApi) -> None:
         self._manager = manager
         self.store = self
+        self.planning = Planning()
 
     @property
     def state(self) -> ClusterState:
