@@ -8,8 +8,12 @@ from warren.cli import check_options
 from warren.cli.common import Options
 from warren.model.errors import InvalidInput
 
-OF_ONE_STRATEGY = {"blue_green": ("smoke", "auto_promote"), "canary": ("steps", "analysis")}
-"""Settings that are refused with another."""
+OF_OTHERS = {
+    "rolling": ("smoke", "auto_promote", "steps", "analysis"),
+    "blue_green": ("steps", "analysis"),
+    "canary": ("smoke", "auto_promote"),
+}
+"""Settings that are refused with a strategy, because only others know them."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -96,10 +100,7 @@ def kept(before: dict[str, Any], given: dict[str, Any], options: Options) -> dic
     gone = {name for name in ("smoke", "analysis") if getattr(options, f"no_{name}")}
     for name in sorted(gone & given.keys()):
         raise InvalidInput(f"stands beside options of {name}", path=f"--no-{name}")
-    strategy = given.get("strategy", before.get("strategy"))
-    for other, names in OF_ONE_STRATEGY.items():
-        if other != strategy:
-            gone.update(names)
+    gone.update(OF_OTHERS.get(given.get("strategy", ""), ()))
     stays = {key: value for key, value in before.items() if key not in gone}
     if "smoke" in stays:
         smoke = check_options.without_other_kinds(stays["smoke"] or {}, given.get("smoke", {}))
