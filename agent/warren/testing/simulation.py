@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 from warren.core import (
     allocator,
     assignment,
-    eligible,
     nodes,
     orchestrator,
     rollout,
@@ -270,9 +269,7 @@ class Simulation:
             or (isinstance(each, c.SetTaskStatus) and each.status.state.terminal)
         }
         service = self.state.services[task.service]
-        within = eligible.numbers(
-            self.state, service, tuple(self.state.tasks_of(service.spec.name))
-        )
+        within = simulation_laws.slots_of(self.state, service)
         if not task.wanted or not task.ready or task.slot not in within:
             return
         others = [

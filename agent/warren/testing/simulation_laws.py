@@ -31,7 +31,7 @@ def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
     """
     for task in before.tasks.values():
         service = after.services.get(task.service)
-        if service is None or task.slot not in _slots(after, service):
+        if service is None or task.slot not in slots_of(after, service):
             continue
         known = after.tasks.get(task.id)
         stopped = known is not None and known.desired is not DesiredState.RUNNING
@@ -62,7 +62,7 @@ def capacity(before: ClusterState, after: ClusterState) -> Iterator[str]:
     for name, service in after.services.items():
         if service.removing or name not in before.services:
             continue
-        within = _slots(after, service)
+        within = slots_of(after, service)
         lost = {t.id for t in before.tasks_of(name) if _is_lost(after, t)}
         had = _served(before, name, within, lost)
         has = _served(after, name, within, lost)
@@ -85,7 +85,7 @@ def _is_lost(state: ClusterState, task: Task) -> bool:
     return known is None or known.status.state is TaskState.LOST
 
 
-def _slots(state: ClusterState, service: Service) -> Collection[int]:
+def slots_of(state: ClusterState, service: Service) -> Collection[int]:
     """Those that the service shall have."""
     return eligible.numbers(state, service, tuple(state.tasks_of(service.spec.name)))
 
@@ -114,7 +114,7 @@ def parallelism(before: ClusterState, after: ClusterState) -> Iterator[str]:
         live = service.live_rollout
         if live is None or live.phase is not RolloutPhase.REPLACE or service.removing:
             continue
-        within = _slots(after, service)
+        within = slots_of(after, service)
         most = amounts.parallelism(live.policy, len(within))
         known = before.services[name].live_rollout if name in before.services else None
         begun = known is None or known.batches != live.batches
@@ -137,7 +137,7 @@ def ends(state: ClusterState) -> Iterator[str]:
         if kept[newest.target] != template_of(service.spec):
             yield f"{name} has not the template of revision {newest.target}"
         for task in state.tasks_of(name):
-            within = task.slot in _slots(state, service)
+            within = task.slot in slots_of(state, service)
             if task.wanted and within and task.revision != newest.target:
                 yield f"{task.id} is of revision {task.revision} after the end of {newest.id}"
 
@@ -203,7 +203,7 @@ def is_stuck(state: ClusterState, service: Service) -> bool:
         return _rests(state, service)
     if not pending and not begins:
         return False
-    if begins and not Room(state=state, service=service).missing(len(_slots(state, service))):
+    if begins and not Room(state=state, service=service).missing(len(slots_of(state, service))):
         return False
     needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports)
     usage = filters.usage(state, (service.spec.name,))
@@ -253,7 +253,7 @@ def _rests(state: ClusterState, service: Service) -> bool:
 
 def _may_not_stop(state: ClusterState, policy: UpdatePolicy, service: Service) -> bool:
     """The user wants tasks to stop first, and none to stop."""
-    replicas = len(_slots(state, service))
+    replicas = len(slots_of(state, service))
     spec = service.spec
     first = policy.order is UpdateOrder.STOP_FIRST
     first |= bool(filters.exclusive_filters(spec.name, spec, spec.ports))
