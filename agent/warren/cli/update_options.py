@@ -9,7 +9,7 @@ from warren.cli.common import Options
 from warren.model.errors import InvalidInput
 
 OF_OTHERS = {
-    "rolling": ("smoke", "auto_promote", "steps", "analysis"),
+    "rolling": ("smoke", "auto_promote", "steps", "analysis", "pin"),
     "blue_green": ("steps", "analysis"),
     "canary": ("smoke", "auto_promote"),
 }

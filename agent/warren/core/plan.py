@@ -328,7 +328,7 @@ class _World:
         waited = self.recorded[-1].moves.get(task.slot) if self.recorded else None
         if waited is None or waited.action != "wait":
             return
-        block = f"slot {task.slot}: {waited.message}"
+        block = _block(task, waited.message)
         if block in self.blocks:
             self.blocks.remove(block)
         self.unplaced = bool(self.blocks)
@@ -413,8 +413,7 @@ class _World:
         where = names.node_name(self._state, task)
         if task.status.state is TaskState.PENDING:
             self.unplaced = True
-            of_slot = "" if task.node else f"{names.slot(task)}: "
-            self.blocks.append(f"{of_slot}{task.status.message}")
+            self.blocks.append(_block(task, task.status.message))
             message = task.status.message
             return PlanMove(slot=task.slot, node=task.node, action="wait", message=message)
         origin = names.node_name(self._state, old[0]) if old else ""
@@ -466,6 +465,11 @@ def _title(after: Rollout) -> str:
             return "switch"
         case RolloutPhase.REPLACE:
             return f"batch {after.batches}" if after.batch else "old tasks"
+
+
+def _block(task: Task, message: str) -> str:
+    """The message of a task of a global service names its node itself."""
+    return message if task.node else f"{names.slot(task)}: {message}"
 
 
 def lines(plan: RolloutPlan) -> tuple[str, ...]:

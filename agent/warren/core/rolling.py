@@ -82,10 +82,12 @@ def _in_batch(now_is: Situation) -> Step:
 def _without_place(now_is: Situation, batch: Iterable[int]) -> tuple[int, ...]:
     """Slots of the batch whose new task waits for room that there is not, beside an old one."""
     slots = (now_is.by_number[number] for number in batch)
-    waiting = [slot for slot in slots if _is_pending(slot.of(now_is.new))]
-    if not waiting or now_is.room.free:
-        return ()
-    return tuple(slot.number for slot in waiting if not _is_hopeless(now_is, slot))
+    waiting = (slot for slot in slots if _is_pending(slot.of(now_is.new)))
+    return tuple(
+        slot.number
+        for slot in waiting
+        if not now_is.room.free_for(slot) and not _is_hopeless(now_is, slot)
+    )
 
 
 def _is_pending(tasks: Sequence[Task]) -> bool:

@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from warren.model.services import ServiceSpec
+from warren.state.cluster import ClusterState
+
 T = TypeVar("T")
 
 LONG = 100
@@ -27,3 +30,9 @@ class Planning:
             return plan()
         async with self._one:
             return await asyncio.to_thread(plan)
+
+
+def tasks_of(state: ClusterState, spec: ServiceSpec) -> int:
+    """How many the service has, or may have once it is as its spec says."""
+    wanted = len(state.nodes) if spec.is_global else spec.replicas
+    return max(wanted, len(state.tasks_of(spec.name)))

@@ -8,6 +8,7 @@ from functools import partial
 from warren.api import convert, warren_pb2
 from warren.core import acts, plan, rollout_views, situation, updates
 from warren.core.situation import Situation
+from warren.manager import planning
 from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
@@ -163,7 +164,7 @@ class RolloutsApi:
 
     async def _plan(self, state: ClusterState, name: str, now: datetime) -> tuple[str, ...]:
         """Of the rollout that has just begun."""
-        tasks = max(state.services[name].spec.replicas, len(state.tasks_of(name)))
+        tasks = planning.tasks_of(state, state.services[name].spec)
         make = partial(plan.of_rollout, state, name, now)
         return plan.lines(await self._context.planning.make(make, tasks))
 

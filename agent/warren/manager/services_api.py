@@ -7,6 +7,7 @@ from functools import partial
 from warren.api import convert, warren_pb2
 from warren.core import hiding, services, updates, views
 from warren.core.specs import Edit
+from warren.manager import planning
 from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
@@ -85,7 +86,7 @@ class ServicesApi:
         self, state: ClusterState, change: PutService | StartRollout
     ) -> tuple[tuple[str, ...], RolloutPlan | None]:
         plan = partial(services.plan, state, change, self._context.now(), self._context.new_id)
-        tasks = max(change.spec.replicas, len(state.tasks_of(change.spec.name)))
+        tasks = planning.tasks_of(state, change.spec)
         return await self._context.planning.make(plan, tasks)
 
     async def get_service(
