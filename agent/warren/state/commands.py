@@ -10,6 +10,13 @@ from datetime import datetime
 from warren.model.clusters import Cluster, ClusterSpec, JoinToken
 from warren.model.nodes import HeldPort, Node, NodeDescription, NodeSpec, NodeStatus
 from warren.model.rollouts import AnalysisRecord, Rollout
+from warren.model.secrets import (
+    ConfigSpec,
+    ConfigVersion,
+    SecretKeys,
+    SecretSpec,
+    SecretVersion,
+)
 from warren.model.services import ServiceSpec
 from warren.model.tasks import DesiredState, Task, TaskStatus
 
@@ -271,6 +278,61 @@ class RecordAnalysis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetSecretKeys:
+    """What secrets are sealed with, before the first of them. By the API. AlreadyExists where
+    there are some."""
+
+    keys: SecretKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutSecret:
+    """Create or change a secret. By the API. `expected_version` 0: it must not exist.
+
+    A new version begins a rollout of every service that follows it, in the same step: none can
+    miss it, and none begins it twice.
+    """
+
+    spec: SecretSpec
+    value: SecretVersion | None = None
+    """None: the newest stays."""
+    expected_version: int
+    mark: str = ""
+    """In the ids of the rollouts."""
+    by: str = ""
+    """Who begins them."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveSecret:
+    """Remove a secret that nobody uses. By the API. `expected_version` 0: any."""
+
+    name: str
+    expected_version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutConfig:
+    """The same as `PutSecret`, of a config."""
+
+    spec: ConfigSpec
+    value: ConfigVersion | None = None
+    expected_version: int
+    mark: str = ""
+    by: str = ""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveConfig:
+    """Remove a config that nobody uses. By the API. `expected_version` 0: any."""
+
+    name: str
+    expected_version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Several commands as one entry. Each is applied or rejected on its own."""
 
@@ -309,6 +371,11 @@ Command = (
     | StartRollout
     | SetRollout
     | RecordAnalysis
+    | SetSecretKeys
+    | PutSecret
+    | RemoveSecret
+    | PutConfig
+    | RemoveConfig
 )
 
 

@@ -11,12 +11,34 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
+from warren.model.secrets import ConfigReference, SecretReference
 from warren.model.services import ServiceSpec
-from warren.state.commands import Command, RecordAnalysis, SetRollout, StartRollout
+from warren.state.commands import (
+    Command,
+    PutConfig,
+    PutSecret,
+    RecordAnalysis,
+    RemoveConfig,
+    RemoveSecret,
+    SetRollout,
+    SetSecretKeys,
+    StartRollout,
+)
 
-COMMANDS_VERSION = 2
+COMMANDS_VERSION = 3
 """The newest that this manager knows: raised together with an addition below."""
-SINCE: Mapping[type, int] = {StartRollout: 2, SetRollout: 2, RecordAnalysis: 2}
+SINCE: Mapping[type, int] = {
+    StartRollout: 2,
+    SetRollout: 2,
+    RecordAnalysis: 2,
+    SetSecretKeys: 3,
+    PutSecret: 3,
+    RemoveSecret: 3,
+    PutConfig: 3,
+    RemoveConfig: 3,
+    SecretReference: 3,
+    ConfigReference: 3,
+}
 """Commands, and other types inside of them, that came after version 1."""
 FIELDS_SINCE: Mapping[tuple[type, str], int] = {(ServiceSpec, "update"): 2}
 """Fields that came after their type; they count only where they are not at their default."""
