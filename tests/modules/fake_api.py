@@ -12,7 +12,9 @@ from typing import Any, cast
 from warren.api import warren_pb2
 from warren.manager.authorization import OPERATOR, Caller
 from warren.manager.cluster import ManagerContext
+from warren.manager.configs_api import ConfigsApi
 from warren.manager.rollouts_api import RolloutsApi
+from warren.manager.secrets_api import SecretsApi
 from warren.manager.services_api import ServicesApi
 from warren.model.rollouts import RolloutState
 from warren.state import commands
@@ -42,6 +44,7 @@ class FakeApi:
     def __init__(self) -> None:
         context = cast(ManagerContext, _Context(self))
         self._services, self._rollouts = ServicesApi(context), RolloutsApi(context)
+        self._secrets, self._configs = SecretsApi(context), ConfigsApi(context)
         self._new_rollout_id = counting_ids()
 
     def ApplyService(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of RPCs
@@ -49,6 +52,30 @@ class FakeApi:
 
     def DeleteService(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("DeleteService", self._services.delete_service, request, context)
+
+    def ApplySecret(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ApplySecret", self._secrets.apply_secret, request, context)
+
+    def GetSecret(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("GetSecret", self._secrets.get_secret, request, context)
+
+    def DeleteSecret(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("DeleteSecret", self._secrets.delete_secret, request, context)
+
+    def ListSecrets(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ListSecrets", self._secrets.list_secrets, request, context)
+
+    def ApplyConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ApplyConfig", self._configs.apply_config, request, context)
+
+    def GetConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("GetConfig", self._configs.get_config, request, context)
+
+    def DeleteConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("DeleteConfig", self._configs.delete_config, request, context)
+
+    def ListConfigs(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ListConfigs", self._configs.list_configs, request, context)
 
     def GetRollout(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("GetRollout", self._rollouts.get_rollout, request, context)

@@ -7032,30 +7032,21 @@ Global___Heard: _TypeAlias = Heard  # noqa: Y015
 
 @_typing.final
 class TaskFiles(_message.Message):
-    """The secrets and configs that the node's tasks refer to. `files` are those that this session has
-    not told yet; the last message of several says which are `needed`: all others are to go.
-    """
+    """Secrets and configs that tasks of the node refer to, as far as this session has not told them yet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILES_FIELD_NUMBER: _builtins.int
-    LAST_FIELD_NUMBER: _builtins.int
-    NEEDED_FIELD_NUMBER: _builtins.int
-    last: _builtins.bool
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskFile]: ...
-    @_builtins.property
-    def needed(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileKey]: ...
     def __init__(
         self,
         *,
         files: _abc.Iterable[Global___TaskFile] | None = ...,
-        last: _builtins.bool = ...,
-        needed: _abc.Iterable[Global___FileKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "last", b"last", "needed", b"needed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

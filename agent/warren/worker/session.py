@@ -50,6 +50,8 @@ class Surroundings:
     """A channel to a manager's API address, with the node certificate as it is on disk now."""
     hello: Callable[[], Awaitable[warren_pb2.Hello]]
     assigned: Callable[[Assignment], None]
+    files: Callable[[warren_pb2.TaskFiles], None]
+    """Secrets and configs; the tasks that refer to them are assigned after that."""
     reporter: Reporter
     carriage: "Carriage"
     mesh_keys: KeyNews
@@ -220,6 +222,8 @@ class Sessions:
                         self._take(self._read_assignment(message.assignment))
                     case "delta":
                         self._take(self._read_delta(message.delta))
+                    case "files":
+                        self._with.files(message.files)
                     case _:
                         requests.handle(message)
             for helper in helpers:
