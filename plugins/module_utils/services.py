@@ -39,6 +39,8 @@ SPEC_OPTIONS = (
     "stop_grace_period",
     "drain_delay",
     "health",
+    "secrets",
+    "configs",
     "replicas",
     "ports",
     "affinity",

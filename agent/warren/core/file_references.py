@@ -104,6 +104,13 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
             _check_template(reference, state, f"{spec.name}.{field}.template")
 
 
+def require(state: ClusterState, spec: ServiceSpec, what: str) -> None:
+    """FailedPrecondition if something is gone by now that the spec, of `what`, refers to."""
+    key = references.missing(state, spec)
+    if key is not None:
+        raise FailedPrecondition(f"{spec.name}: {what} refers to {key}, which is gone")
+
+
 def path_of(reference: Reference) -> str:
     """The whole path of the file in the container."""
     root = SECRETS_ROOT if isinstance(reference, SecretReference) else CONFIGS_ROOT

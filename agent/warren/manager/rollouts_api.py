@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 from warren.api import convert, warren_pb2
-from warren.core import acts, plan, rollout_views, situation, updates
+from warren.core import acts, file_references, plan, rollout_views, situation, updates
 from warren.core.situation import Situation
 from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
@@ -137,6 +137,7 @@ class RolloutsApi:
                 by=caller.name,
                 now=now,
             )
+            file_references.require(state, command.spec, f"revision {command.revision}")
             after = apply(state, command)[0]
             begun = after.services[request.service]
             lines = plan.lines(plan.of_rollout(after, request.service, now))
