@@ -13,8 +13,9 @@ from warren.api import warren_pb2
 from warren.manager.authorization import OPERATOR, Caller
 from warren.manager.cluster import ManagerContext
 from warren.manager.configs_api import ConfigsApi
+from warren.manager.resealer import Resealer
 from warren.manager.rollouts_api import RolloutsApi
-from warren.manager.secrets_api import SecretsApi
+from warren.manager.secrets_api import SecretKeysApi, SecretsApi
 from warren.manager.services_api import ServicesApi
 from warren.model.rollouts import RolloutState
 from warren.state import commands
@@ -45,6 +46,8 @@ class FakeApi:
         context = cast(ManagerContext, _Context(self))
         self._services, self._rollouts = ServicesApi(context), RolloutsApi(context)
         self._secrets, self._configs = SecretsApi(context), ConfigsApi(context)
+        self._secret_keys = SecretKeysApi(context)
+        self._resealer = Resealer(context)
         self._new_rollout_id = counting_ids()
 
     def ApplyService(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of RPCs
@@ -64,6 +67,16 @@ class FakeApi:
 
     def ListSecrets(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("ListSecrets", self._secrets.list_secrets, request, context)
+
+    def RotateSecretKeys(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real(
+            "RotateSecretKeys", self._secret_keys.rotate_secret_keys, request, context
+        )
+
+    def GetSecretKeys(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """While somebody looks, the leader goes on."""
+        asyncio.run(self._resealer.step())
+        return self._real("GetSecretKeys", self._secret_keys.get_secret_keys, request, context)
 
     def ApplyConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("ApplyConfig", self._configs.apply_config, request, context)
@@ -148,6 +161,9 @@ class _Context:
 
     async def barrier(self) -> ClusterState:
         return self.state
+
+    async def propose(self, command: commands.Command) -> "_Committed":
+        return await self.commit(command)
 
     async def commit(self, command: commands.Command, *, key: str = "") -> "_Committed":
         return _Committed(index=self._manager._propose(command))

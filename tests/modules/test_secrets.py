@@ -159,3 +159,24 @@ def test_the_example_of_a_service_has_what_it_refers_to(
 
     assert (prepared.code, deployed.code) == (0, 0), deployed.output
     assert manager.state.services["shop"].spec.secrets[0].pinned == 1
+
+
+def test_the_keys_of_secrets_are_replaced(playbook: Play, play: Play, manager: FakeManager) -> None:
+    none = play(
+        task("warren_secret_keys", {}),
+        task("warren_secret", {"name": "db", "value": ONE}),
+        task("warren_secret_keys", {"max_age": "1h"}),
+        task("warren_secret_keys", {}, check=True),
+    ).results
+    before = manager.state.secret_keys
+
+    played = playbook("rotate-secrets-key.yml")
+
+    assert [each["changed"] for each in none] == [False, True, False, True]
+    assert (none[0]["keys"], none[2]["keys"]["left"]) == ({}, 0)
+    assert played.code == 0, played.output
+    assert "1 versions were sealed anew" in played.output
+    assert before is not None
+    assert manager.state.secret_keys is not None
+    assert manager.state.secret_keys.keys[0].id != before.keys[0].id
+    assert opened(manager, "db") == [ONE.encode()]

@@ -3295,6 +3295,75 @@ class SetSecretKeys(_message.Message):
 Global___SetSecretKeys: _TypeAlias = SetSecretKeys  # noqa: Y015
 
 @_typing.final
+class AddSecretKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___KeyEncryptionKey: ...
+    def __init__(
+        self,
+        *,
+        key: Global___KeyEncryptionKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddSecretKey: _TypeAlias = AddSecretKey  # noqa: Y015
+
+@_typing.final
+class ResealedSecret(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def version(self) -> Global___SecretVersion: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: Global___SecretVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResealedSecret: _TypeAlias = ResealedSecret  # noqa: Y015
+
+@_typing.final
+class ResealSecrets(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRETS_FIELD_NUMBER: _builtins.int
+    HASH_KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResealedSecret]: ...
+    @_builtins.property
+    def hash_key(self) -> Global___WrappedKey: ...
+    def __init__(
+        self,
+        *,
+        secrets: _abc.Iterable[Global___ResealedSecret] | None = ...,
+        hash_key: Global___WrappedKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hash_key", b"_hash_key", "hash_key", b"hash_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hash_key", b"_hash_key", "hash_key", b"hash_key", "secrets", b"secrets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hash_key: _TypeAlias = _typing.Literal["hash_key"]  # noqa: Y015
+    _WhichOneofArgType__hash_key: _TypeAlias = _typing.Literal["_hash_key", b"_hash_key"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hash_key) -> _WhichOneofReturnType__hash_key | None: ...
+
+Global___ResealSecrets: _TypeAlias = ResealSecrets  # noqa: Y015
+
+@_typing.final
 class PutSecret(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -3476,6 +3545,8 @@ class Command(_message.Message):
     REMOVE_SECRET_FIELD_NUMBER: _builtins.int
     PUT_CONFIG_FIELD_NUMBER: _builtins.int
     REMOVE_CONFIG_FIELD_NUMBER: _builtins.int
+    ADD_SECRET_KEY_FIELD_NUMBER: _builtins.int
+    RESEAL_SECRETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_cluster(self) -> Global___CreateCluster: ...
     @_builtins.property
@@ -3548,6 +3619,10 @@ class Command(_message.Message):
     def put_config(self) -> Global___PutConfig: ...
     @_builtins.property
     def remove_config(self) -> Global___RemoveConfig: ...
+    @_builtins.property
+    def add_secret_key(self) -> Global___AddSecretKey: ...
+    @_builtins.property
+    def reseal_secrets(self) -> Global___ResealSecrets: ...
     def __init__(
         self,
         *,
@@ -3587,12 +3662,14 @@ class Command(_message.Message):
         remove_secret: Global___RemoveSecret | None = ...,
         put_config: Global___PutConfig | None = ...,
         remove_config: Global___RemoveConfig | None = ...,
+        add_secret_key: Global___AddSecretKey | None = ...,
+        reseal_secrets: Global___ResealSecrets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "record_analysis", b"record_analysis", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "record_analysis", b"record_analysis", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "record_analysis", b"record_analysis", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "record_analysis", b"record_analysis", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports", "replace_task", "start_rollout", "set_rollout", "record_analysis", "set_secret_keys", "put_secret", "remove_secret", "put_config", "remove_config"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports", "replace_task", "start_rollout", "set_rollout", "record_analysis", "set_secret_keys", "put_secret", "remove_secret", "put_config", "remove_config", "add_secret_key", "reseal_secrets"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -4682,6 +4759,35 @@ class ConfigApplied(_message.Message):
 Global___ConfigApplied: _TypeAlias = ConfigApplied  # noqa: Y015
 
 @_typing.final
+class SecretKeysView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    versions: _builtins.int
+    left: _builtins.int
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        versions: _builtins.int = ...,
+        left: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "id", b"id", "left", b"left", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecretKeysView: _TypeAlias = SecretKeysView  # noqa: Y015
+
+@_typing.final
 class JoinTokenView(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -5143,6 +5249,77 @@ class DeleteSecretResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteSecretResponse: _TypeAlias = DeleteSecretResponse  # noqa: Y015
+
+@_typing.final
+class GetSecretKeysRequest(_message.Message):
+    """NotFound: there was no secret yet, and so there is no key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STALE_FIELD_NUMBER: _builtins.int
+    stale: _builtins.bool
+    def __init__(
+        self,
+        *,
+        stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSecretKeysRequest: _TypeAlias = GetSecretKeysRequest  # noqa: Y015
+
+@_typing.final
+class RotateSecretKeysRequest(_message.Message):
+    """A new key-encryption key, and new data keys for all versions. `older_than` 0: whatever its age."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        older_than: _duration_pb2.Duration | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "older_than", b"older_than"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateSecretKeysRequest: _TypeAlias = RotateSecretKeysRequest  # noqa: Y015
+
+@_typing.final
+class RotateSecretKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    @_builtins.property
+    def view(self) -> Global___SecretKeysView: ...
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+        view: Global___SecretKeysView | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_view", b"_view", "view", b"view"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_view", b"_view", "changed", b"changed", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__view: _TypeAlias = _typing.Literal["view"]  # noqa: Y015
+    _WhichOneofArgType__view: _TypeAlias = _typing.Literal["_view", b"_view"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__view) -> _WhichOneofReturnType__view | None: ...
+
+Global___RotateSecretKeysResponse: _TypeAlias = RotateSecretKeysResponse  # noqa: Y015
 
 @_typing.final
 class ApplyConfigRequest(_message.Message):

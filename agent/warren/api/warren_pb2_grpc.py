@@ -124,6 +124,16 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.DeleteSecretRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.DeleteSecretResponse.FromString,
                 _registered_method=True)
+        self.GetSecretKeys = channel.unary_unary(
+                '/warren.v1.Control/GetSecretKeys',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetSecretKeysRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.SecretKeysView.FromString,
+                _registered_method=True)
+        self.RotateSecretKeys = channel.unary_unary(
+                '/warren.v1.Control/RotateSecretKeys',
+                request_serializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.FromString,
+                _registered_method=True)
         self.ApplyConfig = channel.unary_unary(
                 '/warren.v1.Control/ApplyConfig',
                 request_serializer=warren_dot_api_dot_warren__pb2.ApplyConfigRequest.SerializeToString,
@@ -340,6 +350,19 @@ class ControlServicer:
 
     def DeleteSecret(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSecretKeys(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateSecretKeys(self, request, context):
+        """Asks only: the leader reseals, a few at a time.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -565,6 +588,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.DeleteSecret,
                     request_deserializer=warren_dot_api_dot_warren__pb2.DeleteSecretRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.DeleteSecretResponse.SerializeToString,
+            ),
+            'GetSecretKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSecretKeys,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetSecretKeysRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.SecretKeysView.SerializeToString,
+            ),
+            'RotateSecretKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateSecretKeys,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.SerializeToString,
             ),
             'ApplyConfig': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyConfig,
@@ -1158,6 +1191,60 @@ class Control:
             '/warren.v1.Control/DeleteSecret',
             warren_dot_api_dot_warren__pb2.DeleteSecretRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.DeleteSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSecretKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/GetSecretKeys',
+            warren_dot_api_dot_warren__pb2.GetSecretKeysRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.SecretKeysView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateSecretKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/RotateSecretKeys',
+            warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,9 @@ class ControlStub:
     GetSecret: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetSecretRequest, _warren_pb2.SecretView]
     ListSecrets: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListSecretsRequest, _warren_pb2.ListSecretsResponse]
     DeleteSecret: _grpc.UnaryUnaryMultiCallable[_warren_pb2.DeleteSecretRequest, _warren_pb2.DeleteSecretResponse]
+    GetSecretKeys: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetSecretKeysRequest, _warren_pb2.SecretKeysView]
+    RotateSecretKeys: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RotateSecretKeysRequest, _warren_pb2.RotateSecretKeysResponse]
+    """Asks only: the leader reseals, a few at a time."""
     ApplyConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyConfigRequest, _warren_pb2.ConfigApplied]
     GetConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetConfigRequest, _warren_pb2.ConfigView]
     ListConfigs: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListConfigsRequest, _warren_pb2.ListConfigsResponse]
@@ -102,6 +105,9 @@ class ControlAsyncStub(ControlStub):
     GetSecret: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetSecretRequest, _warren_pb2.SecretView]  # type: ignore[assignment]
     ListSecrets: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListSecretsRequest, _warren_pb2.ListSecretsResponse]  # type: ignore[assignment]
     DeleteSecret: _aio.UnaryUnaryMultiCallable[_warren_pb2.DeleteSecretRequest, _warren_pb2.DeleteSecretResponse]  # type: ignore[assignment]
+    GetSecretKeys: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetSecretKeysRequest, _warren_pb2.SecretKeysView]  # type: ignore[assignment]
+    RotateSecretKeys: _aio.UnaryUnaryMultiCallable[_warren_pb2.RotateSecretKeysRequest, _warren_pb2.RotateSecretKeysResponse]  # type: ignore[assignment]
+    """Asks only: the leader reseals, a few at a time."""
     ApplyConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyConfigRequest, _warren_pb2.ConfigApplied]  # type: ignore[assignment]
     GetConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetConfigRequest, _warren_pb2.ConfigView]  # type: ignore[assignment]
     ListConfigs: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListConfigsRequest, _warren_pb2.ListConfigsResponse]  # type: ignore[assignment]
@@ -255,6 +261,21 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _warren_pb2.DeleteSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.DeleteSecretResponse, _abc.Awaitable[_warren_pb2.DeleteSecretResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSecretKeys(
+        self,
+        request: _warren_pb2.GetSecretKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.SecretKeysView, _abc.Awaitable[_warren_pb2.SecretKeysView]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateSecretKeys(
+        self,
+        request: _warren_pb2.RotateSecretKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RotateSecretKeysResponse, _abc.Awaitable[_warren_pb2.RotateSecretKeysResponse]]:
+        """Asks only: the leader reseals, a few at a time."""
 
     @_abc_1.abstractmethod
     def ApplyConfig(

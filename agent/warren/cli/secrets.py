@@ -1,8 +1,9 @@
 """`warren secret …`: versioned values that tasks are given as files. None is ever shown."""
 
 import argparse
+from datetime import timedelta
 
-from warren.cli import common, values
+from warren.cli import common, deploying, values
 from warren.cli.common import Nouns, Options
 from warren.model.errors import AlreadyExists, NotFound
 from warren.model.manifest import parse_secret
@@ -24,6 +25,17 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("name", metavar="SECRET")
     values.add_value_options(verb)
+    verb = common.add_verb(
+        verbs, shared, "rotate-key", "seal all secrets anew, with new keys", rotate_key
+    )
+    verb.add_argument(
+        "--older-than",
+        type=common.duration,
+        default=timedelta(),
+        metavar="DURATION",
+        help="only if the key is of that age (0s)",
+    )
+    deploying.add_wait_options(verb)
     verb = common.add_verb(verbs, shared, "rm", "remove secrets that no service uses", rm)
     verb.add_argument("name", nargs="+", metavar="SECRET")
 
@@ -86,6 +98,21 @@ def rotate(options: Options) -> int:
         if not options.dry_run:
             values.follow(options, client, applied.rollouts)
     print(values.summary(options.name, applied, options))
+    return 0
+
+
+def rotate_key(options: Options) -> int:
+    """A new key-encryption key and new data keys; no value changes."""
+    from warren.client import rotations
+
+    with common.client(options) as client:
+        if not client.rotate_secret_keys(older_than=options.older_than):
+            print("no secret is sealed with a key of that age")
+        elif options.detach:
+            print("secrets are being sealed anew")
+        else:
+            view = rotations.wait_resealed(client, timeout=options.wait_timeout)
+            print(f"{view.versions} versions are sealed anew")
     return 0
 
 

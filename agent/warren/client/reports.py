@@ -24,6 +24,7 @@ from warren.model.views import (
     PlanStep,
     RolloutPlan,
     RolloutView,
+    SecretKeysView,
     SecretView,
     ServiceHistory,
     ServiceView,
@@ -104,6 +105,16 @@ def secret(view: SecretView) -> dict[str, Any]:
             for each in view.versions
         ],
         "expected_version": view.version,
+    }
+
+
+def secret_keys(view: SecretKeysView) -> dict[str, Any]:
+    """Which key secrets are sealed with; no key is here."""
+    return {
+        "id": view.id,
+        "created_at": _time(view.created_at),
+        "versions": view.versions,
+        "left": view.left,
     }
 
 

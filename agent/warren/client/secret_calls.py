@@ -5,11 +5,12 @@ A value goes into the request and nowhere else; no answer has one but that of a 
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from warren.api import convert, warren_pb2
 from warren.model.secrets import ConfigSpec, SecretSpec
-from warren.model.views import ConfigApplied, ConfigView, SecretApplied, SecretView
+from warren.model.views import ConfigApplied, ConfigView, SecretApplied, SecretKeysView, SecretView
 
 
 class SecretCalls:
@@ -56,6 +57,20 @@ class SecretCalls:
             name=name, expected_version=expected_version, dry_run=dry_run
         )
         return bool(self._call("DeleteSecret", request).changed)
+
+    def get_secret_keys(self, *, stale: bool = False) -> SecretKeysView:
+        """Which key secrets are sealed with, and how far a rotation is. NotFound: none yet."""
+        request = warren_pb2.GetSecretKeysRequest(stale=stale)
+        return convert.from_message(self._call("GetSecretKeys", request), SecretKeysView)
+
+    def rotate_secret_keys(
+        self, *, older_than: timedelta = timedelta(), dry_run: bool = False
+    ) -> bool:
+        """Have all secrets sealed anew, unless their key is younger than that;
+        `rotations.wait_resealed` waits for it. Answers whether that is, or would be, done."""
+        request = warren_pb2.RotateSecretKeysRequest(dry_run=dry_run)
+        request.older_than.FromTimedelta(older_than)
+        return bool(self._call("RotateSecretKeys", request).changed)
 
     def apply_config(
         self,

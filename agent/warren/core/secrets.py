@@ -1,6 +1,6 @@
 """What an Apply of a secret or config means, and what reads answer. Pure; called by the API."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 
 from warren.core import file_references, placeholders, specs
@@ -18,11 +18,13 @@ from warren.model.views import (
     Change,
     ConfigVersionView,
     ConfigView,
+    SecretKeysView,
     SecretVersionView,
     SecretView,
 )
 from warren.state import apply_secrets, references
 from warren.state.cluster import ClusterState
+from warren.state.commands import ResealedSecret
 
 
 def merge_secret(before: SecretSpec | None, given: SecretSpec, fields: Iterable[str]) -> SecretSpec:
@@ -101,6 +103,33 @@ def rollouts(
         if newest is not None and after.services[service] is not before.services[service]:
             found[service] = newest.id
     return found
+
+
+def outdated(state: ClusterState, passed_over: Container[FileKey]) -> Iterator[ResealedSecret]:
+    """Versions whose key is wrapped by another key-encryption key than the newest, by name."""
+    keys = state.secret_keys
+    if keys is None or len(keys.keys) < 2:
+        return
+    newest = keys.keys[-1].id
+    for name, found in sorted(state.secrets.items()):
+        for each in found.versions:
+            key = FileKey(kind=FileKind.SECRET, name=name, number=each.number)
+            if each.key.kek != newest and key not in passed_over:
+                yield ResealedSecret(name=name, version=each)
+
+
+def keys_view(state: ClusterState) -> SecretKeysView:
+    """NotFound if there are none yet."""
+    keys = state.secret_keys
+    if keys is None:
+        raise NotFound("there was no secret yet, and so there is no key")
+    newest = keys.keys[-1]
+    return SecretKeysView(
+        id=newest.id,
+        created_at=newest.created_at,
+        versions=sum(len(found.versions) for found in state.secrets.values()),
+        left=apply_secrets.wrapped_before(state),
+    )
 
 
 def secret_view(state: ClusterState, name: str) -> SecretView:

@@ -21,7 +21,7 @@ from warren.manager.mesh_api import MeshApi
 from warren.manager.nodes_api import NodesApi
 from warren.manager.rollouts_api import RolloutsApi
 from warren.manager.rpc import Route
-from warren.manager.secrets_api import SecretsApi
+from warren.manager.secrets_api import SecretKeysApi, SecretsApi
 from warren.manager.services_api import ServicesApi
 from warren.manager.sessions import Sessions
 from warren.manager.tasks_api import TasksApi
@@ -52,6 +52,7 @@ def all_routes(
     certificates, membership = CertificatesApi(context), MembershipApi(context)
     rollouts = RolloutsApi(context)
     secrets, configs = SecretsApi(context), ConfigsApi(context)
+    secret_keys = SecretKeysApi(context)
     members, mesh = MembersApi(context), MeshApi(context, sessions)
     events = EventsApi(context, event_log or EventLog(context))
     return {
@@ -77,6 +78,8 @@ def all_routes(
                 "GetSecret": secrets.get_secret,
                 "ListSecrets": secrets.list_secrets,
                 "DeleteSecret": secrets.delete_secret,
+                "GetSecretKeys": secret_keys.get_secret_keys,
+                "RotateSecretKeys": secret_keys.rotate_secret_keys,
                 "ApplyConfig": configs.apply_config,
                 "GetConfig": configs.get_config,
                 "ListConfigs": configs.list_configs,

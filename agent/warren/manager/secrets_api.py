@@ -5,6 +5,7 @@ followers in the same command.
 """
 
 import hmac
+import logging
 from dataclasses import replace
 
 from warren.api import convert, warren_pb2
@@ -18,8 +19,10 @@ from warren.model.secrets import FileKind, SecretSpec, SecretVersion, VersionedS
 from warren.model.views import SecretApplied
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
-from warren.state.commands import PutSecret, RemoveSecret, SetSecretKeys
+from warren.state.commands import AddSecretKey, PutSecret, RemoveSecret, SetSecretKeys
 from warren.store import sealing
+
+logger = logging.getLogger(__name__)
 
 
 class SecretsApi:
@@ -153,6 +156,41 @@ class SecretsApi:
             )
 
         return await carry_out(self._context, wish, decide)
+
+
+class SecretKeysApi:
+    """Handlers of what concerns the keys that secrets are sealed with."""
+
+    def __init__(self, context: ManagerContext) -> None:
+        self._context = context
+
+    async def get_secret_keys(
+        self, request: warren_pb2.GetSecretKeysRequest, caller: Caller
+    ) -> warren_pb2.SecretKeysView:
+        state = await self._context.read(stale=request.stale)
+        view: warren_pb2.SecretKeysView = convert.to_message(secrets.keys_view(state))
+        return view
+
+    async def rotate_secret_keys(
+        self, request: warren_pb2.RotateSecretKeysRequest, caller: Caller
+    ) -> warren_pb2.RotateSecretKeysResponse:
+        """Asks only. A cluster without secrets has no key that could be old; one under way is
+        gone on with, whoever asked for it."""
+        state, now = await self._context.store.barrier(), self._context.now()
+        if state.secret_keys is None:
+            return warren_pb2.RotateSecretKeysResponse(changed=False)
+        newest = state.secret_keys.keys[-1]
+        name = caller.mark or self._context.new_id()
+        under_way = len(state.secret_keys.keys) > 1 or newest.id == name
+        old = now - newest.created_at >= request.older_than.ToTimedelta()
+        if old and not under_way and not request.dry_run:
+            command = AddSecretKey(key=sealing.new_kek(name, now))
+            await self._context.store.commit(command, key=caller.key())
+            logger.info("%s asked for a new key of secrets", caller.name)
+        view = secrets.keys_view(self._context.store.state)
+        return warren_pb2.RotateSecretKeysResponse(
+            changed=old or under_way, view=convert.to_message(view)
+        )
 
 
 def _number(state: ClusterState, name: str) -> int:

@@ -56,7 +56,8 @@ class Provision:
         self._node_id = node_id
         self._tasks: Mapping[str, Task] | None = None
         self._told: dict[FileKey, object] = {}
-        """The versions themselves: a secret that was removed and made anew has others."""
+        """What tells the value: of a secret that was removed and made anew it is another, of one
+        that was resealed the same."""
 
     def news(self, newest: Assignments) -> tuple[warren_pb2.ManagerMessage, ...]:
         """To be sent before the tasks of that state: each file in a message of its own, so that
@@ -67,15 +68,18 @@ class Provision:
         self._tasks = tasks
         living = (task for task in tasks.values() if not task.status.state.terminal)
         keys = frozenset[FileKey]().union(*(references.keys_of(t.template) for t in living))
-        needed = {key: references.version(newest.state, key) for key in keys}
-        new = [key for key, version in needed.items() if self._told.get(key) is not version]
-        new += [key for key, version in needed.items() if version is None]
+        needed = {key: _identity(references.version(newest.state, key)) for key in keys}
+        new = [key for key, identity in needed.items() if self._told.get(key, "") != identity]
         self._told = needed
         return tuple(
             self._message(newest.state, key)
-            for key in sorted(set(new), key=lambda key: (key.kind.value, key.name, key.number))
+            for key in sorted(new, key=lambda key: (key.kind.value, key.name, key.number))
         )
 
     def _message(self, state: ClusterState, key: FileKey) -> warren_pb2.ManagerMessage:
         file = convert.to_message(self._opener.file(state, key))
         return warren_pb2.ManagerMessage(files=warren_pb2.TaskFiles(files=[file]))
+
+
+def _identity(version: object) -> object:
+    return version.digest if isinstance(version, SecretVersion) else version

@@ -334,6 +334,19 @@ class SecretView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretKeysView:
+    """What secrets are sealed with; never a key."""
+
+    id: str
+    """Of the newest key-encryption key."""
+    created_at: datetime
+    versions: int
+    """Of all secrets."""
+    left: int
+    """Of what is sealed, what is still wrapped by an older key: a rotation is under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigVersionView:
     """A version of a config."""
 

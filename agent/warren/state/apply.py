@@ -110,6 +110,10 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             if state.secret_keys is not None:
                 raise Refusal("AlreadyExists", "secrets have keys already")
             return replace(state, secret_keys=command.keys)
+        case c.AddSecretKey():
+            return apply_secrets.add_key(state, command)
+        case c.ResealSecrets():
+            return apply_secrets.reseal(state, command)
         case c.PutSecret() | c.PutConfig():
             return apply_secrets.put(state, command)
         case c.RemoveSecret() | c.RemoveConfig():

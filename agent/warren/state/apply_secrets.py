@@ -13,6 +13,7 @@ from warren.model.secrets import (
     FileKey,
     FileKind,
     SecretReference,
+    SecretVersion,
     VersionedConfig,
     VersionedSecret,
 )
@@ -63,6 +64,50 @@ def remove(state: ClusterState, command: Remove) -> ClusterState:
     if kind is FileKind.SECRET:
         return replace(state, secrets=maps.without(state.secrets, name))
     return replace(state, configs=maps.without(state.configs, name))
+
+
+def add_key(state: ClusterState, command: c.AddSecretKey) -> ClusterState:
+    """With another key-encryption key, if what the last one was for is done."""
+    keys = state.secret_keys
+    if keys is None:
+        raise Refusal("FailedPrecondition", "there was no secret yet, and so there is no key")
+    if len(keys.keys) > 1:
+        raise Refusal("FailedPrecondition", "the key of secrets is being replaced already")
+    return replace(state, secret_keys=replace(keys, keys=(*keys.keys, command.key)))
+
+
+def reseal(state: ClusterState, command: c.ResealSecrets) -> ClusterState:
+    """With these versions sealed anew, and without keys that wrap nothing any more."""
+    keys = state.secret_keys
+    if keys is None:
+        raise Refusal("FailedPrecondition", "there are no keys of secrets")
+    newest = keys.keys[-1].id
+    for each in command.secrets:
+        found = state.secrets.get(each.name)
+        if found is not None and each.version.key.kek == newest:
+            versions = tuple(_resealed(old, each.version) for old in found.versions)
+            state = _with(state, replace(found, versions=versions))
+    if command.hash_key is not None and command.hash_key.kek == newest:
+        keys = replace(keys, hash_key=command.hash_key)
+    if not wrapped_before(replace(state, secret_keys=keys)):
+        keys = replace(keys, keys=keys.keys[-1:])
+    return replace(state, secret_keys=keys)
+
+
+def wrapped_before(state: ClusterState) -> int:
+    """How much is wrapped by another key-encryption key than the newest."""
+    keys = state.secret_keys
+    if keys is None:
+        return 0
+    wrapped = [keys.hash_key.kek]
+    wrapped += [each.key.kek for found in state.secrets.values() for each in found.versions]
+    return len(wrapped) - wrapped.count(keys.keys[-1].id)
+
+
+def _resealed(old: SecretVersion, new: SecretVersion) -> SecretVersion:
+    """The new one in the place of what it was made of."""
+    same = old.number == new.number and old.digest == new.digest
+    return new if same and old.created_at == new.created_at else old
 
 
 def in_use(kind: FileKind, name: str, users: tuple[str, ...]) -> str:

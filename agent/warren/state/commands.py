@@ -13,9 +13,11 @@ from warren.model.rollouts import AnalysisRecord, Rollout
 from warren.model.secrets import (
     ConfigSpec,
     ConfigVersion,
+    KeyEncryptionKey,
     SecretKeys,
     SecretSpec,
     SecretVersion,
+    WrappedKey,
 )
 from warren.model.services import ServiceSpec
 from warren.model.tasks import DesiredState, Task, TaskStatus
@@ -286,6 +288,33 @@ class SetSecretKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddSecretKey:
+    """A new key-encryption key: from now on it wraps what is new, and the leader reseals what is
+    there. By the API. Refused while that goes on for another."""
+
+    key: KeyEncryptionKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResealedSecret:
+    """A version of a secret with the same value, sealed anew."""
+
+    name: str
+    version: SecretVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResealSecrets:
+    """Some versions sealed with new data keys under the newest key-encryption key. By the leader.
+
+    What was removed or resealed meanwhile is passed over. Keys that wrap nothing any more go.
+    """
+
+    secrets: tuple[ResealedSecret, ...] = ()
+    hash_key: WrappedKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PutSecret:
     """Create or change a secret. By the API. `expected_version` 0: it must not exist.
 
@@ -376,6 +405,8 @@ Command = (
     | RemoveSecret
     | PutConfig
     | RemoveConfig
+    | AddSecretKey
+    | ResealSecrets
 )
 
 

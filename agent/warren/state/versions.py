@@ -14,12 +14,14 @@ from typing import Any
 from warren.model.secrets import ConfigReference, SecretReference
 from warren.model.services import ServiceSpec
 from warren.state.commands import (
+    AddSecretKey,
     Command,
     PutConfig,
     PutSecret,
     RecordAnalysis,
     RemoveConfig,
     RemoveSecret,
+    ResealSecrets,
     SetRollout,
     SetSecretKeys,
     StartRollout,
@@ -32,6 +34,8 @@ SINCE: Mapping[type, int] = {
     SetRollout: 2,
     RecordAnalysis: 2,
     SetSecretKeys: 3,
+    AddSecretKey: 3,
+    ResealSecrets: 3,
     PutSecret: 3,
     RemoveSecret: 3,
     PutConfig: 3,

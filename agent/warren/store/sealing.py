@@ -30,9 +30,14 @@ Chance = Callable[[int], bytes]
 
 def new_keys(cluster_id: str, now: datetime, chance: Chance = os.urandom) -> SecretKeys:
     """For a cluster that has no secret yet."""
-    kek = _new_kek(now, chance)
+    kek = new_kek(chance(8).hex(), now, chance)
     hash_key = _wrap(kek, chance(KEY_BYTES), _bound("hash-key", cluster_id), chance)
     return SecretKeys(keys=(kek,), hash_key=hash_key)
+
+
+def new_kek(name: str, now: datetime, chance: Chance = os.urandom) -> KeyEncryptionKey:
+    """Another key-encryption key; nothing but its name comes from the caller."""
+    return KeyEncryptionKey(id=name, key=chance(KEY_BYTES), created_at=now)
 
 
 class Sealer:
@@ -70,6 +75,16 @@ class Sealer:
             raise _altered(what)
         return value
 
+    def reseal(self, name: str, version: SecretVersion) -> SecretVersion:
+        """The same version with a new data key, wrapped by the newest key-encryption key."""
+        value = self.open(name, version)
+        return self.seal(name, version.number, value, version.created_at)
+
+    def rewrapped_hash_key(self) -> WrappedKey:
+        """The hash key, wrapped by the newest key-encryption key. It stays the same."""
+        bound = _bound("hash-key", self._cluster_id)
+        return _wrap(self._newest, self._hash_key, bound, self._chance)
+
     def digest(self, name: str, value: bytes) -> bytes:
         """The keyed hash by which equal values are recognised."""
         return hmac.digest(self._hash_key, _bound(name) + value, hashlib.sha256)
@@ -94,10 +109,6 @@ def check_all(state: ClusterState) -> None:
     for name, secret in sorted(state.secrets.items()):
         for version in secret.versions:
             sealer.open(name, version)
-
-
-def _new_kek(now: datetime, chance: Chance) -> KeyEncryptionKey:
-    return KeyEncryptionKey(id=chance(8).hex(), key=chance(KEY_BYTES), created_at=now)
 
 
 def _wrap(kek: KeyEncryptionKey, key: bytes, bound: bytes, chance: Chance) -> WrappedKey:

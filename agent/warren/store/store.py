@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 PIECE_OBJECTS = 50
 """In a piece of a snapshot: about a millisecond's work."""
+PIECE_VALUES = 2
+"""The same of secrets and configs, which may have megabytes."""
 _MAPS = ("nodes", "services", "tasks", "tokens", "secrets", "configs")
 """The fields of a state that grow with the cluster."""
 PROPOSE_TIMEOUT = timedelta(seconds=10)
@@ -189,7 +191,8 @@ def pieces(state: ClusterState) -> Iterator[bytes]:
     )
     for name in _MAPS:
         objects = maps.ordered(getattr(state, name))
-        while some := dict(itertools.islice(objects, PIECE_OBJECTS)):
+        count = PIECE_VALUES if name in ("secrets", "configs") else PIECE_OBJECTS
+        while some := dict(itertools.islice(objects, count)):
             yield _bytes(replace(ClusterState(), **{name: some}))  # type: ignore[arg-type]
 
 

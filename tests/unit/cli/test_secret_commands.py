@@ -138,3 +138,17 @@ def test_a_config_can_be_read(warren: Run, manager: FakeManager) -> None:
     assert manager.state.services["web"].spec.configs == (
         ConfigReference(name="nginx", target="/etc/n", template=True, pinned=2),
     )
+
+
+def test_the_keys_of_secrets_are_replaced(warren: Run, manager: FakeManager) -> None:
+    assert warren("secret", "rotate-key") == Ran(
+        0, "no secret is sealed with a key of that age\n", ""
+    )
+    warren("secret", "create", "db", "--from-literal", "one")
+    before = manager.state.secret_keys
+
+    assert warren("secret", "rotate-key") == Ran(0, "1 versions are sealed anew\n", "")
+
+    assert before is not None
+    assert manager.state.secret_keys is not None
+    assert [each.id for each in manager.state.secret_keys.keys] != [each.id for each in before.keys]

@@ -10,9 +10,11 @@ from warren.model.secrets import (
     ConfigVersion,
     FileKey,
     FileKind,
+    KeyEncryptionKey,
     SecretKeys,
     SecretReference,
     SecretSpec,
+    SecretVersion,
     WrappedKey,
 )
 from warren.model.services import Service
@@ -247,3 +249,60 @@ def test_tells_who_could_go_back_to_a_version() -> None:
     key = FileKey(kind=FileKind.SECRET, name="db", number=1)
 
     assert references.users_of_version(state, key) == ("web",)
+
+
+def a_kek(name: str) -> KeyEncryptionKey:
+    return KeyEncryptionKey(id=name, key=b"", created_at=NOON)
+
+
+def wrapped(number: int, kek: str, **values: Any) -> SecretVersion:
+    version = a_secret_version(number)
+    return replace(version, key=replace(version.key, kek=kek), **values)
+
+
+ROTATING = replace(KEYS, keys=(a_kek("k1"), a_kek("k2")))
+HASH_KEY = replace(KEYS.hash_key, kek="k2")
+
+
+def test_another_key_wraps_what_is_new_once_the_last_rotation_is_over() -> None:
+    state = replace(a_state(), secret_keys=replace(KEYS, keys=(a_kek("k1"),)))
+
+    after = applied(state, c.AddSecretKey(key=a_kek("k2")))
+
+    assert after.secret_keys == ROTATING
+    again = "FailedPrecondition: the key of secrets is being replaced already"
+    assert refused(after, c.AddSecretKey(key=a_kek("k3"))) == again
+    none = "FailedPrecondition: there was no secret yet, and so there is no key"
+    assert refused(a_state(), c.AddSecretKey(key=a_kek("k2"))) == none
+
+
+def test_an_old_key_goes_when_it_wraps_nothing_any_more() -> None:
+    state = replace(a_state(secrets=[a_secret(numbers=(1, 2))]), secret_keys=ROTATING)
+    one = c.ResealedSecret(name="db", version=wrapped(1, "k2"))
+    two = c.ResealedSecret(name="db", version=wrapped(2, "k2"))
+
+    first = applied(state, c.ResealSecrets(secrets=(one,), hash_key=HASH_KEY))
+    second = applied(first, c.ResealSecrets(secrets=(two,)))
+
+    assert [each.key.kek for each in first.secrets["db"].versions] == ["k2", "k1"]
+    assert first.secret_keys == replace(ROTATING, hash_key=HASH_KEY)
+    assert second.secret_keys == replace(ROTATING, hash_key=HASH_KEY, keys=(a_kek("k2"),))
+    assert second.secrets["db"].version == state.secrets["db"].version
+
+
+@pytest.mark.parametrize(
+    "stale",
+    [
+        c.ResealedSecret(name="gone", version=wrapped(1, "k2")),
+        c.ResealedSecret(name="db", version=wrapped(9, "k2")),
+        c.ResealedSecret(name="db", version=wrapped(1, "k2", digest=b"of another value")),
+        c.ResealedSecret(name="db", version=wrapped(1, "k2", created_at=at(9))),
+        c.ResealedSecret(name="db", version=wrapped(1, "k9")),
+    ],
+)
+def test_what_is_another_by_now_is_not_resealed(stale: c.ResealedSecret) -> None:
+    state = replace(a_state(secrets=[a_secret()]), secret_keys=ROTATING)
+
+    after = applied(state, c.ResealSecrets(secrets=(stale,)))
+
+    assert after == replace(state, index=101)
