@@ -23,62 +23,77 @@ def opened(manager: FakeManager, name: str) -> list[bytes]:
     return [sealer.open(name, version) for version in manager.state.secrets[name].versions]
 
 
-def test_a_secret_is_kept_compared_and_rolled_out(
-    play: Play, manager: FakeManager, tmp_path: Path
-) -> None:
-    file = tmp_path / "two"
-    file.write_text(TWO)
-    web = {"name": "web", "image": "web:1", "secrets": [{"name": "db"}], "update": QUICK}
-    coded = base64.b64encode(TWO.encode()).decode()
+def test_a_secret_is_kept_and_compared(play: Play, manager: FakeManager) -> None:
+    coded = base64.b64encode(ONE.encode()).decode()
 
     played = play(
         task("warren_secret", {"name": "db", "value": ONE}, check=True),
         task("warren_secret", {"name": "db", "value": ONE, "labels": {"team": "a"}}, diff=True),
         task("warren_secret", {"name": "db", "value": ONE}, check=True),
+        task("warren_secret", {"name": "db", "value_base64": coded}),
+        task("warren_secret_info", {"name": "db"}),
+        flags=("-vvv",),
+    )
+
+    results = played.results
+    changes = [each["changed"] for each in results]
+    assert changes == [True, True, False, False, False], played.output
+    assert results[1]["diff"]["after"] == "name: db\nlabels.team: a\nvalue: version 1 (hidden)\n"
+    assert results[4]["secrets"][0]["versions"][0]["size"] == len(ONE)
+    assert opened(manager, "db") == [ONE.encode()]
+    for value in (ONE, coded):
+        assert value not in played.output
+        assert value not in str(results)
+
+
+def test_a_new_version_is_rolled_out(play: Play, manager: FakeManager, tmp_path: Path) -> None:
+    file = tmp_path / "two"
+    file.write_text(TWO)
+    web = {"name": "web", "image": "web:1", "secrets": [{"name": "db"}], "update": QUICK}
+
+    played = play(
+        task("warren_secret", {"name": "db", "value": ONE}),
         task("warren_service", web),
         task("warren_secret", {"name": "db", "src": str(file)}, check=True),
         task("warren_secret", {"name": "db", "src": str(file)}, diff=True),
-        task("warren_secret", {"name": "db", "value_base64": coded}),
         task("warren_service", web),
-        task("warren_secret_info", {"name": "db"}),
         task("warren_secret", {"name": "db", "state": "absent"}),
         flags=("-vvv",),
     )
 
     results = played.results
-    assert [each["changed"] for each in results[:8]] == [
-        *(True, True, False, True),
-        *(True, True, False, False),
-    ], played.output
-    assert results[1]["diff"]["after"] == ("name: db\nlabels.team: a\nvalue: version 1 (hidden)\n")
-    assert (results[5]["diff"]["before"], results[5]["diff"]["after"]) == (
+    changes = [each["changed"] for each in results[:5]]
+    assert changes == [True, True, True, True, False], played.output
+    assert (results[3]["diff"]["before"], results[3]["diff"]["after"]) == (
         "value: version 1 (hidden)\n",
         "value: version 2 (hidden)\n",
     )
-    assert [set(results[number]["rollouts"]) for number in (4, 5)] == [{"web"}, {"web"}]
-    assert results[8]["secrets"][0]["services"] == ["web"]
-    assert results[9]["msg"] == "secret db is used by service web"
+    assert [set(results[number]["rollouts"]) for number in (2, 3)] == [{"web"}, {"web"}]
+    assert results[3]["secret"]["services"] == ["web"]
+    assert results[5]["msg"] == "secret db is used by service web"
     assert manager.state.services["web"].spec.secrets == (SecretReference(name="db", pinned=2),)
     assert opened(manager, "db") == [ONE.encode(), TWO.encode()]
-    for value in (ONE, TWO, coded):
+    for value in (ONE, TWO):
         assert value not in played.output
         assert value not in str(results)
 
 
 def test_a_rollout_that_fails_is_why_the_task_fails(play: Play, manager: FakeManager) -> None:
-    web = {"name": "web", "image": "web:1", "secrets": [{"name": "db"}], "update": QUICK}
-    prepared = play(
-        task("warren_secret", {"name": "db", "value": ONE}), task("warren_service", web)
+    secrets = [{"name": "db"}]
+    web = {"name": "web", "image": "fails:1", "secrets": secrets, "update": QUICK}
+
+    played = play(
+        task("warren_secret", {"name": "db", "value": ONE}),
+        task("warren_service", {**web, "wait": False}),
+        task("warren_secret", {"name": "db", "value": TWO}),
     )
-    service = manager.state.services["web"]
-    assert prepared.code == 0, prepared.output
 
-    failed = play(task("warren_secret", {"name": "db", "value": TWO, "wait_timeout": 0}))
-
-    assert failed.result["error"] == "WaitFailed"
-    assert failed.result["changed"]
-    assert manager.state.services["web"].revision == service.revision + 1
-    assert TWO not in failed.output
+    failed = played.results[2]
+    assert failed["error"] == "WaitFailed"
+    assert failed["msg"].startswith("web: rolled back to revision 1")
+    assert failed["changed"]
+    assert manager.state.services["web"].spec.secrets == (SecretReference(name="db", pinned=1),)
+    assert TWO not in played.output
 
 
 def test_bad_input_is_one_clear_line(play: Play, manager: FakeManager) -> None:

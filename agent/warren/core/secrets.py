@@ -25,6 +25,7 @@ from warren.model.views import (
 from warren.state import apply_secrets, references
 from warren.state.cluster import ClusterState
 from warren.state.commands import ResealedSecret
+from warren.state.references import Uses
 
 
 def merge_secret(before: SecretSpec | None, given: SecretSpec, fields: Iterable[str]) -> SecretSpec:
@@ -132,8 +133,8 @@ def keys_view(state: ClusterState) -> SecretKeysView:
     )
 
 
-def secret_view(state: ClusterState, name: str) -> SecretView:
-    """NotFound if there is none."""
+def secret_view(state: ClusterState, name: str, uses: Uses) -> SecretView:
+    """NotFound if there is none. `uses` are those of the state."""
     found = state.secrets.get(name)
     if found is None:
         raise NotFound(f"there is no secret {name}")
@@ -147,15 +148,15 @@ def secret_view(state: ClusterState, name: str) -> SecretView:
                 number=each.number,
                 created_at=each.created_at,
                 size=each.size,
-                services=_users(state, FileKind.SECRET, name, each.number),
+                services=_names(uses.by_key.get(_key(FileKind.SECRET, name, each.number))),
             )
             for each in found.versions
         ),
-        services=references.users(state, FileKind.SECRET, name),
+        services=_names(uses.by_name.get((FileKind.SECRET, name))),
     )
 
 
-def config_view(state: ClusterState, name: str) -> ConfigView:
+def config_view(state: ClusterState, name: str, uses: Uses) -> ConfigView:
     """NotFound if there is none."""
     found = state.configs.get(name)
     if found is None:
@@ -170,11 +171,11 @@ def config_view(state: ClusterState, name: str) -> ConfigView:
                 number=each.number,
                 created_at=each.created_at,
                 data=each.data,
-                services=_users(state, FileKind.CONFIG, name, each.number),
+                services=_names(uses.by_key.get(_key(FileKind.CONFIG, name, each.number))),
             )
             for each in found.versions
         ),
-        services=references.users(state, FileKind.CONFIG, name),
+        services=_names(uses.by_name.get((FileKind.CONFIG, name))),
     )
 
 
@@ -183,5 +184,9 @@ def without_contents(view: ConfigView) -> ConfigView:
     return replace(view, versions=tuple(replace(each, data=b"") for each in view.versions))
 
 
-def _users(state: ClusterState, kind: FileKind, name: str, number: int) -> tuple[str, ...]:
-    return references.users_of_version(state, FileKey(kind=kind, name=name, number=number))
+def _key(kind: FileKind, name: str, number: int) -> FileKey:
+    return FileKey(kind=kind, name=name, number=number)
+
+
+def _names(found: frozenset[str] | None) -> tuple[str, ...]:
+    return tuple(sorted(found or ()))

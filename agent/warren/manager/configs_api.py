@@ -11,6 +11,7 @@ from warren.manager.cluster import ManagerContext
 from warren.model.errors import NotFound
 from warren.model.secrets import ConfigSpec, ConfigVersion, FileKind, VersionedConfig
 from warren.model.views import ConfigApplied
+from warren.state import references
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutConfig, RemoveConfig
@@ -99,14 +100,17 @@ class ConfigsApi:
         self, request: warren_pb2.GetConfigRequest, caller: Caller
     ) -> warren_pb2.ConfigView:
         state = await self._context.read(stale=request.stale)
-        view: warren_pb2.ConfigView = convert.to_message(secrets.config_view(state, request.name))
+        view: warren_pb2.ConfigView = convert.to_message(
+            secrets.config_view(state, request.name, references.uses(state))
+        )
         return view
 
     async def list_configs(
         self, request: warren_pb2.ListConfigsRequest, caller: Caller
     ) -> warren_pb2.ListConfigsResponse:
         state = await self._context.read(stale=request.stale)
-        views = (secrets.config_view(state, name) for name in sorted(state.configs))
+        uses = references.uses(state)
+        views = (secrets.config_view(state, name, uses) for name in sorted(state.configs))
         found = map(secrets.without_contents, views)
         return warren_pb2.ListConfigsResponse(configs=map(convert.to_message, found))
 

@@ -17,6 +17,7 @@ from warren.manager.cluster import ManagerContext, cluster_of
 from warren.model.errors import AlreadyExists, NotFound
 from warren.model.secrets import FileKind, SecretSpec, SecretVersion, VersionedSecret
 from warren.model.views import SecretApplied
+from warren.state import references
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import AddSecretKey, PutSecret, RemoveSecret, SetSecretKeys
@@ -125,14 +126,17 @@ class SecretsApi:
         self, request: warren_pb2.GetSecretRequest, caller: Caller
     ) -> warren_pb2.SecretView:
         state = await self._context.read(stale=request.stale)
-        view: warren_pb2.SecretView = convert.to_message(secrets.secret_view(state, request.name))
+        view: warren_pb2.SecretView = convert.to_message(
+            secrets.secret_view(state, request.name, references.uses(state))
+        )
         return view
 
     async def list_secrets(
         self, request: warren_pb2.ListSecretsRequest, caller: Caller
     ) -> warren_pb2.ListSecretsResponse:
         state = await self._context.read(stale=request.stale)
-        found = [secrets.secret_view(state, name) for name in sorted(state.secrets)]
+        uses = references.uses(state)
+        found = [secrets.secret_view(state, name, uses) for name in sorted(state.secrets)]
         return warren_pb2.ListSecretsResponse(secrets=map(convert.to_message, found))
 
     async def delete_secret(

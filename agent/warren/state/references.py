@@ -4,7 +4,9 @@ Asked by `apply`, so that nothing that is needed goes and nothing that is not th
 and by `core/` for what users are told.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from warren.model.secrets import (
     FileKey,
@@ -74,15 +76,35 @@ def users(state: ClusterState, kind: FileKind, name: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def users_of_version(state: ClusterState, key: FileKey) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uses:
+    """Who uses what, of a whole state: worked out once for answers about many."""
+
+    by_name: Mapping[tuple[FileKind, str], frozenset[str]]
+    """Services that need it, as `users` answers it."""
+    by_key: Mapping[FileKey, frozenset[str]]
     """Services whose spec, a revision that they could go back to, or a task that lives has it."""
-    found = {
-        service.spec.name
-        for service in state.services.values()
-        if any(key in keys_of(template) for template in _kept(service))
-    }
-    found |= {task.service for task in _living(state) if key in keys_of(task.template)}
-    return tuple(sorted(found))
+
+
+def uses(state: ClusterState) -> Uses:
+    """All of them."""
+    by_name: defaultdict[tuple[FileKind, str], set[str]] = defaultdict(set)
+    by_key: defaultdict[FileKey, set[str]] = defaultdict(set)
+    for service in state.services.values():
+        for template in _in_force(service):
+            for key in keys_of(template):
+                by_name[key.kind, key.name].add(service.spec.name)
+        for template in _kept(service):
+            for key in keys_of(template):
+                by_key[key].add(service.spec.name)
+    for task in _living(state):
+        for key in keys_of(task.template):
+            by_name[key.kind, key.name].add(task.service)
+            by_key[key].add(task.service)
+    return Uses(
+        by_name={what: frozenset(names) for what, names in by_name.items()},
+        by_key={key: frozenset(names) for key, names in by_key.items()},
+    )
 
 
 def numbers_needed(state: ClusterState, kind: FileKind, name: str) -> frozenset[int]:

@@ -223,7 +223,7 @@ class Sessions:
                     case "delta":
                         self._take(self._read_delta(message.delta))
                     case "files":
-                        self._with.files(message.files)
+                        self._take_files(message.files)
                     case _:
                         requests.handle(message)
             for helper in helpers:
@@ -267,6 +267,12 @@ class Sessions:
             return apply_delta(self._told, convert.from_message(message, AssignmentDelta))
         except InvalidInput as error:
             raise _Over(f"it sent changes that cannot be made: {error}") from error
+
+    def _take_files(self, message: warren_pb2.TaskFiles) -> None:
+        try:
+            self._with.files(message)
+        except InvalidInput as error:
+            raise _Over(f"it sent files that cannot be read: {error}") from error
 
     def _take(self, assignment: Assignment) -> None:
         if self._told is None:

@@ -14,6 +14,7 @@ from warren.model.errors import NotFound
 from warren.model.secrets import SecretReference
 from warren.model.tasks import TaskState
 from warren.model.views import SecretKeysView
+from warren.store.sealing import Sealer
 from warren.testing.builders import NOON, a_node, a_service, a_task
 
 from tests.unit.manager.manager_kit import Kit, a_cluster_state, a_kit
@@ -103,7 +104,7 @@ async def test_what_cannot_be_opened_holds_up_nothing_else(
             await apply(kit, an_apply(name, b"x"))
         await rotate(kit)
         leader, context = Resealer(kit.context), kit.context
-        real = resealer.Sealer.reseal
+        real = Sealer.reseal
 
         def refuse(sealer: object, name: str, version: object) -> object:
             if name == "a":
@@ -111,7 +112,7 @@ async def test_what_cannot_be_opened_holds_up_nothing_else(
             return real(sealer, name, version)  # type: ignore[arg-type]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(resealer.Sealer, "reseal", refuse)
+            patch.setattr(Sealer, "reseal", refuse)
             while await leader.step():
                 pass
 

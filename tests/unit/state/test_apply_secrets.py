@@ -248,7 +248,10 @@ def test_tells_who_could_go_back_to_a_version() -> None:
     state = applied(a_state(secrets=[a_secret()], services=[consumer()]), put(2))
     key = FileKey(kind=FileKind.SECRET, name="db", number=1)
 
-    assert references.users_of_version(state, key) == ("web",)
+    assert references.uses(state) == references.Uses(
+        by_name={(FileKind.SECRET, "db"): frozenset({"web"})},
+        by_key={key: frozenset({"web"}), replace(key, number=2): frozenset({"web"})},
+    )
 
 
 def a_kek(name: str) -> KeyEncryptionKey:
