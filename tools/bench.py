@@ -3,7 +3,7 @@
 
     make bench              everything: hosts from the bundle, bootstrap, services, writes, memory
     tools/bench.py --keep      leave the hosts up afterwards, for `tools/bench.py --reuse`
-    tools/bench.py --reuse     only services, playbooks, writes and memory, on hosts that are up
+    tools/bench.py --reuse     all but the bootstrap, on hosts that are up
 
 Times of services are taken in the client: from sending Apply until the watch shows them running.
 """
@@ -31,6 +31,9 @@ from warren.client.waits import wait_service_gone
 from warren.model.services import Port, ServiceSpec
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from tests.bench import rollouts as bench_rollouts  # noqa: E402 - the checkout is no package
+
 FLEET = "bench"
 SUBNET = "10.81.0.0/24"
 REGISTRY = "10.81.0.1:5000"
@@ -69,6 +72,7 @@ def main() -> int:
         if not options.reuse:
             figures += bootstrap()
         figures += services(options.rounds)
+        figures += rollouts(options.rounds // 4)
         figures += playbooks()
         figures += writes()
         figures += hand_overs(options.kills)
@@ -147,6 +151,19 @@ def service(client: Client, *, replicas: int) -> Iterator[float]:
     finally:
         client.delete_service("bench")
         wait_service_gone(client, "bench", timeout=timedelta(minutes=1))
+
+
+def rollouts(rounds: int) -> list[Figure]:
+    """A new revision comes into use, with the image present on every host."""
+    say("rollouts")
+    with connect() as client:
+        rolling = bench_rollouts.rolling(client, IMAGE, rounds)
+        last, spread = bench_rollouts.switches(client, IMAGE, FLEET, rounds * 2)
+    return [
+        Figure(name="rolling update of ten replicas, two at a time", values=rolling, target=2.0),
+        Figure(name="blue/green, promote to the last node", values=last, target=200, unit="ms"),
+        Figure(name="blue/green, first node to the last", values=spread, target=100, unit="ms"),
+    ]
 
 
 def playbooks() -> list[Figure]:

@@ -13,7 +13,6 @@ import logging
 import queue
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -45,6 +44,7 @@ from warren.worker import membership, network, traffic
 from warren.worker.worker import Drivers, Worker
 
 from tests.bench.balancer import percentiles, tell
+from tests.bench.kernels import Kernel, changed
 from tests.bench.manager_latency import grow
 from tests.contract import namespaces
 from tests.contract.manager_networks import MESH, three_hosts
@@ -54,14 +54,9 @@ REPLICAS = 3
 WRITERS = 8
 PAUSE = 0.1
 """Seconds between two changes."""
-PATIENCE = 10.0
 LOADING = 3600.0
 TASK_NODES = 3
 PORTS = (Port(name="http", target=8080),)
-
-_NETFILTER, _NFTABLES_GROUP = 12, 7
-_NEW_GENERATION = (10 << 8) | 15
-"""Type of the message by which a kernel ends the telling of a change: NFT_MSG_NEWGEN."""
 
 
 class TaskNode:
@@ -139,42 +134,6 @@ class TaskNode:
         self._outbox.put(warren_pb2.WorkerMessage(status=report))
 
 
-class Kernel:
-    """Hears of every change of the rules in one host's kernel."""
-
-    def __init__(self, host: Host) -> None:
-        with namespaces.entered(host.namespace):
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
-        self._socket.bind((0, 1 << (_NFTABLES_GROUP - 1)))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 2**20)
-        self.name = host.name
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def forget(self) -> None:
-        """What has been told until now is of no interest."""
-        self._socket.setblocking(False)
-        try:
-            while True:
-                self._socket.recv(2**16)
-        except (BlockingIOError, OSError):
-            self._socket.setblocking(True)
-
-    def has_changed(self) -> bool:
-        """Whether what it tells now ends a change."""
-        data = self._socket.recv(2**16)
-        while len(data) >= 16:
-            length = int.from_bytes(data[:4], sys.byteorder)
-            if int.from_bytes(data[4:6], sys.byteorder) == _NEW_GENERATION:
-                return True
-            data = data[(length + 3) & ~3 :]
-        return False
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--services", type=int, default=10_000)
@@ -200,7 +159,7 @@ def main() -> None:
             # Not before: three kernels would follow each of the thousands of changes until here.
             for host in made:
                 stack.enter_context(worker_of(host))
-            kernels = [Kernel(host) for host in made]
+            kernels = [Kernel(host.name, host.namespace) for host in made]
             for kernel in kernels:
                 stack.callback(kernel.close)
             for host in made:
@@ -336,11 +295,7 @@ def change(nodes: list[TaskNode], kernels: list[Kernel], number: int) -> float:
     health = warren_pb2.HEALTH_NONE if number % 2 else warren_pb2.HEALTH_UNHEALTHY
     began = time.perf_counter()
     node.say(task_id, health)
-    waiting = list(kernels)
-    while waiting:
-        ready, _, _ = select.select(waiting, [], [], PATIENCE)
-        assert ready, f"{', '.join(k.name for k in waiting)} did not hear of {task_id}"
-        waiting = [k for k in waiting if k not in ready or not k.has_changed()]
+    changed(kernels, task_id)
     return (time.perf_counter() - began) * 1000
 
 

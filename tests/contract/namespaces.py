@@ -54,10 +54,11 @@ def host(name: str) -> Iterator[str]:
 
 
 @contextmanager
-def entered(name: str) -> Iterator[None]:
-    """Within, this thread is in the named namespace: sockets that it opens stay there."""
+def entered(name: str | Path) -> Iterator[None]:
+    """Within, this thread is in the named namespace, or that of a path such as /proc/1/ns/net:
+    sockets that it opens stay there."""
     outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    inside = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    inside = os.open(Path("/run/netns") / name, os.O_RDONLY)
     try:
         _check(_libc.setns(inside, _CLONE_NEWNET))
         yield

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 GENERATOR = Path(__file__).with_name("generator.py")
 ENDING_SECONDS = 30.0
@@ -55,6 +55,15 @@ class Report:
             f"{self.sent} requests, {failed if self.failures else 'none failed'}, "
             f"{self.resent} sent again, p99 {self.p99_ms:.1f} ms, {len(self.by_body)} tasks"
         )
+
+
+def answers(report: Report, *, of: Literal["task", "version"]) -> Counter[str]:
+    """How many requests each task, or each version of the load tests' image, has answered."""
+    counts: Counter[str] = Counter()
+    for body, count in report.by_body.items():
+        task, version = body.split()
+        counts[task if of == "task" else version] += count
+    return counts
 
 
 @contextmanager

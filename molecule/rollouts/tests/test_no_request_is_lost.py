@@ -1,10 +1,11 @@
 """At 500 requests a second no request fails while a good revision comes, led or not."""
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from conftest import wait_until
 from rollouts_under_load import (
+    MANY,
     PATIENCE,
     Fleet,
     Middle,
@@ -17,16 +18,15 @@ from rollouts_under_load import (
 )
 from warren.client import rollouts
 from warren.client.client import Client
-from warren.model.rollouts import CanaryStep, RolloutState, Strategy, UpdatePolicy
+from warren.model.rollouts import CanaryStep, RolloutPhase, RolloutState, Strategy, UpdatePolicy
 from web_under_load import WEB, Loaded, all_nodes, loaded, web
 
-MONITOR = timedelta(seconds=1)
-SHARE_SECONDS = 40.0
-"""At 500 a second 20,000 connections: their share strays by 0.4 % at most in 68 of 100 cases."""
+MONITOR = timedelta(seconds=2)
+"""Long enough for the middle of a rollout to be seen, however busy this machine is."""
 
 
 @pytest.fixture(params=["led", "leader killed"])
-def middle(request: pytest.FixtureRequest, client: Client, fleet: Callable[..., str]) -> Middle:
+def middle(request: pytest.FixtureRequest, client: Client, fleet: Fleet) -> Middle:
     """What happens in the middle of the rollout."""
     return Middle() if request.param == "led" else leader_killed(client, fleet)
 
@@ -40,7 +40,7 @@ def test_rolling(loaded: Loaded, client: Client, middle: Middle, addresses: dict
     managers_are_back(client)
     assert view.rollout.state is RolloutState.COMPLETE
     assert report.failures == [], report
-    assert shares(addresses, seconds=2) == {"2": 100}
+    assert shares(addresses) == {"2": 100}
 
 
 def test_blue_green_and_back(
@@ -50,17 +50,18 @@ def test_blue_green_and_back(
 
     with loaded() as report:
         view = finished(client, begin(client, "2", policy), middle)
-        switched = shares(addresses, seconds=2)
+        # Every node changes over at once, and a moment after the log: that moment is waited for.
+        wait_until(lambda: shares(addresses) == {"2": 100}, seconds=10)
         acted = client.roll_back_service(WEB)
         back = rollouts.wait_rollout(
             client, WEB, acted.view.rollout.id, timeout=PATIENCE, back=True
         )
 
     managers_are_back(client)
-    assert (view.rollout.decided, switched) == (True, {"2": 100})
+    assert view.rollout.phase is RolloutPhase.SWITCHED
     assert back.rollout.state is RolloutState.ROLLED_BACK
     assert report.failures == [], report
-    assert shares(addresses, seconds=2) == {"1": 100}
+    assert shares(addresses) == {"1": 100}
 
 
 def test_canary(loaded: Loaded, client: Client, middle: Middle, addresses: dict[str, str]) -> None:
@@ -70,10 +71,10 @@ def test_canary(loaded: Loaded, client: Client, middle: Middle, addresses: dict[
     with loaded() as report:
         applied = begin(client, "2", policy)
         first = finished(client, applied, middle)
-        at_ten = shares(addresses, seconds=SHARE_SECONDS)
+        at_ten = shares(addresses, connections=MANY)
         client.promote_rollout(WEB, applied.rollout, step=1)
         second = finished(client, applied, Middle())
-        at_fifty = shares(addresses, seconds=SHARE_SECONDS)
+        at_fifty = shares(addresses, connections=MANY)
         client.promote_rollout(WEB, applied.rollout, step=2)
         last = finished(client, applied, Middle())
 
@@ -84,4 +85,4 @@ def test_canary(loaded: Loaded, client: Client, middle: Middle, addresses: dict[
     assert at_ten["2"] == pytest.approx(10, abs=1)
     assert at_fifty["2"] == pytest.approx(50, abs=1)
     assert report.failures == [], report
-    assert shares(addresses, seconds=2) == {"2": 100}
+    assert shares(addresses) == {"2": 100}

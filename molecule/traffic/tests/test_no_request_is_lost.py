@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from conftest import wait_until
+from containers_on_hosts import containers_of, is_running
 from rules_watched import rules_watched
 from warren.client.client import Client
 from warren.model.nodes import Availability, NodeSpec, NodeState
@@ -13,13 +14,17 @@ from warren.model.views import ServiceView
 from web_under_load import SSH_CONFIG, WEB, Loaded, Scale, all_nodes, image, loaded, scale, web
 
 Fleet = Callable[..., str]
+LOADED_FOR = 2.0
+"""Seconds of load on each number of tasks, so that every one of them is asked many times."""
+WATCHED = 1.0
+"""Seconds in which an agent that has started could do something rash, and must not."""
 
 
 def test_the_service_is_scaled_up_and_down(loaded: Loaded, scale: Scale) -> None:
     with loaded() as report:
         for replicas in (2, 10, 2):
             scale(replicas)
-            time.sleep(2)
+            time.sleep(LOADED_FOR)
 
     assert report.failures == [], report
     assert len(report.by_body) >= 10
@@ -56,7 +61,7 @@ def test_the_agents_and_the_runtime_restart_on_each_node(
         for name in addresses:
             fleet("ssh", name, "systemctl restart warren-worker")
             fleet("ssh", name, "systemctl restart containerd")
-            time.sleep(1)
+            time.sleep(WATCHED)
 
     assert report.failures == [], report
     assert changes == {}
@@ -68,12 +73,13 @@ def test_an_agent_is_away_until_its_node_is_down(
     """It ends without a word. Its tasks are replaced, and go when it returns."""
     with loaded() as report:
         for name in sorted({name for _, name in nodes_of(web)}):
+            containers = containers_on(fleet, client, name)
             fleet("ssh", name, "systemctl kill -s KILL warren-worker; systemctl stop warren-worker")
             wait_until(partial(has_no_task, client, name), seconds=30)
             wait_until(partial(is_converged, client), seconds=30)
             fleet("ssh", name, "systemctl start warren-worker")
             wait_until(partial(is_ready, client, name), seconds=30)
-            time.sleep(3)
+            wait_until(partial(have_ended, fleet, name, containers), seconds=30)
 
     assert report.failures == [], report
 
@@ -121,6 +127,16 @@ def nodes_of(view: ServiceView) -> list[tuple[Task, str]]:
 
 def has_no_task(client: Client, node: str) -> bool:
     return node not in {name for _, name in nodes_of(client.get_service(WEB))}
+
+
+def containers_on(fleet: Fleet, client: Client, node: str) -> list[str]:
+    """Those of the tasks that the node has now."""
+    own = [task for task, name in nodes_of(client.get_service(WEB)) if name == node]
+    return [container for task in own for container in containers_of(fleet, task, node)]
+
+
+def have_ended(fleet: Fleet, node: str, containers: list[str]) -> bool:
+    return not any(is_running(fleet, node, container) for container in containers)
 
 
 def is_converged(client: Client) -> bool:

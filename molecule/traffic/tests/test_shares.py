@@ -13,7 +13,7 @@ from warren.model.nodes import NodeSpec
 from warren.model.views import ServiceView
 from web_under_load import SSH_CONFIG, WEB, Scale, all_nodes, image, scale, web
 
-from tests.load.running import Stream, finish, load
+from tests.load.running import Stream, answers, finish, load
 
 Fleet = Callable[..., str]
 WEIGHTS = {"m1": 300, "m2": 250, "m3": 200, "w1": 150, "w2": 100}
@@ -61,6 +61,7 @@ def test_three_hundred_changes_of_weights_during_8000_connections_refuse_nobody(
     with rules_watched(["w1"], SSH_CONFIG) as changes, load(streams, SSH_CONFIG) as report:
         begin = time.monotonic()
         for number, name in zip(range(CHANGES), cycle(WEIGHTS), strict=False):
+            # Changes come all the time while the connections do, not as fast as they can be made.
             time.sleep(max(0, begin + number * DURATION / CHANGES - time.monotonic()))
             weights({name: 50 + number})
 
@@ -95,7 +96,7 @@ def count(vip: str) -> dict[str, float]:
     stream = Stream(urls=(url(vip),), rate=PER_SECOND, where="w1", seconds=seconds)
     report = finish((stream,), SSH_CONFIG)
     assert report.failures == [], report
-    return {name: number / report.sent for name, number in report.by_body.items()}
+    return {task: number / report.sent for task, number in answers(report, of="task").items()}
 
 
 def worst(counted: Mapping[str, float], expected: Mapping[str, float]) -> float:

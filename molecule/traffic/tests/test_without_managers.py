@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from conftest import wait_until
+from containers_on_hosts import containers_of, running_containers
 from rules_watched import rules_watched
 from warren.client.client import Client, connect
 from warren.client.waits import wait_service_gone
@@ -114,16 +115,6 @@ def is_replaced(fleet: Fleet, task: Task, node: str, container: str) -> bool:
     if found in ([], [container]):
         return False
     return fetch(fleet, node, f"http://{task.status.address}:8080/healthz") == "ok"
-
-
-def containers_of(fleet: Fleet, task: Task, node: str) -> list[str]:
-    wanted = f'labels."warren.task"=={task.id},labels."io.cri-containerd.kind"==container'
-    return fleet("ssh", node, f"ctr -n k8s.io containers ls -q '{wanted}'").split()
-
-
-def running_containers(fleet: Fleet, node: str) -> list[str]:
-    """With the process of each: a restart would show."""
-    return sorted(fleet("ssh", node, "ctr -n k8s.io tasks ls").splitlines())
 
 
 def resolves(fleet: Fleet, node: str, vip: str) -> bool:
