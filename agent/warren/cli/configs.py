@@ -15,20 +15,20 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     verb = common.add_verb(verbs, shared, "ls", "list configs", ls)
     common.add_stale(verb)
     verb = common.add_verb(verbs, shared, "inspect", "show configs in full", inspect)
-    verb.add_argument("name", nargs="+", metavar="CONFIG")
+    verb.add_argument("config_name", nargs="+", metavar="CONFIG")
     common.add_stale(verb)
     verb = common.add_verb(verbs, shared, "cat", "print a config as it is", cat)
-    verb.add_argument("name", metavar="CONFIG")
+    verb.add_argument("config_name", metavar="CONFIG")
     verb.add_argument("--version", type=int, default=0, metavar="N", help="not the newest")
     common.add_stale(verb)
     verb = common.add_verb(verbs, shared, "create", "create a config", create)
-    verb.add_argument("name", metavar="CONFIG")
+    verb.add_argument("config_name", metavar="CONFIG")
     values.add_value_options(verb)
     verb = common.add_verb(verbs, shared, "update", "change a config, and roll it out", update)
-    verb.add_argument("name", metavar="CONFIG")
+    verb.add_argument("config_name", metavar="CONFIG")
     values.add_value_options(verb)
     verb = common.add_verb(verbs, shared, "rm", "remove configs that no service uses", rm)
-    verb.add_argument("name", nargs="+", metavar="CONFIG")
+    verb.add_argument("config_name", nargs="+", metavar="CONFIG")
 
 
 def ls(options: Options) -> int:
@@ -57,7 +57,7 @@ def inspect(options: Options) -> int:
     from warren.client import reports
 
     with common.client(options) as client:
-        views = [client.get_config(name, stale=options.stale) for name in options.name]
+        views = [client.get_config(name, stale=options.stale) for name in options.config_name]
     data = [reports.config(view) for view in views]
     return common.show_data(options, data if len(data) > 1 else data[0])
 
@@ -65,50 +65,52 @@ def inspect(options: Options) -> int:
 def cat(options: Options) -> int:
     """Print what a task would be given, but for what is filled in."""
     with common.client(options) as client:
-        view = client.get_config(options.name, stale=options.stale)
+        view = client.get_config(options.config_name, stale=options.stale)
     number = options.version or view.versions[-1].number
     found = next((each for each in view.versions if each.number == number), None)
     if found is None:
         has = ", ".join(str(each.number) for each in view.versions)
-        raise NotFound(f"config {options.name} has no version {number}, it has {has}")
+        raise NotFound(f"config {options.config_name} has no version {number}, it has {has}")
     sys.stdout.buffer.write(found.data)
     return 0
 
 
 def create(options: Options) -> int:
     """Create a config."""
-    spec, fields = parse_config(values.manifest(options))
+    name = options.config_name
+    spec, fields = parse_config(values.manifest(options, name))
     with common.client(options) as client:
         try:
-            client.get_config(options.name)
+            client.get_config(name)
         except NotFound:
-            value = values.read_value(options, f"text of {options.name}")
+            value = values.read_value(options, f"text of {name}")
             applied = client.apply_config(spec, fields, value, dry_run=options.dry_run)
         else:
-            raise AlreadyExists(f"config {options.name} exists: warren config update changes it")
-    print(values.summary(options.name, applied, options))
+            raise AlreadyExists(f"config {name} exists: warren config update changes it")
+    print(values.summary(name, applied, options))
     return 0
 
 
 def update(options: Options) -> int:
     """A new version, and those who follow it."""
-    spec, fields = parse_config(values.manifest(options))
+    name = options.config_name
+    spec, fields = parse_config(values.manifest(options, name))
     with common.client(options) as client:
-        before = client.get_config(options.name)
-        value = values.read_value(options, f"new text of {options.name}")
+        before = client.get_config(name)
+        value = values.read_value(options, f"new text of {name}")
         applied = client.apply_config(
             spec, fields, value, expected_version=before.version, dry_run=options.dry_run
         )
         if not options.dry_run:
             values.follow(options, client, applied.rollouts)
-    print(values.summary(options.name, applied, options))
+    print(values.summary(name, applied, options))
     return 0
 
 
 def rm(options: Options) -> int:
     """Remove configs."""
     with common.client(options) as client:
-        for name in options.name:
+        for name in options.config_name:
             if not client.delete_config(name):
                 raise NotFound(f"there is no config {name}")
             print(f"{name}: removed")

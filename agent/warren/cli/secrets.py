@@ -15,15 +15,15 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     verb = common.add_verb(verbs, shared, "ls", "list secrets", ls)
     common.add_stale(verb)
     verb = common.add_verb(verbs, shared, "inspect", "show secrets, but for their values", inspect)
-    verb.add_argument("name", nargs="+", metavar="SECRET")
+    verb.add_argument("secret_name", nargs="+", metavar="SECRET")
     common.add_stale(verb)
     verb = common.add_verb(verbs, shared, "create", "create a secret", create)
-    verb.add_argument("name", metavar="SECRET")
+    verb.add_argument("secret_name", metavar="SECRET")
     values.add_value_options(verb)
     verb = common.add_verb(
         verbs, shared, "rotate", "give a secret another value, and roll it out", rotate
     )
-    verb.add_argument("name", metavar="SECRET")
+    verb.add_argument("secret_name", metavar="SECRET")
     values.add_value_options(verb)
     verb = common.add_verb(
         verbs, shared, "rotate-key", "seal all secrets anew, with new keys", rotate_key
@@ -37,7 +37,7 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     )
     deploying.add_wait_options(verb)
     verb = common.add_verb(verbs, shared, "rm", "remove secrets that no service uses", rm)
-    verb.add_argument("name", nargs="+", metavar="SECRET")
+    verb.add_argument("secret_name", nargs="+", metavar="SECRET")
 
 
 def ls(options: Options) -> int:
@@ -65,39 +65,41 @@ def inspect(options: Options) -> int:
     from warren.client import reports
 
     with common.client(options) as client:
-        views = [client.get_secret(name, stale=options.stale) for name in options.name]
+        views = [client.get_secret(name, stale=options.stale) for name in options.secret_name]
     data = [reports.secret(view) for view in views]
     return common.show_data(options, data if len(data) > 1 else data[0])
 
 
 def create(options: Options) -> int:
     """Create a secret."""
-    spec, fields = parse_secret(values.manifest(options))
+    name = options.secret_name
+    spec, fields = parse_secret(values.manifest(options, name))
     with common.client(options) as client:
         try:
-            client.get_secret(options.name)
+            client.get_secret(name)
         except NotFound:
-            value = values.read_value(options, f"value of {options.name}")
+            value = values.read_value(options, f"value of {name}")
             applied = client.apply_secret(spec, fields, value, dry_run=options.dry_run)
         else:
-            message = f"secret {options.name} exists: warren secret rotate gives it another value"
+            message = f"secret {name} exists: warren secret rotate gives it another value"
             raise AlreadyExists(message)
-    print(values.summary(options.name, applied, options))
+    print(values.summary(name, applied, options))
     return 0
 
 
 def rotate(options: Options) -> int:
     """A new version, and those who follow it."""
-    spec, fields = parse_secret(values.manifest(options))
+    name = options.secret_name
+    spec, fields = parse_secret(values.manifest(options, name))
     with common.client(options) as client:
-        before = client.get_secret(options.name)
-        value = values.read_value(options, f"new value of {options.name}")
+        before = client.get_secret(name)
+        value = values.read_value(options, f"new value of {name}")
         applied = client.apply_secret(
             spec, fields, value, expected_version=before.version, dry_run=options.dry_run
         )
         if not options.dry_run:
             values.follow(options, client, applied.rollouts)
-    print(values.summary(options.name, applied, options))
+    print(values.summary(name, applied, options))
     return 0
 
 
@@ -119,7 +121,7 @@ def rotate_key(options: Options) -> int:
 def rm(options: Options) -> int:
     """Remove secrets."""
     with common.client(options) as client:
-        for name in options.name:
+        for name in options.secret_name:
             if not client.delete_secret(name):
                 raise NotFound(f"there is no secret {name}")
             print(f"{name}: removed")

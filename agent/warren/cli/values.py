@@ -49,9 +49,9 @@ def read_value(options: Options, noun: str) -> bytes:
     return sys.stdin.buffer.read()
 
 
-def manifest(options: Options) -> dict[str, Any]:
+def manifest(options: Options, name: str) -> dict[str, Any]:
     """What the options say besides the value."""
-    given: dict[str, Any] = {"name": options.name}
+    given: dict[str, Any] = {"name": name}
     if options.label:
         given["labels"] = common.pairs(options.label, "--label")
     if options.keep_versions:

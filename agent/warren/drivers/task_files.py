@@ -120,7 +120,7 @@ def _make(directory: Path) -> None:
 
 def _write(path: Path, file: PlacedFile) -> None:
     """Never readable for more than it shall be, and never half."""
-    temporary = path.with_name(f".{path.name}")
+    temporary = path.with_name(f".{path.name}.warren-new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
         opened.write(file.data)

@@ -15,6 +15,7 @@ from warren.model.secrets import ConfigReference, ConfigSpec, SecretReference, S
 from warren.model.services import ServiceSpec
 from warren.model.units import parse_duration
 
+PLACES = ("/", "journal:", "environments:")
 IMAGE = "10.78.0.1:5000/hello:1"
 MINUTE = timedelta(minutes=1)
 SECONDS = timedelta(seconds=10)
@@ -30,18 +31,19 @@ class Marker:
         self.value = "".join(self.halves).encode()
 
     def places(self) -> list[str]:
-        """Files, journals and process lists of all hosts that have it."""
+        """Files, journals and environments of processes that have it, on any host."""
         one, other = self.halves
         search = (
             f'p="{one}""{other}"; '
             'grep -rlaFs -e "$p" /etc /home /opt /root /run /srv /tmp /usr/local /var; '
             'journalctl -a --no-pager | grep -caF -e "$p" | sed "s/^/journal:/" | grep -v :0; '
-            "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -aF -e \"$p\"; true"
+            'cat /proc/[0-9]*/environ 2>/dev/null | grep -caF -e "$p" '
+            '| sed "s/^/environments:/" | grep -v :0; true'
         )
         command = ("ansible", "-i", str(INVENTORY), "all", "-o", "-m", "ansible.builtin.shell")
         output = run(*command, "-a", search).stdout
         words = output.replace("\\n", " ").replace("(stdout)", " ").split()
-        return sorted(word for word in words if word.startswith(("/", "journal:")))
+        return sorted(word for word in words if word.startswith(PLACES))
 
 
 @pytest.fixture

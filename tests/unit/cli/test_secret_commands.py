@@ -152,3 +152,9 @@ def test_the_keys_of_secrets_are_replaced(warren: Run, manager: FakeManager) -> 
     assert before is not None
     assert manager.state.secret_keys is not None
     assert [each.id for each in manager.state.secret_keys.keys] != [each.id for each in before.keys]
+
+
+def test_names_of_secrets_are_completed(warren: Run, manager: FakeManager) -> None:
+    warren("secret", "create", "db", "--from-literal", "one")
+
+    assert warren("__complete", "secret", "rm", "").out == "db\n"
