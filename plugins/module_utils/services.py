@@ -40,6 +40,8 @@ SPEC_OPTIONS = (
     "drain_delay",
     "health",
     "mode",
+    "secrets",
+    "configs",
     "replicas",
     "ports",
     "affinity",

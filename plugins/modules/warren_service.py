@@ -266,6 +266,7 @@ options:
     description: Labels of the service, for people and tools. Replaces all that were given before.
     type: dict
 extends_documentation_fragment:
+  - warren.core.files
   - warren.core.update
   - warren.core.connection
   - warren.core.wait
@@ -516,6 +517,8 @@ def main() -> None:
             "drain_delay": {"type": "str"},
             "affinity": {"type": "str", "choices": ["none", "source"]},
             "health": {"type": "dict"},
+            "secrets": {"type": "list", "elements": "dict", "no_log": False},
+            "configs": {"type": "list", "elements": "dict"},
             "labels": {"type": "dict"},
             "update": {"type": "dict"},
             **WAIT_ARGUMENTS,

@@ -35,6 +35,7 @@ from warren.testing.fake_mesh import FakeMesh
 from warren.testing.fake_network import FakeTaskNetwork
 from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime
+from warren.testing.fake_task_files import FakeTaskFiles
 from warren.worker import membership, network, traffic
 from warren.worker.worker import Drivers, Worker
 
@@ -129,6 +130,7 @@ async def run_worker(directory: Path) -> None:
             prober=FakeProber(),
             network=network.Drivers(mesh=mesh, task_network=FakeTaskNetwork()),
             traffic=traffic.Drivers(balancer=Nftables()),
+            files=FakeTaskFiles(),
         ),
     )
     stop = asyncio.Event()

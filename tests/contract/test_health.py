@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from warren.core import health_specs
+from warren.core.placeholders import NodeFacts
 from warren.drivers.containerd import Containerd
 from warren.drivers.ports import InstanceState
 from warren.drivers.probes import Probes
@@ -15,9 +16,11 @@ from warren.model.assignments import ServiceTraffic
 from warren.model.manifest import parse_service
 from warren.model.services import template_of
 from warren.model.tasks import Health, Task, TaskState, TaskStatus
+from warren.testing.fake_task_files import FakeTaskFiles
 from warren.worker.executor import Executor, Surroundings
 from warren.worker.local_store import ProgressFile
 from warren.worker.reporter import Reporter
+from warren.worker.task_files import TaskFiles
 
 from tests.contract.images import BUSYBOX
 from tests.documented import services_in
@@ -61,6 +64,7 @@ class Agent:
                 prober=Probes(runtime),
                 reporter=self.reporter,
                 progress_file=ProgressFile(directory / "tasks.json"),
+                files=TaskFiles(FakeTaskFiles(), lambda: NodeFacts(id="n1", name="w1")),
                 network_ready=ready,
                 now=lambda: datetime.now(UTC),
             )

@@ -12,8 +12,11 @@ from typing import Any, cast
 from warren.api import warren_pb2
 from warren.manager.authorization import OPERATOR, Caller
 from warren.manager.cluster import ManagerContext
+from warren.manager.configs_api import ConfigsApi
 from warren.manager.planning import Planning
+from warren.manager.resealer import Resealer
 from warren.manager.rollouts_api import RolloutsApi
+from warren.manager.secrets_api import SecretKeysApi, SecretsApi
 from warren.manager.services_api import ServicesApi
 from warren.model.rollouts import RolloutState
 from warren.state import commands
@@ -43,6 +46,9 @@ class FakeApi:
     def __init__(self) -> None:
         context = cast(ManagerContext, _Context(self))
         self._services, self._rollouts = ServicesApi(context), RolloutsApi(context)
+        self._secrets, self._configs = SecretsApi(context), ConfigsApi(context)
+        self._secret_keys = SecretKeysApi(context)
+        self._resealer = Resealer(context)
         self._new_rollout_id = counting_ids()
 
     def ApplyService(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of RPCs
@@ -50,6 +56,40 @@ class FakeApi:
 
     def DeleteService(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("DeleteService", self._services.delete_service, request, context)
+
+    def ApplySecret(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ApplySecret", self._secrets.apply_secret, request, context)
+
+    def GetSecret(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("GetSecret", self._secrets.get_secret, request, context)
+
+    def DeleteSecret(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("DeleteSecret", self._secrets.delete_secret, request, context)
+
+    def ListSecrets(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ListSecrets", self._secrets.list_secrets, request, context)
+
+    def RotateSecretKeys(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real(
+            "RotateSecretKeys", self._secret_keys.rotate_secret_keys, request, context
+        )
+
+    def GetSecretKeys(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """While somebody looks, the leader goes on."""
+        asyncio.run(self._resealer.step())
+        return self._real("GetSecretKeys", self._secret_keys.get_secret_keys, request, context)
+
+    def ApplyConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ApplyConfig", self._configs.apply_config, request, context)
+
+    def GetConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("GetConfig", self._configs.get_config, request, context)
+
+    def DeleteConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("DeleteConfig", self._configs.delete_config, request, context)
+
+    def ListConfigs(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ListConfigs", self._configs.list_configs, request, context)
 
     def GetRollout(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("GetRollout", self._rollouts.get_rollout, request, context)
@@ -123,6 +163,9 @@ class _Context:
 
     async def barrier(self) -> ClusterState:
         return self.state
+
+    async def propose(self, command: commands.Command) -> "_Committed":
+        return await self.commit(command)
 
     async def commit(self, command: commands.Command, *, key: str = "") -> "_Committed":
         return _Committed(index=self._manager._propose(command))

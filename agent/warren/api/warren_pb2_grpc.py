@@ -104,6 +104,56 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
                 _registered_method=True)
+        self.ApplySecret = channel.unary_unary(
+                '/warren.v1.Control/ApplySecret',
+                request_serializer=warren_dot_api_dot_warren__pb2.ApplySecretRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.SecretApplied.FromString,
+                _registered_method=True)
+        self.GetSecret = channel.unary_unary(
+                '/warren.v1.Control/GetSecret',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetSecretRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.SecretView.FromString,
+                _registered_method=True)
+        self.ListSecrets = channel.unary_unary(
+                '/warren.v1.Control/ListSecrets',
+                request_serializer=warren_dot_api_dot_warren__pb2.ListSecretsRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.ListSecretsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSecret = channel.unary_unary(
+                '/warren.v1.Control/DeleteSecret',
+                request_serializer=warren_dot_api_dot_warren__pb2.DeleteSecretRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.DeleteSecretResponse.FromString,
+                _registered_method=True)
+        self.GetSecretKeys = channel.unary_unary(
+                '/warren.v1.Control/GetSecretKeys',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetSecretKeysRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.SecretKeysView.FromString,
+                _registered_method=True)
+        self.RotateSecretKeys = channel.unary_unary(
+                '/warren.v1.Control/RotateSecretKeys',
+                request_serializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.FromString,
+                _registered_method=True)
+        self.ApplyConfig = channel.unary_unary(
+                '/warren.v1.Control/ApplyConfig',
+                request_serializer=warren_dot_api_dot_warren__pb2.ApplyConfigRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.ConfigApplied.FromString,
+                _registered_method=True)
+        self.GetConfig = channel.unary_unary(
+                '/warren.v1.Control/GetConfig',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetConfigRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.ConfigView.FromString,
+                _registered_method=True)
+        self.ListConfigs = channel.unary_unary(
+                '/warren.v1.Control/ListConfigs',
+                request_serializer=warren_dot_api_dot_warren__pb2.ListConfigsRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.ListConfigsResponse.FromString,
+                _registered_method=True)
+        self.DeleteConfig = channel.unary_unary(
+                '/warren.v1.Control/DeleteConfig',
+                request_serializer=warren_dot_api_dot_warren__pb2.DeleteConfigRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.DeleteConfigResponse.FromString,
+                _registered_method=True)
         self.ApplyNode = channel.unary_unary(
                 '/warren.v1.Control/ApplyNode',
                 request_serializer=warren_dot_api_dot_warren__pb2.ApplyNodeRequest.SerializeToString,
@@ -275,6 +325,67 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RollBackService(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplySecret(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSecret(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSecrets(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSecret(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSecretKeys(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateSecretKeys(self, request, context):
+        """Asks only: the leader reseals, a few at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyConfig(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConfig(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConfigs(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConfig(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -457,6 +568,56 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RollBackService,
                     request_deserializer=warren_dot_api_dot_warren__pb2.RolloutActRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.RolloutActed.SerializeToString,
+            ),
+            'ApplySecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplySecret,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ApplySecretRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.SecretApplied.SerializeToString,
+            ),
+            'GetSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSecret,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetSecretRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.SecretView.SerializeToString,
+            ),
+            'ListSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSecrets,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ListSecretsRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.ListSecretsResponse.SerializeToString,
+            ),
+            'DeleteSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSecret,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.DeleteSecretRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.DeleteSecretResponse.SerializeToString,
+            ),
+            'GetSecretKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSecretKeys,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetSecretKeysRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.SecretKeysView.SerializeToString,
+            ),
+            'RotateSecretKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateSecretKeys,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.SerializeToString,
+            ),
+            'ApplyConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyConfig,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ApplyConfigRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.ConfigApplied.SerializeToString,
+            ),
+            'GetConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConfig,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetConfigRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.ConfigView.SerializeToString,
+            ),
+            'ListConfigs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConfigs,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ListConfigsRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.ListConfigsResponse.SerializeToString,
+            ),
+            'DeleteConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConfig,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.DeleteConfigRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.DeleteConfigResponse.SerializeToString,
             ),
             'ApplyNode': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyNode,
@@ -922,6 +1083,276 @@ class Control:
             '/warren.v1.Control/RollBackService',
             warren_dot_api_dot_warren__pb2.RolloutActRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.RolloutActed.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplySecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ApplySecret',
+            warren_dot_api_dot_warren__pb2.ApplySecretRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.SecretApplied.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/GetSecret',
+            warren_dot_api_dot_warren__pb2.GetSecretRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.SecretView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ListSecrets',
+            warren_dot_api_dot_warren__pb2.ListSecretsRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.ListSecretsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/DeleteSecret',
+            warren_dot_api_dot_warren__pb2.DeleteSecretRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.DeleteSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSecretKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/GetSecretKeys',
+            warren_dot_api_dot_warren__pb2.GetSecretKeysRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.SecretKeysView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateSecretKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/RotateSecretKeys',
+            warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ApplyConfig',
+            warren_dot_api_dot_warren__pb2.ApplyConfigRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.ConfigApplied.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/GetConfig',
+            warren_dot_api_dot_warren__pb2.GetConfigRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.ConfigView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConfigs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ListConfigs',
+            warren_dot_api_dot_warren__pb2.ListConfigsRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.ListConfigsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/DeleteConfig',
+            warren_dot_api_dot_warren__pb2.DeleteConfigRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.DeleteConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,17 @@ class ControlStub:
     ResumeRollout: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]
     AbortRollout: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]
     RollBackService: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]
+    ApplySecret: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplySecretRequest, _warren_pb2.SecretApplied]
+    GetSecret: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetSecretRequest, _warren_pb2.SecretView]
+    ListSecrets: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListSecretsRequest, _warren_pb2.ListSecretsResponse]
+    DeleteSecret: _grpc.UnaryUnaryMultiCallable[_warren_pb2.DeleteSecretRequest, _warren_pb2.DeleteSecretResponse]
+    GetSecretKeys: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetSecretKeysRequest, _warren_pb2.SecretKeysView]
+    RotateSecretKeys: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RotateSecretKeysRequest, _warren_pb2.RotateSecretKeysResponse]
+    """Asks only: the leader reseals, a few at a time."""
+    ApplyConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyConfigRequest, _warren_pb2.ConfigApplied]
+    GetConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetConfigRequest, _warren_pb2.ConfigView]
+    ListConfigs: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListConfigsRequest, _warren_pb2.ListConfigsResponse]
+    DeleteConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.DeleteConfigRequest, _warren_pb2.DeleteConfigResponse]
     ApplyNode: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyNodeRequest, _warren_pb2.ApplyNodeResponse]
     GetNode: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetNodeRequest, _warren_pb2.NodeView]
     ListNodes: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListNodesRequest, _warren_pb2.ListNodesResponse]
@@ -90,6 +101,17 @@ class ControlAsyncStub(ControlStub):
     ResumeRollout: _aio.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]  # type: ignore[assignment]
     AbortRollout: _aio.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]  # type: ignore[assignment]
     RollBackService: _aio.UnaryUnaryMultiCallable[_warren_pb2.RolloutActRequest, _warren_pb2.RolloutActed]  # type: ignore[assignment]
+    ApplySecret: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplySecretRequest, _warren_pb2.SecretApplied]  # type: ignore[assignment]
+    GetSecret: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetSecretRequest, _warren_pb2.SecretView]  # type: ignore[assignment]
+    ListSecrets: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListSecretsRequest, _warren_pb2.ListSecretsResponse]  # type: ignore[assignment]
+    DeleteSecret: _aio.UnaryUnaryMultiCallable[_warren_pb2.DeleteSecretRequest, _warren_pb2.DeleteSecretResponse]  # type: ignore[assignment]
+    GetSecretKeys: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetSecretKeysRequest, _warren_pb2.SecretKeysView]  # type: ignore[assignment]
+    RotateSecretKeys: _aio.UnaryUnaryMultiCallable[_warren_pb2.RotateSecretKeysRequest, _warren_pb2.RotateSecretKeysResponse]  # type: ignore[assignment]
+    """Asks only: the leader reseals, a few at a time."""
+    ApplyConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyConfigRequest, _warren_pb2.ConfigApplied]  # type: ignore[assignment]
+    GetConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetConfigRequest, _warren_pb2.ConfigView]  # type: ignore[assignment]
+    ListConfigs: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListConfigsRequest, _warren_pb2.ListConfigsResponse]  # type: ignore[assignment]
+    DeleteConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.DeleteConfigRequest, _warren_pb2.DeleteConfigResponse]  # type: ignore[assignment]
     ApplyNode: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyNodeRequest, _warren_pb2.ApplyNodeResponse]  # type: ignore[assignment]
     GetNode: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetNodeRequest, _warren_pb2.NodeView]  # type: ignore[assignment]
     ListNodes: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListNodesRequest, _warren_pb2.ListNodesResponse]  # type: ignore[assignment]
@@ -211,6 +233,77 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _warren_pb2.RolloutActRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.RolloutActed, _abc.Awaitable[_warren_pb2.RolloutActed]]: ...
+
+    @_abc_1.abstractmethod
+    def ApplySecret(
+        self,
+        request: _warren_pb2.ApplySecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.SecretApplied, _abc.Awaitable[_warren_pb2.SecretApplied]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSecret(
+        self,
+        request: _warren_pb2.GetSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.SecretView, _abc.Awaitable[_warren_pb2.SecretView]]: ...
+
+    @_abc_1.abstractmethod
+    def ListSecrets(
+        self,
+        request: _warren_pb2.ListSecretsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.ListSecretsResponse, _abc.Awaitable[_warren_pb2.ListSecretsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteSecret(
+        self,
+        request: _warren_pb2.DeleteSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.DeleteSecretResponse, _abc.Awaitable[_warren_pb2.DeleteSecretResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSecretKeys(
+        self,
+        request: _warren_pb2.GetSecretKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.SecretKeysView, _abc.Awaitable[_warren_pb2.SecretKeysView]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateSecretKeys(
+        self,
+        request: _warren_pb2.RotateSecretKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.RotateSecretKeysResponse, _abc.Awaitable[_warren_pb2.RotateSecretKeysResponse]]:
+        """Asks only: the leader reseals, a few at a time."""
+
+    @_abc_1.abstractmethod
+    def ApplyConfig(
+        self,
+        request: _warren_pb2.ApplyConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.ConfigApplied, _abc.Awaitable[_warren_pb2.ConfigApplied]]: ...
+
+    @_abc_1.abstractmethod
+    def GetConfig(
+        self,
+        request: _warren_pb2.GetConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.ConfigView, _abc.Awaitable[_warren_pb2.ConfigView]]: ...
+
+    @_abc_1.abstractmethod
+    def ListConfigs(
+        self,
+        request: _warren_pb2.ListConfigsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.ListConfigsResponse, _abc.Awaitable[_warren_pb2.ListConfigsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteConfig(
+        self,
+        request: _warren_pb2.DeleteConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.DeleteConfigResponse, _abc.Awaitable[_warren_pb2.DeleteConfigResponse]]: ...
 
     @_abc_1.abstractmethod
     def ApplyNode(

@@ -1,7 +1,7 @@
 """`warren completion bash|zsh|fish`, and what the scripts ask: `warren __complete WORD…`.
 
 Candidates come from the tree of commands itself, so nothing can be missing; names of services,
-nodes and contexts come from the cluster, within a second or not at all.
+nodes, secrets, configs and contexts come from the cluster, within a second or not at all.
 """
 
 import argparse
@@ -122,6 +122,20 @@ def _node_names() -> list[str]:
         return [view.node.spec.name for view in client.list_nodes()]
 
 
+def _secret_names() -> list[str]:
+    from warren.client import connect
+
+    with connect(timeout=1.0) as client:
+        return [view.spec.name for view in client.list_secrets()]
+
+
+def _config_names() -> list[str]:
+    from warren.client import connect
+
+    with connect(timeout=1.0) as client:
+        return [view.spec.name for view in client.list_configs()]
+
+
 def _context_names() -> list[str]:
     from warren.client import contexts
 
@@ -131,6 +145,8 @@ def _context_names() -> list[str]:
 _NAMES: dict[str, Callable[[], list[str]]] = {
     "service": _service_names,
     "node": _node_names,
+    "secret_name": _secret_names,
+    "config_name": _config_names,
     "context": _context_names,
     "context_name": _context_names,
 }

@@ -14,11 +14,13 @@ from warren.cli import (
     clusters,
     common,
     completion,
+    configs,
     contexts,
     events,
     mesh,
     nodes,
     rollouts,
+    secrets,
     services,
     tasks,
 )
@@ -59,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     for noun in (
         services,
         rollouts,
+        secrets,
+        configs,
         tasks,
         nodes,
         mesh,

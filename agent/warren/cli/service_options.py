@@ -95,6 +95,18 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--restart-delay", metavar="DURATION")
     where.add_argument("--restart-max-attempts", metavar="N")
     where.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE")
+    files = parser.add_argument_group("files")
+    form = "NAME[,target=PATH][,mode=0400][,uid=N][,gid=N][,version=N][,follow=false]"
+    files.add_argument(
+        "--secret", action="append", default=[], metavar=form, help="under /run/secrets"
+    )
+    files.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar=f"{form}[,template=true]",
+        help="anywhere, or under /run/configs",
+    )
     update_options.add_to(parser)
 
 
@@ -175,6 +187,8 @@ def _manifest(options: Options, name: str) -> dict[str, Any]:
         "stop_signal": options.stop_signal,
         "stop_grace_period": options.stop_grace_period,
         "labels": common.pairs(options.label, "--label"),
+        "secrets": [_reference(text, "--secret") for text in options.secret],
+        "configs": [_reference(text, "--config") for text in options.config],
         "update": update_options.manifest(options),
     }
 
@@ -184,6 +198,14 @@ def _port(text: str, mode: str) -> dict[str, Any]:
     if match is None:
         raise InvalidInput(f"{text!r} is not [PUBLISHED:]TARGET[/udp]", path="--publish")
     return {"published": match[1], "target": match[2], "protocol": match[3], "mode": mode}
+
+
+def _reference(text: str, option: str) -> dict[str, Any]:
+    """A reference to a secret or config; what it may say, the manifest's parser knows."""
+    name, *settings = text.split(",")
+    values: dict[str, Any] = common.pairs(settings, option)
+    words = {"true": True, "false": False}
+    return {"name": name, **{key: words.get(value, value) for key, value in values.items()}}
 
 
 def _health(options: Options) -> dict[str, Any]:

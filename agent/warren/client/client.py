@@ -17,6 +17,7 @@ from warren.api import convert, status, warren_pb2, warren_pb2_grpc
 from warren.client import answers, diagnosis
 from warren.client.attempts import Attempts, never_sent
 from warren.client.connection import Connection, Wanted, resolve
+from warren.client.secret_calls import SecretCalls
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import DeadlineExceeded, Unavailable, WarrenError
 from warren.model.events import Event
@@ -68,7 +69,7 @@ def connect(
     return Client(resolve(wanted), timeout=timeout)
 
 
-class Client:
+class Client(SecretCalls):
     """Calls of the Control API. No connection is made before the first; close it, or use `with`.
 
     Reads have everything that was acknowledged before them. With `stale`, any manager answers from

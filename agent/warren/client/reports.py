@@ -16,6 +16,7 @@ from warren.model.tasks import Task
 from warren.model.views import (
     Change,
     ClusterView,
+    ConfigView,
     JoinTokenView,
     MemberView,
     MeshView,
@@ -23,6 +24,8 @@ from warren.model.views import (
     PlanStep,
     RolloutPlan,
     RolloutView,
+    SecretKeysView,
+    SecretView,
     ServiceHistory,
     ServiceView,
 )
@@ -84,6 +87,59 @@ def task(value: Task, node: str) -> dict[str, Any]:
         "health": status.health.value,
         "health_output": status.health_output,
         "image_digest": status.image_digest,
+    }
+
+
+def secret(view: SecretView) -> dict[str, Any]:
+    """A secret; its values are nowhere."""
+    return {
+        **manifest.to_dict(view.spec),
+        "version": view.versions[-1].number,
+        "created_at": _time(view.created_at),
+        "updated_at": _time(view.updated_at),
+        "services": list(view.services),
+        "versions": [
+            {
+                "version": each.number,
+                "created_at": _time(each.created_at),
+                "size": each.size,
+                "services": list(each.services),
+            }
+            for each in view.versions
+        ],
+        "expected_version": view.version,
+    }
+
+
+def secret_keys(view: SecretKeysView) -> dict[str, Any]:
+    """Which key secrets are sealed with; no key is here."""
+    return {
+        "id": view.id,
+        "created_at": _time(view.created_at),
+        "versions": view.versions,
+        "left": view.left,
+    }
+
+
+def config(view: ConfigView) -> dict[str, Any]:
+    """A config, with the text of its newest version where that was asked for and is text."""
+    newest = view.versions[-1]
+    return {
+        **manifest.to_dict(view.spec),
+        "version": newest.number,
+        "created_at": _time(view.created_at),
+        "updated_at": _time(view.updated_at),
+        "services": list(view.services),
+        "data": newest.data.decode(errors="replace"),
+        "versions": [
+            {
+                "version": each.number,
+                "created_at": _time(each.created_at),
+                "services": list(each.services),
+            }
+            for each in view.versions
+        ],
+        "expected_version": view.version,
     }
 
 

@@ -7,7 +7,7 @@ rollout does is the cluster's, and goes on without us.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -103,6 +103,27 @@ def wait_rollout(
         if is_over(view, back=back):
             return view
     raise AssertionError("a rollout that has ended is over")
+
+
+def wait_followers(
+    client: Client,
+    rollouts: Mapping[str, str],
+    *,
+    timeout: timedelta,
+    on_progress: Progress | None = None,
+) -> dict[str, RolloutView]:
+    """Wait for rollouts, by service, that a new version of a secret or config has begun."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    return {
+        service: wait_rollout(
+            client,
+            service,
+            rollout,
+            timeout=timedelta(seconds=max(0.0, _left(deadline))),
+            on_progress=on_progress,
+        )
+        for service, rollout in sorted(rollouts.items())
+    }
 
 
 def watch(

@@ -1,4 +1,4 @@
-"""Waiting for mesh keys to be replaced, for the CLI and the modules. The cluster does the work."""
+"""Waiting for keys, of the mesh and of secrets, to be replaced. The cluster does the work."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -8,6 +8,7 @@ from warren.client.client import Client
 from warren.model.errors import DeadlineExceeded, Unavailable, WaitFailed
 from warren.model.nodes import Node, NodeState
 from warren.model.units import format_duration
+from warren.model.views import SecretKeysView
 
 _PAUSE = 0.3
 
@@ -40,6 +41,25 @@ def wait_rotated(
             waiting, why = left, "; ".join(_reasons(nodes[name] for name in left))
         if time.monotonic() > deadline:
             raise WaitFailed(f"mesh keys: not done after {format_duration(timeout)}: {why}")
+        time.sleep(_PAUSE)
+
+
+def wait_resealed(client: Client, *, timeout: timedelta) -> SecretKeysView:
+    """Until no secret is sealed with an older key. WaitFailed says how many are."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    why = "no manager answered"
+    while True:
+        try:
+            view = client.get_secret_keys()
+        except (Unavailable, DeadlineExceeded) as error:
+            why = error.message
+        else:
+            if not view.left:
+                return view
+            why = f"{view.left} of {view.versions + 1} are sealed with an older key"
+        if time.monotonic() > deadline:
+            told = f"keys of secrets: not done after {format_duration(timeout)}: {why}"
+            raise WaitFailed(f"{told}; what the leader cannot open is in its log")
         time.sleep(_PAUSE)
 
 

@@ -77,6 +77,7 @@ class Assignments:
             mesh_keepalive=node.spec.mesh_keepalive,
             weight=node.spec.weight,
             tells_draining=True,
+            labels=node.spec.labels,
         )
 
     @property

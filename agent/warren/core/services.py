@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from warren.core import (
+    file_references,
     filters,
     health_specs,
     names,
@@ -87,6 +88,7 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     _check_constraints(spec)
     _check_ports(spec)
     health_specs.check(spec)
+    file_references.check(spec, state)
     update_specs.check(spec)
     if before is not None and before.removing:
         raise FailedPrecondition(f"service {spec.name} is being removed")

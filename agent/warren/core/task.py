@@ -173,6 +173,13 @@ class Interrupted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The start waits for something that will come. Counts as nothing."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """A health check of the attempt is over."""
 
@@ -181,7 +188,7 @@ class Checked:
     outcome: health.Outcome
 
 
-Event = ImageReady | Refused | Ended | Interrupted | Checked
+Event = ImageReady | Refused | Ended | Interrupted | Waiting | Checked
 
 
 # ------------------------------------------------------------------ the law
@@ -252,6 +259,9 @@ def after(template: TaskTemplate, progress: Progress, event: Event, now: datetim
             status = replace(progress.status, message=event.reason)
             started = progress.status.state is TaskState.STARTING
             return _at_attempt(replace(progress, status=status), progress.attempt + started)
+        case Waiting():
+            status = replace(progress.status, message=event.reason)
+            return replace(progress, status=status)
         case Checked():
             if template.health is None or event.attempt != progress.attempt:
                 return progress

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from warren.drivers import cri_pb2 as cri
 from warren.drivers.cgroups import shares_of
-from warren.drivers.ports import StartOrder
+from warren.drivers.ports import Mount, StartOrder
 from warren.model.errors import DriverError
 from warren.model.services import TaskTemplate
 
@@ -125,11 +125,16 @@ def container(order: StartOrder, host: HostFacts) -> cri.ContainerConfig:
         working_dir=template.working_dir,
         envs=[cri.KeyValue(key=key, value=value) for key, value in template.env.items()],
         labels=labels(order, host.cluster_id),
+        mounts=[_mount(each) for each in order.mounts],
         log_path=order.log_path.name,
         linux=cri.LinuxContainerConfig(
             resources=_resources(template, host), security_context=_security(template, host)
         ),
     )
+
+
+def _mount(mount: Mount) -> cri.Mount:
+    return cri.Mount(container_path=mount.target, host_path=str(mount.source), readonly=True)
 
 
 def _resources(template: TaskTemplate, host: HostFacts) -> cri.LinuxContainerResources:

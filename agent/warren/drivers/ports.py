@@ -5,7 +5,7 @@ idempotent, so that a worker that died in the middle may repeat it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +15,17 @@ from warren.model.instances import Instance as Instance
 from warren.model.instances import InstanceState as InstanceState
 from warren.model.nodes import HeldPort as HeldPort
 from warren.model.rollouts import Analysis
+from warren.model.secrets import FileKey, TaskFile
 from warren.model.services import HealthCheck, PullPolicy, RegistryAuth
 from warren.model.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A file or directory of the host in a container, which can only read it."""
+
+    source: Path
+    target: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,7 @@ class StartOrder:
     """Empty: those of the host."""
     dns_domain: str = ""
     """Names without a dot are looked up in it."""
+    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +245,44 @@ class Resolver(Protocol):
 
     async def close(self) -> None:
         """Let go; it goes on answering."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedFile:
+    """A file as a task sees it."""
+
+    path: str
+    """In the container, whole."""
+    data: bytes = field(repr=False)
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o400
+
+
+class TaskFiles(Protocol):
+    """Secrets and configs on this host: what its tasks may need, and what is placed for them.
+
+    Secrets, and all that is placed, are in memory only; DriverError where they would not be.
+    """
+
+    def kept(self) -> tuple[TaskFile, ...]:
+        """What a worker before this one has kept. After a reboot, no secrets."""
+
+    def keep(self, file: TaskFile) -> None:
+        """For workers to come."""
+
+    def drop(self, key: FileKey) -> None:
+        """Keep it no longer."""
+
+    def place(self, task_id: str, files: Sequence[PlacedFile]) -> tuple[Mount, ...]:
+        """Have these files for the task; answers how its containers get them. A container that has
+        them already keeps them, so this may be repeated while one runs."""
+
+    def remove(self, task_id: str) -> None:
+        """All that was placed for the task is gone."""
+
+    def task_ids(self) -> frozenset[str]:
+        """Tasks for which something is placed."""
 
 
 class TaskNetwork(Protocol):

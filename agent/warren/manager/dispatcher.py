@@ -24,6 +24,7 @@ from warren.manager.cluster import ManagerContext
 from warren.manager.contacts import Contacts
 from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
+from warren.manager.task_files import Opener, Provision
 from warren.manager.telling import Telling
 from warren.model.errors import InvalidInput, LeaderMoved, NotFound, Unavailable, WarrenError
 from warren.model.nodes import HeldPort, Node, NodeDescription, NodeState
@@ -56,6 +57,7 @@ class Dispatcher:
         self._contacts = contacts
         self._reports = reports
         self._telling = Telling()
+        self._opener = Opener()
 
     async def serve(self, requests: Messages, stream: Stream) -> None:
         """One session, as gRPC calls it."""
@@ -204,11 +206,14 @@ class Dispatcher:
         await session.wait_reported()
         await self._reports.wait_written()
         told: Assignments | None = None
+        provision = Provision(self._opener, session.node_id)
         store = self._context.store
         while True:
             self._require_term(term)
             count = store.changes.count
             newest = self._telling.newest(store.state)
+            for files in provision.news(newest):
+                session.send(files)
             message = self._telling.message(told, newest, session.node_id, base=session.told)
             if message is not None:
                 session.told = newest.index

@@ -24,6 +24,7 @@ from warren.manager.joining import join_members, refresh_managers, wait_demoted
 from warren.manager.leadership import Leadership
 from warren.manager.reconciler import Reconciler
 from warren.manager.reports import Reports
+from warren.manager.resealer import Resealer
 from warren.manager.routes import all_routes
 from warren.manager.rpc import Router
 from warren.manager.server import Server
@@ -56,6 +57,7 @@ class Manager:
             reconciler.run,
             Analyst(context, sessions, examiner or Examinations()).run,
             reports.run,
+            Resealer(context).run,
         )
         self._metrics = MetricsServer(self._metrics_text)
         self._leadership = Leadership(context, contacts, loops)

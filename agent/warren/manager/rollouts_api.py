@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from warren.api import convert, warren_pb2
-from warren.core import acts, plan, rollout_views, situation, updates
+from warren.core import acts, file_references, plan, rollout_views, situation, updates
 from warren.core.situation import Situation
 from warren.manager import planning
 from warren.manager.authorization import Caller
@@ -144,6 +144,7 @@ class RolloutsApi:
                 because=request.reason,
                 now=now,
             )
+            file_references.require(state, command.spec, f"revision {command.revision}")
             begun = after = apply(state, command)[0]
             changing = after.services[request.service]
             summary = f"service {request.service} goes back to revision {command.revision}"

@@ -12,6 +12,7 @@ from warren.manager.backup_api import BackupApi
 from warren.manager.certificates_api import CertificatesApi
 from warren.manager.cluster import ManagerContext
 from warren.manager.cluster_api import ClusterApi
+from warren.manager.configs_api import ConfigsApi
 from warren.manager.event_log import EventLog
 from warren.manager.events_api import EventsApi
 from warren.manager.members_api import AskMember, MembersApi, ask_nobody
@@ -20,6 +21,7 @@ from warren.manager.mesh_api import MeshApi
 from warren.manager.nodes_api import NodesApi
 from warren.manager.rollouts_api import RolloutsApi
 from warren.manager.rpc import Route
+from warren.manager.secrets_api import SecretKeysApi, SecretsApi
 from warren.manager.services_api import ServicesApi
 from warren.manager.sessions import Sessions
 from warren.manager.tasks_api import TasksApi
@@ -49,6 +51,8 @@ def all_routes(
     tasks = TasksApi(context, sessions)
     certificates, membership = CertificatesApi(context), MembershipApi(context)
     rollouts = RolloutsApi(context)
+    secrets, configs = SecretsApi(context), ConfigsApi(context)
+    secret_keys = SecretKeysApi(context)
     members, mesh = MembersApi(context), MeshApi(context, sessions)
     events = EventsApi(context, event_log or EventLog(context))
     return {
@@ -70,6 +74,16 @@ def all_routes(
                 "ResumeRollout": rollouts.resume_rollout,
                 "AbortRollout": rollouts.abort_rollout,
                 "RollBackService": rollouts.roll_back_service,
+                "ApplySecret": secrets.apply_secret,
+                "GetSecret": secrets.get_secret,
+                "ListSecrets": secrets.list_secrets,
+                "DeleteSecret": secrets.delete_secret,
+                "GetSecretKeys": secret_keys.get_secret_keys,
+                "RotateSecretKeys": secret_keys.rotate_secret_keys,
+                "ApplyConfig": configs.apply_config,
+                "GetConfig": configs.get_config,
+                "ListConfigs": configs.list_configs,
+                "DeleteConfig": configs.delete_config,
                 "ApplyNode": nodes.apply_node,
                 "GetNode": nodes.get_node,
                 "ListNodes": nodes.list_nodes,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from warren.api import convert, warren_pb2
-from warren.core import hiding, services, updates, views
+from warren.core import file_references, hiding, services, updates, views
 from warren.core.specs import Edit
 from warren.manager import planning
 from warren.manager.authorization import Caller
@@ -39,7 +39,8 @@ class ServicesApi:
             version = stored.version if stored is not None else 0
             wish.require_version(version, f"service {given.name}")
             before = stored.spec if stored is not None else None
-            after = services.merge(before, given, request.fields)
+            merged = services.merge(before, given, request.fields)
+            after = file_references.resolve(merged, before, request.fields, state)
             services.check(after, state)
             return self._put(state, Edit(before=before, after=after, version=version), wish)
 

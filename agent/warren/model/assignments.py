@@ -113,6 +113,8 @@ class Assignment:
     tells_draining: bool = False
     """The manager tells which tasks may still have connections: those to all others, which have
     been endpoints, are to nobody any more. Managers of an older version do not."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the node, for what is filled into configs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from warren.model.clusters import ClusterSpec
 from warren.model.constraints import Constraint, Network, NotEmpty, Pattern, Range
 from warren.model.errors import InvalidInput
 from warren.model.nodes import NodeSpec
+from warren.model.secrets import ConfigSpec, SecretSpec
 from warren.model.services import HIDDEN, Bytes, Secret, ServiceSpec
 
 T = TypeVar("T")
@@ -72,6 +73,16 @@ def parse_node(data: object) -> tuple[NodeSpec, tuple[str, ...]]:
 def parse_cluster(data: object) -> tuple[ClusterSpec, tuple[str, ...]]:
     """The cluster's settings, and the keys that `data` has."""
     return _parse_top(ClusterSpec, data, "cluster")
+
+
+def parse_secret(data: object) -> tuple[SecretSpec, tuple[str, ...]]:
+    """The secret's spec, which has no value, and the keys that `data` has."""
+    return _parse_top(SecretSpec, data, "secret")
+
+
+def parse_config(data: object) -> tuple[ConfigSpec, tuple[str, ...]]:
+    """The config's spec, and the keys that `data` has."""
+    return _parse_top(ConfigSpec, data, "config")
 
 
 def service_to_dict(

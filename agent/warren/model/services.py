@@ -19,6 +19,8 @@ from warren.model.checks import HttpCheck as HttpCheck
 from warren.model.checks import TcpCheck as TcpCheck
 from warren.model.constraints import DNS_LABEL, NotEmpty, Pattern, Range
 from warren.model.rollouts import Rollout, UpdatePolicy
+from warren.model.secrets import ConfigReference as ConfigReference
+from warren.model.secrets import SecretReference as SecretReference
 
 Bytes = NewType("Bytes", int)
 """A size in bytes; manifests write `256MiB`."""
@@ -166,6 +168,8 @@ class TaskTemplate:
     """Between the moment when no node sends new connections and the stop signal; only for
     services with ports."""
     health: HealthCheck | None = None
+    secrets: tuple[SecretReference, ...] = ()
+    configs: tuple[ConfigReference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

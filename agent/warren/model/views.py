@@ -3,12 +3,14 @@
 Views are computed by the managers at each read (`core/views.py`) and never stored.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import Node, NodeMesh, NodeRole, NodeState
 from warren.model.rollouts import Pin, Rollout, Strategy
+from warren.model.secrets import ConfigSpec, SecretSpec
 from warren.model.services import Bytes, Revision, Service, ServiceMode, ServiceSpec
 from warren.model.tasks import Task
 
@@ -308,6 +310,96 @@ class ServiceApplied:
     """Id of the rollout that the change began, or that is under way; empty: there is none."""
     rollout_plan: RolloutPlan | None = None
     """Where the change begins a rollout: what `plan` says, as data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretVersionView:
+    """A version of a secret; never its value."""
+
+    number: int
+    created_at: datetime
+    size: int
+    services: tuple[str, ...] = ()
+    """Those that have it, or could go back to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretView:
+    """A secret as reads answer it."""
+
+    spec: SecretSpec
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    versions: tuple[SecretVersionView, ...]
+    """By number; the last is the newest."""
+    services: tuple[str, ...] = ()
+    """Those that need it: while there are some, it cannot be removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretKeysView:
+    """What secrets are sealed with; never a key."""
+
+    id: str
+    """Of the newest key-encryption key."""
+    created_at: datetime
+    versions: int
+    """Of all secrets."""
+    left: int
+    """Of what is sealed, what is still wrapped by an older key: a rotation is under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigVersionView:
+    """A version of a config."""
+
+    number: int
+    created_at: datetime
+    data: bytes = field(repr=False)
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigView:
+    """A config as reads answer it."""
+
+    spec: ConfigSpec
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    versions: tuple[ConfigVersionView, ...]
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretApplied:
+    """Answer to an Apply of a secret; the same for a dry run."""
+
+    changed: bool
+    before: SecretSpec | None
+    after: SecretSpec
+    changes: tuple[Change, ...] = ()
+    version: int = 0
+    number: int = 0
+    """Of the newest version."""
+    rollouts: Mapping[str, str] = field(default_factory=dict)
+    """Ids of the rollouts that the new version begins, by service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigApplied:
+    """Answer to an Apply of a config; the same for a dry run."""
+
+    changed: bool
+    before: ConfigSpec | None
+    after: ConfigSpec
+    changes: tuple[Change, ...] = ()
+    version: int = 0
+    number: int = 0
+    rollouts: Mapping[str, str] = field(default_factory=dict)
+    data_before: bytes = field(default=b"", repr=False)
+    data_after: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

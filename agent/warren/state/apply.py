@@ -14,7 +14,7 @@ from typing import TypeVar, assert_never
 from warren.model.nodes import Node, NodeMesh, NodeState
 from warren.model.services import Service, same_template
 from warren.model.tasks import DesiredState, Task, TaskState
-from warren.state import apply_rollouts, maps
+from warren.state import apply_rollouts, apply_secrets, maps
 from warren.state import commands as c
 from warren.state.cluster import ClusterState
 from warren.state.refusals import Refusal
@@ -106,6 +106,18 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
         case c.RemoveJoinToken():
             _existing(state.tokens, command.token_id, "join token")
             return replace(state, tokens=maps.without(state.tokens, command.token_id))
+        case c.SetSecretKeys():
+            if state.secret_keys is not None:
+                raise Refusal("AlreadyExists", "secrets have keys already")
+            return replace(state, secret_keys=command.keys)
+        case c.AddSecretKey():
+            return apply_secrets.add_key(state, command)
+        case c.ResealSecrets():
+            return apply_secrets.reseal(state, command)
+        case c.PutSecret() | c.PutConfig():
+            return apply_secrets.put(state, command)
+        case c.RemoveSecret() | c.RemoveConfig():
+            return apply_secrets.remove(state, command)
         case _:
             assert_never(command)
 
@@ -139,6 +151,7 @@ def _put_cluster_spec(state: ClusterState, command: c.PutClusterSpec) -> Cluster
 def _put_service(state: ClusterState, command: c.PutService) -> ClusterState:
     name = command.spec.name
     before = state.services.get(name)
+    apply_secrets.require_references(state, command.spec)
     if before is None:
         _expect(0, command.expected_version, f"service {name}")
         service = Service(
@@ -170,6 +183,7 @@ def _put_service(state: ClusterState, command: c.PutService) -> ClusterState:
 def _start_rollout(state: ClusterState, command: c.StartRollout) -> ClusterState:
     before = _staying(state, command.spec.name)
     _expect(before.version, command.expected_version, f"service {command.spec.name}")
+    apply_secrets.require_references(state, command.spec)
     return _with_service(state, apply_rollouts.start(before, command, state.index))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from warren.model.clusters import Cluster, JoinToken
 from warren.model.nodes import Node, NodeRole
+from warren.model.secrets import SecretKeys, VersionedConfig, VersionedSecret
 from warren.model.services import Service
 from warren.model.tasks import Task
 from warren.state import groups
@@ -26,6 +27,12 @@ class ClusterState:
     """By task id."""
     tokens: Mapping[str, JoinToken] = field(default_factory=dict)
     """By token id."""
+    secrets: Mapping[str, VersionedSecret] = field(default_factory=dict)
+    """By name."""
+    configs: Mapping[str, VersionedConfig] = field(default_factory=dict)
+    """By name."""
+    secret_keys: SecretKeys | None = None
+    """None until the first secret."""
 
     def node_named(self, name: str) -> Node | None:
         """The node of that name; names are unique."""

@@ -10,6 +10,15 @@ from datetime import datetime
 from warren.model.clusters import Cluster, ClusterSpec, JoinToken
 from warren.model.nodes import HeldPort, Node, NodeDescription, NodeSpec, NodeStatus
 from warren.model.rollouts import AnalysisRecord, Rollout
+from warren.model.secrets import (
+    ConfigSpec,
+    ConfigVersion,
+    KeyEncryptionKey,
+    SecretKeys,
+    SecretSpec,
+    SecretVersion,
+    WrappedKey,
+)
 from warren.model.services import ServiceSpec
 from warren.model.tasks import DesiredState, Task, TaskStatus
 
@@ -274,6 +283,88 @@ class RecordAnalysis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetSecretKeys:
+    """What secrets are sealed with, before the first of them. By the API. AlreadyExists where
+    there are some."""
+
+    keys: SecretKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddSecretKey:
+    """A new key-encryption key: from now on it wraps what is new, and the leader reseals what is
+    there. By the API. Refused while that goes on for another."""
+
+    key: KeyEncryptionKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResealedSecret:
+    """A version of a secret with the same value, sealed anew."""
+
+    name: str
+    version: SecretVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResealSecrets:
+    """Some versions sealed with new data keys under the newest key-encryption key. By the leader.
+
+    What was removed or resealed meanwhile is passed over. Keys that wrap nothing any more go.
+    """
+
+    secrets: tuple[ResealedSecret, ...] = ()
+    hash_key: WrappedKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutSecret:
+    """Create or change a secret. By the API. `expected_version` 0: it must not exist.
+
+    A new version begins a rollout of every service that follows it, in the same step: none can
+    miss it, and none begins it twice.
+    """
+
+    spec: SecretSpec
+    value: SecretVersion | None = None
+    """None: the newest stays."""
+    expected_version: int
+    mark: str = ""
+    """In the ids of the rollouts."""
+    by: str = ""
+    """Who begins them."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveSecret:
+    """Remove a secret that nobody uses. By the API. `expected_version` 0: any."""
+
+    name: str
+    expected_version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutConfig:
+    """The same as `PutSecret`, of a config."""
+
+    spec: ConfigSpec
+    value: ConfigVersion | None = None
+    expected_version: int
+    mark: str = ""
+    by: str = ""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveConfig:
+    """Remove a config that nobody uses. By the API. `expected_version` 0: any."""
+
+    name: str
+    expected_version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Several commands as one entry. Each is applied or rejected on its own."""
 
@@ -312,6 +403,13 @@ Command = (
     | StartRollout
     | SetRollout
     | RecordAnalysis
+    | SetSecretKeys
+    | PutSecret
+    | RemoveSecret
+    | PutConfig
+    | RemoveConfig
+    | AddSecretKey
+    | ResealSecrets
 )
 
 

@@ -12,8 +12,10 @@ from itertools import pairwise
 
 from warren.model.nodes import Availability, NodeRole, NodeState
 from warren.model.rollouts import UpdateOrder
+from warren.model.secrets import FileKind
 from warren.model.services import Service
 from warren.model.tasks import Task, TaskState
+from warren.state import references
 from warren.state.cluster import ClusterState
 
 _FOR_GOOD = (TaskState.FAILED, TaskState.COMPLETE)
@@ -21,7 +23,8 @@ _FOR_GOOD = (TaskState.FAILED, TaskState.COMPLETE)
 
 def check(state: ClusterState) -> tuple[str, ...]:
     """The laws that `state` violates; empty if all is well."""
-    return (*_keys(state), *_nodes(state), *_addresses(state), *_tasks(state))
+    laws = (_keys, _nodes, _addresses, _tasks, _files)
+    return tuple(violated for law in laws for violated in law(state))
 
 
 def check_decided(state: ClusterState) -> tuple[str, ...]:
@@ -108,6 +111,21 @@ def _tasks(state: ClusterState) -> Iterator[str]:
             continue
         if task.node_id not in state.nodes:
             yield f"task {task.id} is {task_state.value} on unknown node {task.node_id!r}"
+
+
+def _files(state: ClusterState) -> Iterator[str]:
+    """Of secrets and configs: what is needed is there, and versions are in their order."""
+    for kind in FileKind:
+        for name, found in references.stored(state, kind).items():
+            numbers = [each.number for each in found.versions]
+            if found.spec.name != name:
+                yield f"{kind.value} {found.spec.name} is stored as {name}"
+            if not numbers or numbers != sorted(set(numbers)):
+                yield f"{kind.value} {name} has versions {numbers}"
+    for name, service in state.services.items():
+        key = references.missing(state, service.spec)
+        if key is not None:
+            yield f"service {name} refers to {key}, which is not there"
 
 
 def _slots(state: ClusterState) -> Iterator[str]:

@@ -12,13 +12,39 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from warren.model.rollouts import Rollout, UpdatePolicy
+from warren.model.secrets import ConfigReference, SecretReference
 from warren.model.services import ServiceSpec
 from warren.model.tasks import Task
-from warren.state.commands import Command, RecordAnalysis, SetRollout, StartRollout
+from warren.state.commands import (
+    AddSecretKey,
+    Command,
+    PutConfig,
+    PutSecret,
+    RecordAnalysis,
+    RemoveConfig,
+    RemoveSecret,
+    ResealSecrets,
+    SetRollout,
+    SetSecretKeys,
+    StartRollout,
+)
 
 COMMANDS_VERSION = 3
 """The newest that this manager knows: raised together with an addition below."""
-SINCE: Mapping[type, int] = {StartRollout: 2, SetRollout: 2, RecordAnalysis: 2}
+SINCE: Mapping[type, int] = {
+    StartRollout: 2,
+    SetRollout: 2,
+    RecordAnalysis: 2,
+    SetSecretKeys: 3,
+    AddSecretKey: 3,
+    ResealSecrets: 3,
+    PutSecret: 3,
+    RemoveSecret: 3,
+    PutConfig: 3,
+    RemoveConfig: 3,
+    SecretReference: 3,
+    ConfigReference: 3,
+}
 """Commands, and other types inside of them, that came after version 1."""
 FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (ServiceSpec, "update"): 2,

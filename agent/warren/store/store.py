@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 PIECE_OBJECTS = 50
 """In a piece of a snapshot: about a millisecond's work."""
-_MAPS = ("nodes", "services", "tasks", "tokens")
+PIECE_VALUES = 2
+"""The same of secrets and configs, which may have megabytes."""
+_MAPS = ("nodes", "services", "tasks", "tokens", "secrets", "configs")
 """The fields of a state that grow with the cluster."""
 PROPOSE_TIMEOUT = timedelta(seconds=10)
 BARRIER_TIMEOUT = timedelta(seconds=5)
@@ -177,10 +179,13 @@ class _Replica:
 
 def pieces(state: ClusterState) -> Iterator[bytes]:
     """The state's message, a few objects at a time: protobuf joins what is concatenated."""
-    yield _bytes(ClusterState(index=state.index, cluster=state.cluster))
+    yield _bytes(
+        ClusterState(index=state.index, cluster=state.cluster, secret_keys=state.secret_keys)
+    )
     for name in _MAPS:
         objects = maps.ordered(getattr(state, name))
-        while some := dict(itertools.islice(objects, PIECE_OBJECTS)):
+        count = PIECE_VALUES if name in ("secrets", "configs") else PIECE_OBJECTS
+        while some := dict(itertools.islice(objects, count)):
             yield _bytes(replace(ClusterState(), **{name: some}))  # type: ignore[arg-type]
 
 

@@ -21,6 +21,15 @@ from warren.model.nodes import (
     NodeStatus,
 )
 from warren.model.rollouts import Rollout, UpdatePolicy
+from warren.model.secrets import (
+    ConfigSpec,
+    ConfigVersion,
+    SecretSpec,
+    SecretVersion,
+    VersionedConfig,
+    VersionedSecret,
+    WrappedKey,
+)
 from warren.model.services import Bytes, Revision, Secret, Service, ServiceSpec, template_of
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
 from warren.state.cluster import ClusterState
@@ -199,12 +208,48 @@ def a_token(id: str = "0123abcd", *, expires_at: datetime = NOON) -> JoinToken: 
     )
 
 
+def a_secret_version(number: int = 1) -> SecretVersion:
+    """Sealed with nothing: for who does not open it."""
+    key = WrappedKey(kek="k1", nonce=b"nonce", data=b"key")
+    return SecretVersion(
+        number=number, created_at=NOON, size=8, digest=b"hash", key=key, nonce=b"n", data=b"sealed"
+    )
+
+
+def a_secret(name: str = "db", *, numbers: Iterable[int] = (1,), **spec: Any) -> VersionedSecret:
+    """A secret with these versions."""
+    return VersionedSecret(
+        spec=SecretSpec(name=name, **spec),
+        version=1,
+        created_at=NOON,
+        updated_at=NOON,
+        versions=tuple(map(a_secret_version, numbers)),
+    )
+
+
+def a_config(name: str = "nginx", *texts: bytes, **spec: Any) -> VersionedConfig:
+    """A config with a version for each text; by default one."""
+    versions = (
+        ConfigVersion(number=number, created_at=NOON, data=text)
+        for number, text in enumerate(texts or (b"listen 80;",), 1)
+    )
+    return VersionedConfig(
+        spec=ConfigSpec(name=name, **spec),
+        version=1,
+        created_at=NOON,
+        updated_at=NOON,
+        versions=tuple(versions),
+    )
+
+
 def a_state(
     *,
     nodes: Iterable[Node] = (),
     services: Iterable[Service] = (),
     tasks: Iterable[Task] = (),
     tokens: Iterable[JoinToken] = (),
+    secrets: Iterable[VersionedSecret] = (),
+    configs: Iterable[VersionedConfig] = (),
     **settings: Any,
 ) -> ClusterState:
     """A state with a cluster; each task has the template that its service has now."""
@@ -216,6 +261,8 @@ def a_state(
         services=by_name,
         tasks={task.id: _with_template(task, by_name) for task in tasks},
         tokens={token.id: token for token in tokens},
+        secrets={secret.spec.name: secret for secret in secrets},
+        configs={config.spec.name: config for config in configs},
     )
 
 

@@ -24,6 +24,7 @@ from warren.worker.local_store import ProgressFile
 from warren.worker.observer import Observer
 from warren.worker.reporter import Reporter
 from warren.worker.runner import Host, NameServers, Runner
+from warren.worker.task_files import TaskFiles
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Surroundings:
     prober: Prober
     reporter: Reporter
     progress_file: ProgressFile
+    files: TaskFiles
     network_ready: asyncio.Event
     now: Callable[[], datetime]
     name_servers: Callable[[], NameServers] = NameServers
@@ -70,6 +72,7 @@ class Executor:
             now=surroundings.now,
             name_servers=surroundings.name_servers,
             withdrawn=surroundings.withdrawn,
+            files=surroundings.files,
         )
         self._tasks: dict[str, Task] = {}
         self._services: Mapping[str, ServiceTraffic] = {}
@@ -94,6 +97,7 @@ class Executor:
             await self._assigned.wait()
             self._group = group
             found = self._host.progress_file.task_ids() | task_logs.task_ids(self._host.log_dir)
+            found |= self._host.files.task_ids()
             for task_id in sorted(found):
                 self._ensure_runner(task_id)
             self._tell_runners()

@@ -74,6 +74,7 @@ def _drivers(config: Config, member: Membership) -> Drivers:
     from warren.drivers.containerd import Containerd
     from warren.drivers.nftables import Nftables
     from warren.drivers.probes import Probes
+    from warren.drivers.task_files import HostTaskFiles
     from warren.drivers.unbound import Unbound
     from warren.drivers.wireguard import WireGuard
 
@@ -95,4 +96,5 @@ def _drivers(config: Config, member: Membership) -> Drivers:
             task_network=CniNetwork(config.cni_config_dir),
         ),
         traffic=traffic.Drivers(balancer=Nftables(), resolver=Unbound() if config.dns else None),
+        files=HostTaskFiles(config.run_dir, config.state_dir),
     )

@@ -24,6 +24,7 @@ from warren.worker.local_store import ProgressFile
 from warren.worker.observer import Observer
 from warren.worker.probing import Probing, Subject
 from warren.worker.reporter import Reporter
+from warren.worker.task_files import TaskFiles
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Host:
     name_servers: Callable[[], NameServers]
     withdrawn: Callable[[Task], Awaitable[None]]
     """Waits until this host sends no new connections to a task."""
+    files: TaskFiles
 
 
 class Runner:
@@ -132,6 +134,8 @@ class Runner:
             )
             self._advance(step.progress)
             probing.follow(self._subject())
+            if self._progress.status.state.terminal and self.running_instance is None:
+                self._host.files.remove(self._task_id)
             if isinstance(step.action, law.Forget):
                 self._forget()
                 return
@@ -211,6 +215,7 @@ class Runner:
     def _forget(self) -> None:
         self._host.observer.forget(self._task_id)
         self._host.reporter.forget(self._task_id)
+        self._host.files.remove(self._task_id)
         task_logs.remove(self._host.log_dir, self._task_id)
         self._host.progress_file.forget(self._task_id)
         log.info("task %s forgotten", self._task_id)
@@ -285,8 +290,12 @@ class Runner:
 
     async def _start(self, action: law.Start) -> None:
         """A start that has begun is not broken off: what it made would have to be found again."""
+        files, template = self._host.files, action.task.template
+        if missing := files.missing(template):
+            self._happened(law.Waiting(reason=missing))
         try:
             async with asyncio.timeout(None) as self._patience:
+                await files.wait(template)
                 await self._host.network_ready.wait()
                 await self._host.starts.acquire()
         except TimeoutError:
@@ -297,6 +306,7 @@ class Runner:
             self._patience = None
         names = self._host.name_servers()
         try:
+            mounts = files.place(action.task)
             instance = await self._host.runtime.start(
                 StartOrder(
                     dns_servers=names.addresses,
@@ -305,6 +315,7 @@ class Runner:
                     attempt=action.attempt,
                     sandbox_id=action.sandbox_id,
                     node_name=self._host.node_name,
+                    mounts=mounts,
                     log_path=task_logs.path_of(self._host.log_dir, self._task_id, action.attempt),
                 )
             )

@@ -50,6 +50,8 @@ class Surroundings:
     """A channel to a manager's API address, with the node certificate as it is on disk now."""
     hello: Callable[[], Awaitable[warren_pb2.Hello]]
     assigned: Callable[[Assignment], None]
+    files: Callable[[warren_pb2.TaskFiles], None]
+    """Secrets and configs; the tasks that refer to them are assigned after that."""
     reporter: Reporter
     carriage: "Carriage"
     mesh_keys: KeyNews
@@ -220,6 +222,8 @@ class Sessions:
                         self._take(self._read_assignment(message.assignment))
                     case "delta":
                         self._take(self._read_delta(message.delta))
+                    case "files":
+                        self._take_files(message.files)
                     case _:
                         requests.handle(message)
             for helper in helpers:
@@ -263,6 +267,12 @@ class Sessions:
             return apply_delta(self._told, convert.from_message(message, AssignmentDelta))
         except InvalidInput as error:
             raise _Over(f"it sent changes that cannot be made: {error}") from error
+
+    def _take_files(self, message: warren_pb2.TaskFiles) -> None:
+        try:
+            self._with.files(message)
+        except InvalidInput as error:
+            raise _Over(f"it sent files that cannot be read: {error}") from error
 
     def _take(self, assignment: Assignment) -> None:
         if self._told is None:

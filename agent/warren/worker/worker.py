@@ -17,8 +17,10 @@ from warren.api import convert, exposition, warren_pb2
 from warren.api.metrics_server import MetricsServer
 from warren.config import Config
 from warren.core import dns
+from warren.core.placeholders import NodeFacts
 from warren.drivers import service_manager
 from warren.drivers.ports import Prober, Runtime
+from warren.drivers.ports import TaskFiles as TaskFilesDriver
 from warren.model.assignments import Assignment
 from warren.model.errors import WarrenError
 from warren.model.views import MeshLink
@@ -41,6 +43,7 @@ from warren.worker.logs import LogReader
 from warren.worker.reporter import Reporter
 from warren.worker.requests import Requests
 from warren.worker.runner import NameServers
+from warren.worker.task_files import TaskFiles
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ class Drivers:
     prober: Prober
     network: network.Drivers
     traffic: traffic.Drivers
+    files: TaskFilesDriver
 
 
 class Worker:
@@ -106,6 +110,7 @@ class Worker:
             carried=self._carriage.put,
             held=self._held_ports.put,
         )
+        self._files = TaskFiles(drivers.files, self._node_facts)
         self._executor = executor.Executor(
             executor.Surroundings(
                 node_name=member.name,
@@ -118,6 +123,7 @@ class Worker:
                 now=_now,
                 name_servers=self._name_servers,
                 withdrawn=self._traffic.wait_withdrawn,
+                files=self._files,
             )
         )
         self._metrics = MetricsServer(self._metrics_text)
@@ -127,6 +133,7 @@ class Worker:
                 connect=self._connect,
                 hello=self._hello,
                 assigned=self._assigned,
+                files=self._files.take,
                 reporter=self._reporter,
                 carriage=self._carriage,
                 mesh_keys=self._network.mesh.news,
@@ -182,10 +189,16 @@ class Worker:
 
     def _distribute(self, assignment: Assignment) -> None:
         self._assignment = assignment
+        self._files.retain(assignment.tasks)
         self._executor.assign(assignment.tasks, assignment.services)
         self._traffic.assign(assignment)
         self._network.assign(assignment)
         self._sessions.learn(assignment)
+
+    def _node_facts(self) -> NodeFacts:
+        """For configs that are filled in now."""
+        labels = self._assignment.labels if self._assignment is not None else {}
+        return NodeFacts(id=self._member.node_id, name=self._member.name, labels=labels)
 
     def _name_servers(self) -> NameServers:
         """For tasks that start now."""

@@ -20,6 +20,7 @@ from warren.model import (
     events,
     nodes,
     rollouts,
+    secrets,
     services,
     tasks,
     views,
@@ -40,6 +41,7 @@ MODULES = (
     events,
     nodes,
     rollouts,
+    secrets,
     services,
     tasks,
     views,
@@ -116,6 +118,8 @@ def _kind(field: FieldDescriptor) -> str:
         return str(field.message_type.name)
     if field.enum_type is not None:
         return str(field.enum_type.name)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return "bytes"
     return {
         FieldDescriptor.CPPTYPE_STRING: "text",
         FieldDescriptor.CPPTYPE_BOOL: "bool",
@@ -134,7 +138,7 @@ def _wire(hint: Any) -> str:
         return f"repeated {_wire(arguments[0])}"
     if origin is Mapping:
         return f"map {_wire(arguments[1])}"
-    scalars = {str: "text", bool: "bool", float: "float", int: "int"}
+    scalars = {str: "text", bool: "bool", float: "float", int: "int", bytes: "bytes"}
     known: dict[Any, str] = {datetime: "Timestamp", timedelta: "Duration", **scalars}
     return known.get(hint) or str(hint.__name__)
 
@@ -165,6 +169,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=5)
 _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: _TEXT,
+    bytes: st.binary(max_size=5),
     bool: st.booleans(),
     int: st.integers(0, 2**31 - 1),
     float: st.floats(allow_nan=False),

@@ -16,7 +16,7 @@ from warren.model.tasks import TaskState
 from warren.model.views import BackupHead
 from warren.state import invariants
 from warren.state.cluster import ClusterState
-from warren.store import backup
+from warren.store import backup, sealing
 from warren.store.raft import inspection
 from warren.store.raft.disks import RealDisk
 from warren.store.raft.journal import Identity
@@ -24,6 +24,7 @@ from warren.store.raft.snapshot_files import SnapshotFiles
 from warren.testing.builders import (
     NOON,
     a_node,
+    a_secret,
     a_service,
     a_state,
     a_task,
@@ -67,8 +68,8 @@ def archive(tmp_path: Path) -> Path:
     return write(tmp_path / "demo.backup")
 
 
-def write(path: Path, *, commands_version: int = 1) -> Path:
-    state = a_backed_up_state()
+def write(path: Path, *, commands_version: int = 1, state: ClusterState | None = None) -> Path:
+    state = state or a_backed_up_state()
     head = BackupHead(
         cluster="demo",
         cluster_id="c1",
@@ -205,3 +206,18 @@ def test_a_backup_is_known_again_in_its_copy(archive: Path, tmp_path: Path) -> N
     names = {restore.identity_of(backups.check(path).head) for path in (archive, copy)}
 
     assert names == {"c1 100 2026-06-01T12:00:00.000000Z"}
+
+
+def test_a_secret_that_was_altered_ends_the_restore(config: Config, tmp_path: Path) -> None:
+    keys = sealing.new_keys("c1", NOON)
+    version = sealing.Sealer("c1", keys).seal("db", 1, b"value", NOON)
+    whole = replace(a_secret(), versions=(version,))
+    altered = replace(whole, versions=(replace(version, data=version.data[::-1]),))
+    state = replace(a_backed_up_state(), secret_keys=keys)
+    good = write(tmp_path / "good.backup", state=replace(state, secrets={"db": whole}))
+    bad = write(tmp_path / "bad.backup", state=replace(state, secrets={"db": altered}))
+
+    with pytest.raises(FailedPrecondition, match=r"^secret db version 1 cannot be opened"):
+        restore.restore_cluster(config, bad, PASSPHRASE, "m1", [M1])
+    assert node_files.read_membership(config) is None
+    restore.restore_cluster(config, good, PASSPHRASE, "m1", [M1])

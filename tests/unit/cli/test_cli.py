@@ -428,6 +428,8 @@ def test_contexts_are_listed_and_chosen(warren: Run) -> None:
             [
                 "service",
                 "rollout",
+                "secret",
+                "config",
                 "task",
                 "node",
                 "mesh",

@@ -241,7 +241,7 @@ def test_lists_wanted_tasks_by_slot_and_then_history_newest_first() -> None:
 
 
 def test_hides_passwords_in_the_service_and_in_its_tasks() -> None:
-    auth = RegistryAuth(username="me", password=Secret("secret"))
+    auth = RegistryAuth(username="me", password=Secret("hunter2"))
     hidden = replace(auth, password=Secret(HIDDEN))
     state = a_state(services=[a_service(registry_auth=auth)], tasks=[a_task(1)])
 
@@ -249,7 +249,7 @@ def test_hides_passwords_in_the_service_and_in_its_tasks() -> None:
 
     assert view.service.spec.registry_auth == hidden
     assert [task.template.registry_auth for task in view.tasks] == [hidden]
-    assert "secret" not in repr(view)
+    assert "hunter2" not in repr(view)
 
 
 def test_there_is_no_view_of_a_service_that_is_not_there() -> None:

@@ -8,11 +8,13 @@ from datetime import timedelta
 
 import pytest
 from warren.api import convert, warren_pb2
+from warren.core import assignment
 from warren.core.nodes import AWAY_MAX
 from warren.manager.contacts import Contacts
 from warren.manager.dispatcher import Dispatcher
 from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
+from warren.manager.task_files import Opener, Provision
 from warren.model.errors import (
     FailedPrecondition,
     InvalidInput,
@@ -21,10 +23,18 @@ from warren.model.errors import (
     Unavailable,
 )
 from warren.model.nodes import HeldPort, NodeDescription, NodeState
+from warren.model.secrets import (
+    ConfigReference,
+    FileKey,
+    FileKind,
+    SecretReference,
+    TaskFile,
+)
 from warren.model.services import Port, Protocol
 from warren.model.tasks import Health, Task, TaskState, TaskStatus
 from warren.state.commands import SetTaskStatus
-from warren.testing.builders import NOON, a_node, a_service, a_task
+from warren.store import sealing
+from warren.testing.builders import NOON, a_config, a_node, a_secret, a_service, a_task
 
 from tests.unit.manager.manager_kit import (
     Kit,
@@ -410,3 +420,66 @@ async def test_a_session_lasts_no_longer_than_a_term() -> None:
 
         with pytest.raises(LeaderMoved):
             await worker.session
+
+
+async def test_secrets_are_told_to_nodes_whose_tasks_have_them_before_these() -> None:
+    keys = sealing.new_keys("c1", NOON)
+    version = sealing.Sealer("c1", keys).seal("db", 1, b"marker-4d", NOON)
+    secret = replace(a_secret(), versions=(version,))
+    reference = SecretReference(name="db", pinned=1)
+    nodes = [a_node("w1"), a_node("w2", number=2)]
+    task = a_task(1, "w1", state=TaskState.ASSIGNED)
+    services = [a_service("web", secrets=(reference,))]
+    state = a_cluster_state(nodes=nodes, services=services, tasks=[task], secrets=[secret])
+    async with a_kit(replace(state, secret_keys=keys)) as kit:
+        opener, key = Opener(), FileKey(kind=FileKind.SECRET, name="db", number=1)
+        newest = assignment.begin(kit.state)
+        consumer, other = Provision(opener, "w1"), Provision(opener, "w2")
+
+        (message,) = consumer.news(newest)
+
+        (file,) = message.files.files
+        told = convert.from_message(file, TaskFile)
+        assert told == TaskFile(key=key, data=b"marker-4d")
+        assert "marker" not in repr(told)
+        assert consumer.news(newest) == ()
+        assert other.news(newest) == ()
+
+
+async def test_a_secret_that_cannot_be_opened_is_told_with_its_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reference = SecretReference(name="db", pinned=1)
+    state = a_cluster_state(
+        nodes=[a_node("w1")],
+        services=[a_service("web", secrets=(reference,))],
+        tasks=[a_task(1, "w1", state=TaskState.ASSIGNED)],
+        secrets=[a_secret()],
+    )
+    state = replace(state, secret_keys=sealing.new_keys("c1", NOON))
+
+    (message,) = Provision(Opener(), "w1").news(assignment.begin(state))
+
+    reason = "secret db version 1 cannot be opened: its key is not in the cluster"
+    assert message.files.files[0].error == reason
+    assert caplog.messages == [reason]
+
+
+async def test_files_come_before_the_tasks_that_refer_to_them() -> None:
+    reference = ConfigReference(name="nginx", pinned=1)
+    state = a_cluster_state(
+        nodes=[a_node("w1")],
+        services=[a_service("web", configs=(reference,))],
+        tasks=[a_task(1, "w1", state=TaskState.ASSIGNED)],
+        configs=[a_config()],
+    )
+    async with a_kit(state) as kit:
+        dispatcher = Leader(kit).dispatcher
+        worker = ScriptedWorker(dispatcher, "w1")
+        worker.say(hello=warren_pb2.Hello())
+
+        kinds = [(await worker.hears()).WhichOneof("message") for _ in range(2)]
+
+        assert kinds == ["files", "assignment"]
+        worker.leave()
+        await worker.session

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warren.core.placeholders import NodeFacts
 from warren.drivers.ports import Runtime
 from warren.model.assignments import ServiceTraffic
 from warren.model.errors import DriverError, FailedPrecondition, NotFound, RuntimeUnavailable
@@ -16,10 +17,12 @@ from warren.model.services import Port, RestartCondition, RestartPolicy
 from warren.model.tasks import Task, TaskState, TaskStatus
 from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime, Program
+from warren.testing.fake_task_files import FakeTaskFiles
 from warren.worker import executor
 from warren.worker.executor import Executor, Surroundings
 from warren.worker.local_store import ProgressFile
 from warren.worker.reporter import Reporter
+from warren.worker.task_files import TaskFiles
 
 from tests.unit.worker.virtual_time import START, in_virtual_time, now
 from tests.unit.worker.worker_kit import a_task, stopped
@@ -39,8 +42,10 @@ class Agent:
         network_ready: bool = True,
         prober: FakeProber | None = None,
         withdrawn: Callable[[Task], Awaitable[None]] = executor.at_once,
+        files: FakeTaskFiles | None = None,
     ) -> None:
         self.reporter = Reporter()
+        self.files = TaskFiles(files or FakeTaskFiles(), lambda: NodeFacts(id="n1", name="w1"))
         self.network_ready = asyncio.Event()
         if network_ready:
             self.network_ready.set()
@@ -55,6 +60,7 @@ class Agent:
                 network_ready=self.network_ready,
                 now=now,
                 withdrawn=withdrawn,
+                files=self.files,
             )
         )
 

@@ -20,6 +20,7 @@ from warren.testing.fake_mesh import FakeMesh
 from warren.testing.fake_network import FakeTaskNetwork
 from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime
+from warren.testing.fake_task_files import FakeTaskFiles
 from warren.worker import network, traffic
 from warren.worker.membership import Membership
 from warren.worker.worker import Drivers, Worker
@@ -203,6 +204,7 @@ class RunningWorker:
         self.balancer = FakeBalancer()
         self.prober = FakeProber()
         self.task_network = FakeTaskNetwork()
+        self.files = FakeTaskFiles()
         self.config = Config(
             state_dir=directory / "state",
             log_dir=directory / "logs",
@@ -230,6 +232,7 @@ class RunningWorker:
                 prober=self.prober,
                 network=network.Drivers(mesh=self.mesh, task_network=self.task_network),
                 traffic=traffic.Drivers(balancer=self.balancer),
+                files=self.files,
             ),
             connect=lambda address: grpc.aio.insecure_channel(
                 address, options=[("grpc.use_local_subchannel_pool", 1)]

@@ -1,0 +1,137 @@
+"""Secrets sealed and opened: AES-256-GCM with a data key per version, wrapped by a cluster's key.
+
+    value     sealed with its data key      bound to cluster, name and number of the version
+    data key  wrapped by a KEK              bound to the same, and to what it is
+    hash key  wrapped by a KEK              bound to the cluster
+    digest    HMAC-SHA256, hash key         of name and value
+
+All keys are 256 random bits. What was altered, or put in another's place, does not open: one line
+that names the version, and never what it holds. ARCHITECTURE.md says what protects what.
+"""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Callable
+from datetime import datetime
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from warren.model.errors import FailedPrecondition
+from warren.model.secrets import KeyEncryptionKey, SecretKeys, SecretVersion, WrappedKey
+from warren.state.cluster import ClusterState
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+Chance = Callable[[int], bytes]
+"""So many random bytes."""
+
+
+def new_keys(cluster_id: str, now: datetime, chance: Chance = os.urandom) -> SecretKeys:
+    """For a cluster that has no secret yet."""
+    kek = new_kek(chance(8).hex(), now, chance)
+    hash_key = _wrap(kek, chance(KEY_BYTES), _bound("hash-key", cluster_id), chance)
+    return SecretKeys(keys=(kek,), hash_key=hash_key)
+
+
+def new_kek(name: str, now: datetime, chance: Chance = os.urandom) -> KeyEncryptionKey:
+    """Another key-encryption key; nothing but its name comes from the caller."""
+    return KeyEncryptionKey(id=name, key=chance(KEY_BYTES), created_at=now)
+
+
+class Sealer:
+    """Seals and opens with the keys of one state."""
+
+    def __init__(self, cluster_id: str, keys: SecretKeys, chance: Chance = os.urandom) -> None:
+        self._cluster_id = cluster_id
+        self._keys = {kek.id: kek for kek in keys.keys}
+        self._newest = keys.keys[-1]
+        self._chance = chance
+        self._hash_key = self._unwrap(
+            keys.hash_key, _bound("hash-key", cluster_id), "the hash key of secrets"
+        )
+
+    def seal(self, name: str, number: int, value: bytes, now: datetime) -> SecretVersion:
+        """A new version of a secret."""
+        key, nonce = self._chance(KEY_BYTES), self._chance(NONCE_BYTES)
+        bound = self._place(name, number)
+        return SecretVersion(
+            number=number,
+            created_at=now,
+            size=len(value),
+            digest=self.digest(name, value),
+            key=_wrap(self._newest, key, _bound("data-key", *bound), self._chance),
+            nonce=nonce,
+            data=AESGCM(key).encrypt(nonce, value, _bound("secret", *bound)),
+        )
+
+    def open(self, name: str, version: SecretVersion) -> bytes:
+        """The value. FailedPrecondition if it is not what was sealed as that version."""
+        what, bound = _named(name, version.number), self._place(name, version.number)
+        key = self._unwrap(version.key, _bound("data-key", *bound), what)
+        value = _decrypted(key, version.nonce, version.data, _bound("secret", *bound), what)
+        if not hmac.compare_digest(self.digest(name, value), version.digest):
+            raise _altered(what)
+        return value
+
+    def reseal(self, name: str, version: SecretVersion) -> SecretVersion:
+        """The same version with a new data key, wrapped by the newest key-encryption key."""
+        value = self.open(name, version)
+        return self.seal(name, version.number, value, version.created_at)
+
+    def rewrapped_hash_key(self) -> WrappedKey:
+        """The hash key, wrapped by the newest key-encryption key. It stays the same."""
+        bound = _bound("hash-key", self._cluster_id)
+        return _wrap(self._newest, self._hash_key, bound, self._chance)
+
+    def digest(self, name: str, value: bytes) -> bytes:
+        """The keyed hash by which equal values are recognised."""
+        return hmac.digest(self._hash_key, _bound(name) + value, hashlib.sha256)
+
+    def _place(self, name: str, number: int) -> tuple[str, str, str]:
+        return self._cluster_id, name, str(number)
+
+    def _unwrap(self, wrapped: WrappedKey, bound: bytes, what: str) -> bytes:
+        kek = self._keys.get(wrapped.kek)
+        if kek is None:
+            raise FailedPrecondition(f"{what} cannot be opened: its key is not in the cluster")
+        return _decrypted(kek.key, wrapped.nonce, wrapped.data, bound, what)
+
+
+def check_all(state: ClusterState) -> None:
+    """FailedPrecondition names the first secret of the state that does not open."""
+    if state.cluster is None or not state.secrets:
+        return
+    if state.secret_keys is None:
+        raise FailedPrecondition("there are secrets, and no key for them")
+    sealer = Sealer(state.cluster.id, state.secret_keys)
+    for name, secret in sorted(state.secrets.items()):
+        for version in secret.versions:
+            sealer.open(name, version)
+
+
+def _wrap(kek: KeyEncryptionKey, key: bytes, bound: bytes, chance: Chance) -> WrappedKey:
+    nonce = chance(NONCE_BYTES)
+    return WrappedKey(kek=kek.id, nonce=nonce, data=AESGCM(kek.key).encrypt(nonce, key, bound))
+
+
+def _decrypted(key: bytes, nonce: bytes, data: bytes, bound: bytes, what: str) -> bytes:
+    try:
+        return AESGCM(key).decrypt(nonce, data, bound)
+    except (InvalidTag, ValueError):
+        # Without the cause: a traceback of it would show keys where locals are shown.
+        raise _altered(what) from None
+
+
+def _altered(what: str) -> FailedPrecondition:
+    return FailedPrecondition(f"{what} cannot be opened: it is not what was stored, or damaged")
+
+
+def _named(name: str, number: int) -> str:
+    return f"secret {name} version {number}"
+
+
+def _bound(*words: str) -> bytes:
+    """Words that cannot run into each other: none has a NUL in it."""
+    return b"".join(word.encode() + b"\0" for word in words)

@@ -1,0 +1,109 @@
+#!/usr/bin/python
+# Copyright (c) The Warren authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: warren_config_info
+short_description: Read configs of a Warren cluster
+version_added: 0.1.0
+description:
+  - Reads one config or all of them. RV(configs[].data) has the contents, where one was named.
+author:
+  - The Warren authors (@warren)
+options:
+  name:
+    description: Name of the config. Without it, all configs.
+    type: str
+extends_documentation_fragment:
+  - warren.core.connection
+  - warren.core.stale
+  - warren.core.attributes.actiongroup
+  - warren.core.attributes.info
+seealso:
+  - module: warren.core.warren_config
+"""
+
+EXAMPLES = r"""
+- name: Who uses the config
+  warren.core.warren_config_info:
+    name: nginx
+  register: found
+
+- name: Show them
+  ansible.builtin.debug:
+    msg: "{{ found.configs | map(attribute='services') | flatten }}"
+"""
+
+RETURN = r"""
+exists:
+  description: Whether any config was found.
+  returned: success
+  type: bool
+configs:
+  description: The configs. Empty when there is none of that name.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: nginx
+      labels: {}
+      keep_versions: 5
+      version: 3
+      services: [web]
+      versions:
+        - {version: 3, created_at: "2026-06-01T12:00:00+00:00", services: [web]}
+      expected_version: 1204
+duration:
+  description: Seconds that it took.
+  returned: always
+  type: float
+error:
+  description:
+    - Class of the error, such as V(InvalidInput), V(NotFound), V(Conflict), V(Unavailable) or
+      V(WaitFailed).
+  returned: failure
+  type: str
+path:
+  description: The field that is wrong, such as V(web.ports[0].target), where one is.
+  returned: failure
+  type: str
+"""
+
+from typing import Any
+
+from ansible_collections.warren.core.plugins.module_utils.warren import WarrenModule, run
+
+try:
+    from warren.client import reports
+    from warren.model.errors import NotFound
+except ImportError:  # told by module_utils/warren.py
+    pass
+
+
+def main() -> None:
+    """Entry point."""
+    module = WarrenModule({"name": {"type": "str"}, "stale": {"type": "bool", "default": False}})
+    run(module, lambda: read(module))
+
+
+def read(module: WarrenModule) -> dict[str, Any]:
+    """The configs as they are."""
+    name, stale = module.params["name"], module.params["stale"]
+    with module.client() as client:
+        try:
+            views = (
+                (client.get_config(name, stale=stale),)
+                if name
+                else client.list_configs(stale=stale)
+            )
+        except NotFound:
+            views = ()
+    found = [reports.config(view) for view in views]
+    return {"changed": False, "exists": bool(found), "configs": found}
+
+
+if __name__ == "__main__":
+    main()
