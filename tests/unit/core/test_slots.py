@@ -13,7 +13,15 @@ from warren.model.rollouts import RolloutState, Strategy, UpdateOrder, UpdatePol
 from warren.model.services import Service
 from warren.model.tasks import Task, TaskState
 from warren.state.cluster import ClusterState
-from warren.testing.builders import NOON, a_node, a_service, a_task, an_update, counting_ids
+from warren.testing.builders import (
+    NOON,
+    a_node,
+    a_service,
+    a_state,
+    a_task,
+    an_update,
+    counting_ids,
+)
 
 from tests.unit.core.rollout_kit import World, a_world, of
 from tests.unit.strategies import states
@@ -22,7 +30,7 @@ WEB = a_service(replicas=3)
 
 
 def the_slot(*tasks: Task) -> Slot:
-    within, _ = slots.survey(a_service(), tasks)
+    within, _ = slots.survey(a_state(), a_service(), tasks)
     return within[0]
 
 
@@ -44,7 +52,7 @@ def decided(state: ClusterState, service: Service, within: tuple[Slot, ...]) -> 
 
 def assert_alone_changes_nothing(state: ClusterState) -> None:
     for name, service in state.services.items():
-        within, _ = slots.survey(service, state.tasks_of(name))
+        within, _ = slots.survey(state, service, state.tasks_of(name))
         unknown = tuple(replace(slot, alone=0) for slot in within)
         assert decided(state, service, within) == decided(state, service, unknown)
 
@@ -95,7 +103,9 @@ def test_slots_with_other_tasks_are_what_a_survey_of_all_finds(
     changed = {each.slot for task in changes for each in (task, was.get(task.id, task))}
 
     found = slots.renewed(
-        slots.survey(WEB, before), WEB, {number: in_slot[number] for number in changed}
+        slots.survey(a_state(), WEB, before), WEB, {number: in_slot[number] for number in changed}
     )
 
-    assert found == slots.survey(WEB, [task for tasks in in_slot.values() for task in tasks])
+    assert found == slots.survey(
+        a_state(), WEB, [task for tasks in in_slot.values() for task in tasks]
+    )
