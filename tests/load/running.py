@@ -111,6 +111,9 @@ def _process(stream: Stream, ssh_config: Path | None) -> Iterator[subprocess.Pop
         if process.poll() is None:
             process.kill()
             process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def _summary(process: subprocess.Popen[str], patience: float = ENDING_SECONDS) -> dict[str, Any]:
