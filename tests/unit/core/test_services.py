@@ -295,7 +295,7 @@ class TestPlan:
         assert (found.from_revision, found.to_revision, found.replicas) == (1, 2, 3)
         assert lines[:2] == (
             "batch 1  slot 1  replace on m3 instead of m1 (start first)",
-            "         slot 3  +task on m3  capacity 3/3  then 5s",
+            "         slot 3  +task on m1  capacity 3/3  then 5s",
         )
 
     def test_of_fewer_replicas(self) -> None:
