@@ -1,7 +1,7 @@
 """Rollouts of the web service under load: beginning one, and killing the leader in its middle."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
@@ -85,13 +85,22 @@ def managers_are_back(client: Client) -> None:
     wait_until(lambda: all(each.reachable for each in client.get_cluster().managers), seconds=30)
 
 
-def shares(addresses: Mapping[str, str], *, connections: int = FEW) -> dict[str, float]:
-    """Which share of new connections each version answers, in percent, by every host."""
+def shares(
+    addresses: Mapping[str, str], *, connections: int = FEW, where: str = ""
+) -> dict[str, float]:
+    """Which share of new connections each version answers, in percent, by every host. `where`: the
+    host that they come from, if not this machine."""
     urls = tuple(f"http://{address}:{PUBLISHED}/" for address in addresses.values())
+    return shares_of(urls, connections=connections, where=where)
+
+
+def shares_of(urls: Sequence[str], *, connections: int = FEW, where: str = "") -> dict[str, float]:
+    """The same, wherever it is asked. A slow machine sends fewer in a second, and takes longer."""
     counts: Counter[str] = Counter()
-    while counts.total() < connections:  # a slow machine does not send as many as it should
+    while counts.total() < connections:
         seconds = min(PIECE_SECONDS, (connections - counts.total()) / PER_SECOND + 0.5)
-        report = finish([Stream(urls=urls, rate=PER_SECOND, seconds=seconds)], SSH_CONFIG)
+        stream = Stream(urls=tuple(urls), rate=PER_SECOND, seconds=seconds, where=where)
+        report = finish([stream], SSH_CONFIG)
         assert report.failures == [], report
         assert report.sent, "no request was sent"
         counts += answers(report, of="version")
