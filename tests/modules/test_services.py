@@ -67,7 +67,7 @@ def test_check_mode_and_diff_say_what_then_happens(play: Play, manager: FakeMana
         assert checked[key] == done[key]
     assert set(checked) == set(done)
     assert "-image: web:1\n-replicas: 2\n+image: web:2\n+replicas: 3\n" in played.output
-    assert "slot 3  +task on m3" in played.output
+    assert "slot 3  +task on m1" in played.output
 
 
 def test_what_is_left_out_is_left_as_it_is(play: Play, manager: FakeManager) -> None:
