@@ -10,7 +10,7 @@ module: warren_config_info
 short_description: Read configs of a Warren cluster
 version_added: 0.1.0
 description:
-  - Reads one config or all of them. RV(configs[].data) has the contents, where one was named.
+  - Reads one config or all of them. Where one was named, C(data) of RV(configs) has the contents.
 author:
   - The Warren authors (@warren)
 options:

@@ -50,7 +50,7 @@ options:
     type: int
   expected_version:
     description:
-      - Fail unless this is the RV(secret.expected_version) that was read before. V(0) is any.
+      - Fail unless this is the C(expected_version) of RV(secret) that was read before. V(0) is any.
     type: int
     default: 0
 extends_documentation_fragment:
