@@ -89,7 +89,7 @@ class Node:
         state = self._files.open()
         self._journal, content = open_journal(setup.disk, setup.identity, setup.new_disk_id)
         self.disk_id = content.disk_id
-        self.log = _recovered_log(self._journal, content, self._files.newest)
+        self.log = recovered_log(self._journal, content, self._files.newest)
         setup.machine.restore(state)
         self.applied = self._files.newest.index
         self.raft = Raft(
@@ -527,7 +527,7 @@ class Node:
         self._do(Add(entries=(entry,)))
 
 
-def _recovered_log(journal: Journal, content: Content, newest: Meta) -> Log:
+def recovered_log(journal: Journal, content: Content, newest: Meta) -> Log:
     """The log as journal and snapshot agree on it; what contradicts the snapshot is dropped."""
     if content.base_index > newest.index:
         raise FailedPrecondition(
