@@ -6,7 +6,7 @@ from warren.store.raft.journal import Journal
 from tests.simulation.raft.levers import a_world, acknowledged, write
 
 
-def test_a_member_alone_applies_nothing_before_it_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_alone_applies_nothing_unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     world = a_world(members=1)
     node = world.processes["n1"].node
     sync, ahead = Journal.sync, []
