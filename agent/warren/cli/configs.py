@@ -37,19 +37,8 @@ def ls(options: Options) -> int:
 
     with common.client(options) as client:
         views = client.list_configs(stale=options.stale)
-    rows = [
-        (
-            view.spec.name,
-            str(view.versions[-1].number),
-            str(len(view.versions)),
-            common.age(view.updated_at),
-            ", ".join(view.services) or "-",
-        )
-        for view in views
-    ]
-    headers = ("NAME", "VERSION", "KEPT", "CHANGED", "SERVICES")
     data = [{k: v for k, v in reports.config(view).items() if k != "data"} for view in views]
-    return common.show(options, data, headers, rows)
+    return common.show(options, data, values.HEADERS, values.rows(views))
 
 
 def inspect(options: Options) -> int:

@@ -46,18 +46,9 @@ def ls(options: Options) -> int:
 
     with common.client(options) as client:
         views = client.list_secrets(stale=options.stale)
-    rows = [
-        (
-            view.spec.name,
-            str(view.versions[-1].number),
-            str(len(view.versions)),
-            common.age(view.updated_at),
-            ", ".join(view.services) or "-",
-        )
-        for view in views
-    ]
-    headers = ("NAME", "VERSION", "KEPT", "CHANGED", "SERVICES")
-    return common.show(options, [reports.secret(view) for view in views], headers, rows)
+    return common.show(
+        options, [reports.secret(view) for view in views], values.HEADERS, values.rows(views)
+    )
 
 
 def inspect(options: Options) -> int:

@@ -3,7 +3,7 @@ two nouns."""
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from getpass import getpass
 from pathlib import Path
@@ -16,6 +16,9 @@ from warren.model.errors import InvalidInput
 
 if TYPE_CHECKING:
     from warren.client import Client
+    from warren.model.views import ConfigView, SecretView
+
+HEADERS = ("NAME", "VERSION", "KEPT", "CHANGED", "SERVICES")
 
 
 def add_value_options(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +60,20 @@ def manifest(options: Options, name: str) -> dict[str, Any]:
     if options.keep_versions:
         given["keep_versions"] = options.keep_versions
     return given
+
+
+def rows(views: "Iterable[SecretView | ConfigView]") -> list[tuple[str, ...]]:
+    """A line of a list for each, under HEADERS."""
+    return [
+        (
+            view.spec.name,
+            str(view.versions[-1].number),
+            str(len(view.versions)),
+            common.age(view.updated_at),
+            ", ".join(view.services) or "-",
+        )
+        for view in views
+    ]
 
 
 def follow(options: Options, client: "Client", rollouts: Mapping[str, str]) -> None:

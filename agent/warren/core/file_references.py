@@ -148,7 +148,7 @@ def templating(state: ClusterState, name: str) -> Iterator[str]:
     """Services that have the config's newest version filled in."""
     for service in state.services.values():
         for each in service.spec.configs:
-            if each.name == name and each.template and each.follow and not each.version:
+            if each.template and references.follows(each, name):
                 yield service.spec.name
 
 
@@ -158,9 +158,6 @@ def following(state: ClusterState, kind: FileKind, name: str) -> tuple[str, ...]
         service.spec.name
         for service in state.services.values()
         if not service.removing
-        and any(
-            each.name == name and each.follow and not each.version
-            for each in references.of_kind(service.spec, kind)
-        )
+        and any(references.follows(each, name) for each in references.of_kind(service.spec, kind))
     )
     return tuple(sorted(found))

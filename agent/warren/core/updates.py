@@ -14,6 +14,7 @@ from warren.model.services import (
     template_of,
     with_template,
 )
+from warren.state import apply_rollouts
 from warren.state.commands import PutService, StartRollout
 
 
@@ -38,21 +39,13 @@ def change(
         spec=spec,
         expected_version=expected_version,
         revision=number,
-        rollout_id=rollout_id(before, number or next_number(before), new_id),
+        rollout_id=apply_rollouts.rollout_id(
+            before, number or apply_rollouts.next_number(before), new_id
+        ),
         started_by=by,
         slots_before=before.spec.replicas if grows else 0,
         now=now,
     )
-
-
-def next_number(service: Service) -> int:
-    """Of a new revision."""
-    return max(service.revision, service.last_revision) + 1
-
-
-def rollout_id(service: Service, revision: int, new_id: str) -> str:
-    """Unique for ever, and readable."""
-    return f"{service.spec.name}-r{revision}-{new_id}"
 
 
 def way_back(
@@ -71,7 +64,7 @@ def way_back(
         spec=with_template(service.spec, found.template),
         expected_version=expected_version,
         revision=found.number,
-        rollout_id=rollout_id(service, found.number, new_id),
+        rollout_id=apply_rollouts.rollout_id(service, found.number, new_id),
         started_by=by,
         started_because=because,
         rollback=True,

@@ -75,14 +75,13 @@ class ConfigsApi:
         )
         needed = edit.needed or value is not None
         after = apply(state, command)[0] if needed else state
-        number = _number(after, name)
+        was = references.newest_number(state, FileKind.CONFIG, name)
+        number = references.newest_number(after, FileKind.CONFIG, name)
         answer = ConfigApplied(
             changed=needed,
             before=edit.before,
             after=edit.after,
-            changes=secrets.changes(
-                edit.before, edit.after, (_number(state, name), number), hidden=False
-            ),
+            changes=secrets.changes(edit.before, edit.after, (was, number), hidden=False),
             number=number,
             rollouts=secrets.rollouts(state, after, FileKind.CONFIG, name),
             data_before=_data(state, name),
@@ -135,12 +134,6 @@ class ConfigsApi:
             )
 
         return await carry_out(self._context, wish, decide)
-
-
-def _number(state: ClusterState, name: str) -> int:
-    """Of the newest version; 0 where there is none."""
-    stored = state.configs.get(name)
-    return stored.newest.number if stored is not None else 0
 
 
 def _data(state: ClusterState, name: str) -> bytes:

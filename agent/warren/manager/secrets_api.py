@@ -103,14 +103,13 @@ class SecretsApi:
         )
         needed = edit.needed or value is not None
         after = apply(state, command)[0] if needed else state
-        number = _number(after, name)
+        was = references.newest_number(state, FileKind.SECRET, name)
+        number = references.newest_number(after, FileKind.SECRET, name)
         answer = SecretApplied(
             changed=needed,
             before=edit.before,
             after=edit.after,
-            changes=secrets.changes(
-                edit.before, edit.after, (_number(state, name), number), hidden=True
-            ),
+            changes=secrets.changes(edit.before, edit.after, (was, number), hidden=True),
             number=number,
             rollouts=secrets.rollouts(state, after, FileKind.SECRET, name),
         )
@@ -195,9 +194,3 @@ class SecretKeysApi:
         return warren_pb2.RotateSecretKeysResponse(
             changed=old or under_way, view=convert.to_message(view)
         )
-
-
-def _number(state: ClusterState, name: str) -> int:
-    """Of the newest version; 0 where there is none."""
-    stored = state.secrets.get(name)
-    return stored.newest.number if stored is not None else 0

@@ -14,6 +14,7 @@ from warren.manager.cluster import ManagerContext
 from warren.model.errors import NotFound
 from warren.model.services import Service, ServiceSpec
 from warren.model.views import RolloutPlan, ServiceApplied
+from warren.state import apply_rollouts
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutService, RemoveService, StartRollout
 
@@ -175,7 +176,7 @@ def _next_revision(stored: Service | None, applied: _Applied) -> int:
         return 1
     if not isinstance(applied.change, StartRollout):
         return stored.revision
-    return applied.change.revision or updates.next_number(stored)
+    return applied.change.revision or apply_rollouts.next_number(stored)
 
 
 def _rollout_id(stored: Service | None, applied: _Applied) -> str:

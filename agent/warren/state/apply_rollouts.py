@@ -22,7 +22,7 @@ def start(before: Service, command: c.StartRollout, index: int) -> Service:
         raise Refusal("AlreadyExists", f"rollout {command.rollout_id} of {name} exists")
     template = template_of(command.spec)
     kept = _kept(before)
-    number = command.revision or _newest_number(before) + 1
+    number = command.revision or next_number(before)
     if command.revision and kept.get(number, None) is None:
         raise Refusal("NotFound", f"revision {number} of {name} is not kept")
     if command.revision and kept[number].template != template:
@@ -43,6 +43,16 @@ def start(before: Service, command: c.StartRollout, index: int) -> Service:
         last_revision=max(number, _newest_number(before)),
         rollouts=(*_superseded(before, rollout), rollout)[-ROLLOUTS_KEPT:],
     )
+
+
+def next_number(service: Service) -> int:
+    """Of a new revision."""
+    return _newest_number(service) + 1
+
+
+def rollout_id(service: Service, revision: int, new_id: str) -> str:
+    """Unique for ever, and readable."""
+    return f"{service.spec.name}-r{revision}-{new_id}"
 
 
 def go_on(before: Service, command: c.SetRollout, index: int) -> Service:

@@ -131,7 +131,7 @@ def pinned_to(spec: ServiceSpec, key: FileKey) -> ServiceSpec:
 
 
 def _newer(reference: R, key: FileKey) -> R:
-    if reference.name != key.name or reference.version or not reference.follow:
+    if not references.follows(reference, key.name):
         return reference
     return replace(reference, pinned=key.number)
 
@@ -170,11 +170,11 @@ def _with_followers(state: ClusterState, key: FileKey, command: Put) -> ClusterS
 
 def _start(service: Service, spec: ServiceSpec, command: Put) -> c.StartRollout:
     """To a new revision: none that is kept can have had this version."""
-    number = max(service.revision, service.last_revision) + 1
+    number = apply_rollouts.next_number(service)
     return c.StartRollout(
         spec=spec,
         expected_version=service.version,
-        rollout_id=f"{spec.name}-r{number}-{command.mark}",
+        rollout_id=apply_rollouts.rollout_id(service, number, command.mark),
         started_by=command.by,
         now=command.now,
     )

@@ -51,6 +51,17 @@ def keys_of(template: TaskTemplate) -> frozenset[FileKey]:
     return frozenset(map(key_of, all_of(template)))
 
 
+def follows(reference: Reference, name: str) -> bool:
+    """It is to that secret or config, and goes with its newest version."""
+    return reference.name == name and reference.follow and not reference.version
+
+
+def newest_number(state: ClusterState, kind: FileKind, name: str) -> int:
+    """Of the newest version; 0 where there is none."""
+    found = stored(state, kind).get(name)
+    return found.newest.number if found is not None else 0
+
+
 def version(state: ClusterState, key: FileKey) -> object | None:
     """What is stored under the key: a SecretVersion, a ConfigVersion, or nothing."""
     found = stored(state, key.kind).get(key.name)
