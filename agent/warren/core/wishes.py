@@ -15,7 +15,9 @@ is ready in the whole service, N comes at once: a fix must not wait for what is 
 
 Slots that came with the change that began the rollout have nothing to lose, either: where there is
 nothing they get N, not O, in REPLACE at once, in a new set with the set. Only a canary is another
-matter: while it is tried, its steps alone say how many N there are.
+matter: while it is tried, its steps alone say how many N there are. In REPLACE it is the same with
+a node whose O failed for good: its turn may have to wait for room on others, which it does not take
+from them.
 """
 
 from collections.abc import Iterable
@@ -94,8 +96,9 @@ def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: b
         return Wish(new, keeps=paused or (in_batch and not first), stop_first=first and not paused)
     if not slot.wanted:
         failed = bool(slot.final) and slot.ended(new, TaskState.FAILED)
-        added = rollout.adds(slot.number) and not paused
-        return Wish(old if serves and not failed and not added else new)
+        gave_up = bool(slot.node) and slot.ended(old, TaskState.FAILED)
+        at_once = not paused and (gave_up or rollout.adds(slot.number))
+        return Wish(old if serves and not failed and not at_once else new)
     useful = {task.revision for task in slot.wanted if not is_useless(task)}
     if not useful and not serves:
         return Wish(new)
