@@ -126,9 +126,8 @@ def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime], node
 
 def _counting_since(service: Service) -> dict[int, datetime]:
     """A revision that is gone to once more begins anew: what became of its tasks before says
-    nothing."""
-    newest = service.rollout
-    return {} if newest is None else {newest.to_revision: newest.started_at}
+    nothing, also not while a newer one is on its way and slots may need this one again."""
+    return {each.to_revision: each.started_at for each in service.rollouts}
 
 
 def is_final_word(task: Task) -> bool:
