@@ -118,6 +118,8 @@ class _Keeper:
 
     def keep(self, slot: Slot, wish: Wish) -> None:
         """See to it that the slot has, in the end, what it shall have."""
+        if wish.instead and not self._stays(slot, wish.revision):
+            wish = Wish(wish.instead)
         if wish.beside is None:
             self._keep(slot, slot.wanted, wish)
             return
@@ -146,6 +148,9 @@ class _Keeper:
             if old is not None and self.room.frees(old):
                 self._make_way(old)
             self._create(slot, wish.revision)
+
+    def _stays(self, slot: Slot, revision: int) -> bool:
+        return any(not _is_leaving(self.state, task) for task in slot.of(revision))
 
     def _is_settled(self, task: Task, wish: Wish) -> bool:
         """The usual case, quickly: the one task is the one that there shall be."""

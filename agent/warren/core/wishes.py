@@ -6,7 +6,8 @@ The law, with N for the revision that a rollout brings and O for the one before:
     ROLLING_BACK                                      O
     REPLACE   in the batch, or N is there already     N; an O beside it goes when the slot has left
                                                       the batch
-    REPLACE   else                                    what is there; O where there is nothing
+    REPLACE   else                                    what is there; O where there is nothing, or
+                                                      only what leaves and is neither O nor N
     others    in the batch                            O and N, neither makes way for the other
     others    else                                    O
 
@@ -42,6 +43,8 @@ class Wish:
     """Others go on for now, even if it is ready."""
     stop_first: bool = False
     """Others stop before it is made."""
+    instead: int = 0
+    """What is made where none of it stays: it may not be kept any more, and is on its way out."""
 
 
 _PLAIN = cache(Wish)
@@ -65,9 +68,11 @@ def of(service: Service, slots: Iterable[Slot]) -> tuple[Wish, ...]:
         for slot in slots
         if slot.alone in (old, 0)
     )
+    new = rollout.to_revision
+    instead = old if serves else new
     return tuple(
         [
-            _PLAIN(slot.alone)  # what is there
+            _PLAIN(slot.alone, instead=0 if slot.alone == new else instead)  # what is there
             if slot.alone and slot.number not in batch
             else _replacing(slot, rollout, batch, serves=serves)
             for slot in slots
@@ -100,11 +105,10 @@ def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: b
         at_once = not paused and (gave_up or rollout.adds(slot.number))
         return Wish(old if serves and not failed and not at_once else new)
     useful = {task.revision for task in slot.wanted if not is_useless(task)}
-    if not useful and not serves:
-        return Wish(new)
-    if not useful or any(task.revision == old for task in slot.wanted):
-        return Wish(old)
-    return Wish(max(useful))
+    instead = old if serves else new
+    if not useful or old in useful:
+        return Wish(old if useful else instead)
+    return Wish(max(useful), instead=instead)
 
 
 def template_for(service: Service, revision: int) -> TaskTemplate | None:
