@@ -101,10 +101,15 @@ class BucketMap(Mapping[str, V]):
             else:
                 bucket[key] = value
             count += len(bucket)
+        opened: dict[int, list[dict[str, V]]] = {}
+        for place, bucket in copies.items():
+            number = place // _ROWS
+            if number not in opened:
+                opened[number] = list(self._rows[number])
+            opened[number][place % _ROWS] = bucket
         rows = list(self._rows)
-        for number in {place // _ROWS for place in copies}:
-            buckets = enumerate(rows[number], number * _ROWS)
-            rows[number] = tuple([copies.get(place, bucket) for place, bucket in buckets])
+        for number, row in opened.items():
+            rows[number] = tuple(row)
         return BucketMap(tuple(rows), count)
 
     def changes(self, after: "BucketMap[V]") -> Iterator[tuple[str, V | None, V | None]]:
@@ -168,6 +173,9 @@ def updated(mapping: Mapping[str, V], changes: Mapping[str, V | None]) -> Mappin
     """A copy of `mapping` with many keys set, and without those that have None."""
     if not changes:
         return mapping
+    if len(changes) == 1:
+        ((key, value),) = changes.items()
+        return without(mapping, key) if value is None else put(mapping, key, value)
     if isinstance(mapping, BucketMap):
         return mapping.updated(changes)
     made = dict(mapping)
