@@ -448,7 +448,7 @@ class _World:
 
     def _is_told(self, slot: int) -> bool:
         """That the old task of the slot goes, by an earlier batch."""
-        moves = (step.moves.get(slot) for step in self.recorded)
+        moves = (step.moves.get(slot) for step in reversed(self.recorded))
         return any(move is not None and move.action == "replace" for move in moves)
 
 
