@@ -36,14 +36,16 @@ class Slot:
 
     def of(self, revision: int) -> tuple[Task, ...]:
         """The wanted tasks of a revision."""
-        return tuple(task for task in self.wanted if task.revision == revision)
+        return tuple([task for task in self.wanted if task.revision == revision])
 
     def outdated(self, revision: int) -> tuple[Task, ...]:
         """The wanted tasks of others."""
-        return tuple(task for task in self.wanted if task.revision != revision)
+        return tuple([task for task in self.wanted if task.revision != revision])
 
     def ended(self, revision: int, state: TaskState) -> bool:
         """A task of the revision is COMPLETE, or FAILED, for good."""
+        if not self.final:  # as it is of nearly all
+            return False
         return any(t.revision == revision and t.status.state is state for t in self.final)
 
     @property
