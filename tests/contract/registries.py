@@ -5,6 +5,7 @@ registry reads its accounts again when their file has changed.
 """
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -56,7 +57,10 @@ def running(directory: Path, settings: Settings) -> Iterator[str]:
     (place / "config.yml").write_text(json.dumps(_config(place, settings)))
     with (place / "log").open("w") as log:
         process = subprocess.Popen(
-            [settings.program, "serve", str(place / "config.yml")], stdout=log, stderr=log
+            [settings.program, "serve", str(place / "config.yml")],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
         )
     try:
         _wait_until_it_listens(settings, process)

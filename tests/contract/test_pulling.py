@@ -98,13 +98,15 @@ def mirror(private_network: None) -> Iterator[type[Mirror]]:
     server.server_close()
 
 
-def trust(containerd: PrivateContainerd, certificate: Path) -> None:
-    """As the role writes it for a registry whose authority is a file on the host."""
-    registry = {"host": f"localhost:{_TLS}", "ca": str(certificate)}
-    template = jinja2.Environment(autoescape=False).from_string(_HOSTS_TOML.read_text())
+def trust(containerd: PrivateContainerd, **authority: str) -> None:
+    """As the role writes it: the authority as `ca`, a file, or as `ca_certificate`, its text."""
+    registry = {"host": f"localhost:{_TLS}", **authority}
     place = containerd.registries_dir / registry["host"]
     place.mkdir()
-    (place / "hosts.toml").write_text(template.render(registry=registry, ansible_managed="test"))
+    template = jinja2.Environment(autoescape=False).from_string(_HOSTS_TOML.read_text())
+    values = {"registry": registry, "__containerd_registry_dir": str(place)}
+    (place / "hosts.toml").write_text(template.render(values, ansible_managed="test"))
+    (place / "ca.pem").write_text(registry.get("ca_certificate", ""))
 
 
 def held(password: str) -> RegistryAuth:
@@ -199,7 +201,8 @@ async def test_says_that_a_name_is_no_image(runtime: Containerd) -> None:
 async def test_pulls_over_tls_with_what_a_secret_holds(
     runtime: Containerd, containerd: PrivateContainerd, directory: Path
 ) -> None:
-    trust(containerd, registries.certificate_of(directory, _SETTINGS[_TLS]))
+    certificate = registries.certificate_of(directory, _SETTINGS[_TLS]).read_text()
+    trust(containerd, ca_certificate=certificate)
 
     digest = await runtime.ensure_image(_IN_TLS, PullPolicy.MISSING, held(registries.PASSWORD))
 
@@ -209,7 +212,7 @@ async def test_pulls_over_tls_with_what_a_secret_holds(
 async def test_a_registry_whose_authority_is_not_known_gets_no_credentials(
     runtime: Containerd, containerd: PrivateContainerd
 ) -> None:
-    trust(containerd, Path("/etc/ssl/certs/ca-certificates.crt"))
+    trust(containerd, ca="/etc/ssl/certs/ca-certificates.crt")
 
     said = await refusal(runtime, _IN_TLS, held(registries.PASSWORD))
 
@@ -223,7 +226,7 @@ async def test_the_password_that_counts_is_that_of_the_moment(
     runtime: Containerd, containerd: PrivateContainerd, directory: Path
 ) -> None:
     settings = _SETTINGS[_TLS]
-    trust(containerd, registries.certificate_of(directory, settings))
+    trust(containerd, ca=str(registries.certificate_of(directory, settings)))
     old, new = held(registries.PASSWORD), held(registries.NEXT_PASSWORD)
     await runtime.ensure_image(_IN_TLS, PullPolicy.ALWAYS, old)
 
