@@ -243,7 +243,8 @@ options:
     choices: [missing, always, never]
   registry_secret:
     description:
-      - Name of the secret that the image is pulled with, made by M(warren.core.warren_secret). Empty for none.
+      - Name of the secret that the image is pulled with. Empty for none.
+      - M(warren.core.warren_secret) makes it.
       - Its value is JSON, a mapping of V(username) and V(password), or a C(config.json) of Docker.
       - A new value of the secret counts from the next pull on, and touches no task.
     type: str

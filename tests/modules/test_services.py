@@ -1,5 +1,6 @@
 """warren_service, warren_apply and warren_service_info, as playbooks use them."""
 
+import json
 from dataclasses import replace
 from typing import Any
 

@@ -40,7 +40,7 @@ def credentials(value: bytes, image: str) -> RegistryAuth | str:
     follow the secret's name."""
     try:
         found = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"is no JSON, and credentials of a registry are: {_WANTED}"
     if not isinstance(found, Mapping):
         return f"holds no mapping: {_WANTED}"
@@ -60,16 +60,21 @@ def credentials(value: bytes, image: str) -> RegistryAuth | str:
 
 def _of_entry(entry: Mapping[str, object], place: str) -> RegistryAuth | str | None:
     """None if the entry does not speak of credentials that are known here."""
-    if "auth" in entry and place:
+    if place and entry.get("auth"):
         return _decoded(entry["auth"], place)
     username, password = entry.get("username"), entry.get("password")
     if username is None and password is None:
         return None
     prefix = f"auths.{place}." if place else ""
     for name, text in (("username", username), ("password", password)):
-        if not isinstance(text, str) or not text:
+        if not _is_text(text):
             return f"has no text in {prefix}{name}"
     return RegistryAuth(username=str(username), password=Secret(str(password)))
+
+
+def _is_text(value: object) -> bool:
+    """JSON may have halves of characters, which nothing can be made of."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value != ""
 
 
 def _decoded(auth: object, place: str) -> RegistryAuth | str:
@@ -87,8 +92,8 @@ def _longest_match(auths: Mapping[str, object], image: str) -> str | None:
     """The key of what lies closest around the image: `registry.example/team` before
     `registry.example`."""
     registry = registry_of(image)
-    whole = image if image.startswith(f"{registry}/") else f"{registry}/{image}"
-    around = [key for key in auths if f"{whole}/".startswith(f"{_place(key)}/")]
+    path = image.removeprefix(f"{registry}/").partition("@")[0].partition(":")[0]
+    around = [key for key in auths if f"{registry}/{path}/".startswith(f"{_place(key)}/")]
     return max(around, key=lambda key: len(_place(key)), default=None)
 
 

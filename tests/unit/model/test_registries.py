@@ -53,6 +53,8 @@ def test_a_user_and_a_password_are_for_any_registry() -> None:
         ({"registry.example": {"username": "u", "password": "p"}}, IMAGE),
         ({"https://registry.example": {"auth": encoded("u:p")}}, IMAGE),
         ({"registry.example": {}, "registry.example/team": {"auth": encoded("u:p")}}, IMAGE),
+        ({"registry.example/team/web": {"auth": encoded("u:p")}}, f"{IMAGE}@sha256:0123"),
+        ({"registry.example": {"auth": "", "username": "u", "password": "p"}}, IMAGE),
         ({"https://index.docker.io/v1/": {"auth": encoded("u:p")}}, "busybox"),
         ({"registry.example:5000": {"auth": encoded("u:p")}}, "registry.example:5000/web"),
     ],
@@ -85,6 +87,7 @@ def test_the_entry_of_another_registry_is_not_taken() -> None:
         ({"username": "u"}, "has no text in password"),
         ({"username": "", "password": "hunter2"}, "has no text in username"),
         ({"username": "u", "password": 7}, "has no text in password"),
+        ({"username": "u", "password": "hunter\ud800"}, "has no text in password"),
         ({"auths": ["hunter2"]}, "holds no mapping in auths"),
         ({"auths": {}}, "has no credentials for registry registry.example, only for none"),
         (
@@ -113,7 +116,7 @@ def test_says_what_is_wrong_and_not_what_is_there(value: Any, why: str) -> None:
     assert credentials(value) == why
 
 
-@pytest.mark.parametrize("value", [b"hunter2", b"\xff\xfe", b"deploy:hunter2", b""])
+@pytest.mark.parametrize("value", [b"hunter2", b"\xff\xfe", b"deploy:hunter2", b"", b"[" * 400_000])
 def test_what_is_no_json_is_not_quoted(value: bytes) -> None:
     assert registries.credentials(value, IMAGE) == (
         f"is no JSON, and credentials of a registry are: {WANTED}"
