@@ -208,7 +208,7 @@ def test_a_service_is_pulled_with_a_secret(play: Play, manager: FakeManager) -> 
     value = json.dumps({"username": "deploy", "password": password})
     web = {**WEB, "registry_secret": "registry"}
     api = {"name": "api", "image": "api:1", "registry_secret": "registry"}
-    wrong = {"name": "registry", "value": password}
+    wrong = {"name": "registry", "value": "no json"}
 
     played = play(
         task("warren_service", web, check=True),

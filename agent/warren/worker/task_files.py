@@ -32,8 +32,6 @@ class TaskFiles:
         self._driver = driver
         self._node = node
         self._known = {file.key: file for file in driver.kept()}
-        self._placeable = frozenset[FileKey]()
-        """What tasks are given as files, as of the last assignment."""
         self._for_pulls = _newest(self._known)
         """By name, the version of each secret that is pulled with, if it is pulled with. Of those
         that were kept, the newest, until a manager says which."""
@@ -55,10 +53,10 @@ class TaskFiles:
     def retain(self, tasks: Iterable[Task]) -> None:
         """Forget what none of these tasks can need."""
         templates = [task.template for task in tasks if not task.status.state.terminal]
-        self._placeable = frozenset[FileKey]().union(*map(references.keys_of, templates))
+        placeable = frozenset[FileKey]().union(*map(references.keys_of, templates))
         names = {template.registry_secret for template in templates}
         self._for_pulls = {name: key for name, key in self._for_pulls.items() if name in names}
-        for key in self._known.keys() - self._placeable - set(self._for_pulls.values()):
+        for key in self._known.keys() - placeable - set(self._for_pulls.values()):
             self._forget(key)
 
     def credentials(self, template: TaskTemplate) -> RegistryAuth:
@@ -119,11 +117,12 @@ class TaskFiles:
         return self._driver.task_ids()
 
     def _note_for_pulls(self, file: TaskFile) -> None:
-        """A manager says which version is pulled with by now; the one before goes at once."""
+        """A manager says which version is pulled with by now. The one before goes at once: of one
+        that tasks are given as a file, it would have said before that it is only that."""
         before = self._for_pulls.get(file.key.name)
         if file.for_pulls:
             self._for_pulls[file.key.name] = file.key
-            if before is not None and before != file.key and before not in self._placeable:
+            if before is not None and before != file.key:
                 self._forget(before)
         elif before == file.key:
             del self._for_pulls[file.key.name]

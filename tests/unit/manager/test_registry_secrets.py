@@ -127,17 +127,20 @@ async def test_nodes_whose_tasks_pull_with_a_secret_are_told_it_and_its_new_valu
         await put(kit, value())
         puller, other = Provision(Opener(), "w1"), Provision(Opener(), "w2")
 
-        first = told(puller.news(assignment.begin(kit.state)))
-        again = told(puller.news(assignment.begin(kit.state)))
+        newest = assignment.begin(kit.state)
+        first = told(puller.news(newest))
+        again = told(puller.news(newest))
         await put(kit, b"of nobody here", "another")
-        beside = told(puller.news(assignment.begin(kit.state)))
+        newest = assignment.advance(newest, kit.state)
+        beside = told(puller.news(newest))
         await put(kit, value("next"))
-        second = told(puller.news(assignment.begin(kit.state)))
+        newest = assignment.advance(newest, kit.state)
+        second = told(puller.news(newest))
 
         assert first == [a_file(1, value())]
         assert second == [a_file(2, value("next"))]
         assert (again, beside) == ([], [])
-        assert told(other.news(assignment.begin(kit.state))) == []
+        assert told(other.news(newest)) == []
 
 
 async def test_a_version_that_is_also_a_file_is_told_as_such_when_a_newer_is_pulled_with() -> None:
@@ -149,9 +152,10 @@ async def test_a_version_that_is_also_a_file_is_told_as_such_when_a_newer_is_pul
         await put(kit, value())
         provision = Provision(Opener(), "w1")
 
-        first = told(provision.news(assignment.begin(kit.state)))
+        newest = assignment.begin(kit.state)
+        first = told(provision.news(newest))
         await put(kit, value("next"))
-        second = told(provision.news(assignment.begin(kit.state)))
+        second = told(provision.news(assignment.advance(newest, kit.state)))
 
         assert first == [a_file(1, value())]
         assert second == [a_file(1, value(), for_pulls=False), a_file(2, value("next"))]
