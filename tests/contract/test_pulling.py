@@ -4,6 +4,7 @@ import http.server
 import json
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,10 +13,16 @@ from typing import ClassVar
 
 import jinja2
 import pytest
+from warren.api import convert, warren_pb2
+from warren.core.placeholders import NodeFacts
 from warren.drivers.containerd import Containerd
+from warren.drivers.task_files import HostTaskFiles
 from warren.model.errors import CredentialsRefused, ImageUnavailable
 from warren.model.registries import credentials
-from warren.model.services import PullPolicy, RegistryAuth, Secret
+from warren.model.secrets import FileKey, FileKind, TaskFile
+from warren.model.services import PullPolicy, RegistryAuth, Secret, TaskTemplate
+from warren.worker.images import Images
+from warren.worker.task_files import TaskFiles
 
 from tests.contract import images, namespaces, registries
 from tests.contract.private_containerd import PrivateContainerd
@@ -262,3 +269,55 @@ def test_no_password_is_in_what_the_runtime_logs(
 
     assert "PullImage" in said
     assert registries.PASSWORD not in said
+
+
+async def test_a_task_is_pulled_with_the_secret_of_the_moment(
+    runtime: Containerd,
+    containerd: PrivateContainerd,
+    directory: Path,
+    memory: Path,
+    tmp_path: Path,
+) -> None:
+    trust(containerd, ca=str(registries.certificate_of(directory, _SETTINGS[_TLS])))
+    driver = HostTaskFiles(memory, tmp_path)
+    files = TaskFiles(driver, a_node)
+    images_of_host = Images(runtime, files)
+    template = TaskTemplate(image=_IN_TLS, registry_secret="registry")
+    waits: list[str] = []
+
+    files.take(told(1, "wrong"))
+    with pytest.raises(ImageUnavailable) as refused:
+        await images_of_host.ensure(template, waits.append)
+    files.take(told(2, registries.PASSWORD))
+    kept = [file.key.number for file in driver.kept()]
+    digest = await images_of_host.ensure(template, waits.append)
+    files.retain([])
+
+    assert str(refused.value) == (
+        f"image {_IN_TLS} cannot be pulled: registry localhost:{_TLS} refused the credentials "
+        "of secret registry"
+    )
+    assert digest == await runtime.ensure_image(_IN_TLS, PullPolicy.NEVER, None)
+    assert (kept, waits) == ([2], [])
+    assert driver.kept() == ()
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="warren-"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+def a_node() -> NodeFacts:
+    return NodeFacts(id="n1", name="w1")
+
+
+def told(number: int, password: str) -> warren_pb2.TaskFiles:
+    """As a manager tells the secret to pull with."""
+    file = TaskFile(
+        key=FileKey(kind=FileKind.SECRET, name="registry", number=number),
+        data=json.dumps({"username": registries.USER, "password": password}).encode(),
+        for_pulls=True,
+    )
+    return warren_pb2.TaskFiles(files=[convert.to_message(file)])
