@@ -13,7 +13,7 @@ from typing import Any
 
 from warren.model.rollouts import Rollout, UpdatePolicy
 from warren.model.secrets import ConfigReference, SecretReference
-from warren.model.services import ServiceSpec
+from warren.model.services import ServiceSpec, TaskTemplate
 from warren.model.tasks import Task
 from warren.state.commands import (
     AddSecretKey,
@@ -29,7 +29,7 @@ from warren.state.commands import (
     StartRollout,
 )
 
-COMMANDS_VERSION = 3
+COMMANDS_VERSION = 4
 """The newest that this manager knows: raised together with an addition below."""
 SINCE: Mapping[type, int] = {
     StartRollout: 2,
@@ -55,6 +55,8 @@ FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (StartRollout, "slots_before"): 3,
     (Rollout, "started_because"): 3,
     (Rollout, "slots_before"): 3,
+    (ServiceSpec, "registry_secret"): 4,
+    (TaskTemplate, "registry_secret"): 4,
 }
 """Fields that came after their type; they count only where they are not at their default."""
 
