@@ -23,6 +23,7 @@ from warren.cli import (
     secrets,
     services,
     tasks,
+    volumes,
 )
 from warren.model.errors import WarrenError
 
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         services,
         rollouts,
         secrets,
+        volumes,
         configs,
         tasks,
         nodes,

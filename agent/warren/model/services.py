@@ -21,9 +21,8 @@ from warren.model.constraints import DNS_LABEL, NotEmpty, Pattern, Range
 from warren.model.rollouts import Rollout, UpdatePolicy
 from warren.model.secrets import ConfigReference as ConfigReference
 from warren.model.secrets import SecretReference as SecretReference
-
-Bytes = NewType("Bytes", int)
-"""A size in bytes; manifests write `256MiB`."""
+from warren.model.units import Bytes as Bytes
+from warren.model.volumes import MountSpec as MountSpec
 
 Secret = NewType("Secret", str)
 """Text that is never shown: reads answer `(hidden)` instead."""
@@ -170,6 +169,7 @@ class TaskTemplate:
     health: HealthCheck | None = None
     secrets: tuple[SecretReference, ...] = ()
     configs: tuple[ConfigReference, ...] = ()
+    mounts: tuple[MountSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
