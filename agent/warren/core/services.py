@@ -14,6 +14,7 @@ from warren.core import (
     file_references,
     filters,
     health_specs,
+    mount_specs,
     names,
     orchestrator,
     scheduler,
@@ -89,6 +90,7 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     _check_ports(spec)
     health_specs.check(spec)
     file_references.check(spec, state)
+    mount_specs.check(spec, state)
     update_specs.check(spec)
     if before is not None and before.removing:
         raise FailedPrecondition(f"service {spec.name} is being removed")

@@ -15,7 +15,7 @@ from warren.model.rollouts import UpdateOrder
 from warren.model.secrets import FileKind
 from warren.model.services import Service
 from warren.model.tasks import Task, TaskState
-from warren.state import references
+from warren.state import mounts, references
 from warren.state.cluster import ClusterState
 
 _FOR_GOOD = (TaskState.FAILED, TaskState.COMPLETE)
@@ -23,7 +23,7 @@ _FOR_GOOD = (TaskState.FAILED, TaskState.COMPLETE)
 
 def check(state: ClusterState) -> tuple[str, ...]:
     """The laws that `state` violates; empty if all is well."""
-    laws = (_keys, _nodes, _addresses, _tasks, _files)
+    laws = (_keys, _nodes, _addresses, _tasks, _files, _volumes)
     return tuple(violated for law in laws for violated in law(state))
 
 
@@ -126,6 +126,29 @@ def _files(state: ClusterState) -> Iterator[str]:
         key = references.missing(state, service.spec)
         if key is not None:
             yield f"service {name} refers to {key}, which is not there"
+
+
+def _volumes(state: ClusterState) -> Iterator[str]:
+    """Local ones are where their tasks are, and what is not shared has one writer."""
+    for name, volume in state.volumes.items():
+        if volume.spec.name != name:
+            yield f"volume {volume.spec.name} is stored as {name}"
+    for name, service in state.services.items():
+        if gone := mounts.missing(state, service.spec):
+            yield f"service {name} mounts volume {gone}, which is not there"
+    writers: defaultdict[str, list[str]] = defaultdict(list)
+    for task in state.tasks.values():
+        if not task.template.mounts or not task.node_id or task.status.state.terminal:
+            continue
+        for mount in mounts.of_volumes(task.template):
+            volume = state.volumes[mount.source]
+            if volume.is_local and volume.node_id != task.node_id:
+                yield f"task {task.id} is not where volume {mount.source} is"
+            if mounts.one_writer(volume, task.template) and not mount.read_only:
+                writers[mount.source].append(task.id)
+    for name, tasks in writers.items():
+        if len(set(tasks)) > 1:
+            yield f"volume {name} is written by {', '.join(sorted(tasks))}"
 
 
 def _slots(state: ClusterState) -> Iterator[str]:
