@@ -10,8 +10,8 @@ module: warren_volume
 short_description: Keep a volume in a Warren cluster
 version_added: 0.1.0
 description:
-  - Keeps a volume, a directory that outlives the tasks that have it. Services refer to it by name in
-    O(warren.core.warren_service#module:mounts).
+  - Keeps a volume, a directory that outlives the tasks that have it. Services refer to it by name
+    in O(warren.core.warren_service#module:mounts).
   - A volume of the driver V(local) is on the disk of one node, that of its first use unless O(node)
     names one, and tasks that have it run there only.
   - Nothing is made on a node before a task needs it.

@@ -44,8 +44,8 @@ exists:
   type: bool
 volumes:
   description:
-    - The volumes. Empty when there is none of that name. C(path) and C(size), in bytes, are what the
-      node answers, and empty where it does not, or nothing is there yet.
+    - The volumes. Empty when there is none of that name. C(path) and C(size), in bytes, are what
+      the node answers, and empty where it does not, or nothing is there yet.
   returned: success
   type: list
   elements: dict

@@ -26,9 +26,9 @@ from warren.model.views import (
     RolloutView,
     SecretKeysView,
     SecretView,
-    VolumeView,
     ServiceHistory,
     ServiceView,
+    VolumeView,
 )
 
 

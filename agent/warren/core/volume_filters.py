@@ -81,7 +81,9 @@ class NotWritten:
 
     def explain(self, count: int, total: int) -> str:
         part = f"waits for the writer of volume {self.volume} to end"
-        return _explain(count, total, f"volume {self.volume} is written by another task", (part,) * 2)
+        return _explain(
+            count, total, f"volume {self.volume} is written by another task", (part,) * 2
+        )
 
 
 def is_below(path: str, allowed: Iterable[str]) -> bool:

@@ -34,10 +34,7 @@ class SystemMounts:
     async def mount(self, kind: str, source: str, target: Path, options: Sequence[str]) -> None:
         if is_mounted(target):
             return
-        try:
-            target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise DriverError(f"cannot make {target}: {error.strerror}") from error
+        _make(target)
         given = ("-o", ",".join(options)) if options else ()
         await self._do(("mount", "-t", kind, *given, source, str(target)), f"mount {source}")
 
@@ -45,13 +42,25 @@ class SystemMounts:
         if is_mounted(target):
             # A server that does not answer must not hold up the end of a task.
             await self._do(("umount", "--lazy", str(target)), f"unmount {target}")
-        with suppress(OSError):
-            target.rmdir()
+        _remove(target)
 
     async def _do(self, command: Sequence[str], what: str) -> None:
         code, _, complaint = await self._run((*self._prefix, *command))
         if code:
             raise DriverError(f"cannot {what}: {complaint}")
+
+
+def _make(target: Path) -> None:
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DriverError(f"cannot make {target}: {error.strerror}") from error
+
+
+def _remove(target: Path) -> None:
+    """If there is nothing in it."""
+    with suppress(OSError):
+        target.rmdir()
 
 
 def is_mounted(target: Path) -> bool:

@@ -48,7 +48,7 @@ class LocalVolumes:
         new.chmod(int(volume.spec.mode, 8))
         new.rename(path)
 
-    async def unmount(self, volume: Volume) -> None:
+    async def unmount(self, volume: Volume) -> None:  # noqa: ARG002 - the Protocol's parameter
         return
 
     async def delete(self, volume: Volume) -> None:
@@ -93,7 +93,7 @@ class NfsVolumes:
     async def delete(self, volume: Volume) -> None:
         await self.unmount(volume)
 
-    async def measure(self, volume: Volume) -> VolumeUsage | None:
+    async def measure(self, volume: Volume) -> VolumeUsage | None:  # noqa: ARG002
         """Of an export there is nothing to say that its server would not know better."""
         return None
 
@@ -101,9 +101,7 @@ class NfsVolumes:
         return self._directory / volume.directory
 
 
-def of_host(
-    volumes_dir: Path, mounts_dir: Path, mounts: HostMounts
-) -> Mapping[str, VolumeDriver]:
+def of_host(volumes_dir: Path, mounts_dir: Path, mounts: HostMounts) -> Mapping[str, VolumeDriver]:
     """The drivers that this host has, by name: nfs where it can mount that."""
     drivers: dict[str, VolumeDriver] = {LOCAL: LocalVolumes(volumes_dir)}
     if any(path.exists() for path in _MOUNT_NFS):
@@ -117,10 +115,14 @@ def of_host(
 
 async def measured(volume: Volume, path: Path) -> VolumeUsage | None:
     """How large a directory is, beside the loop; None if there is none. For drivers to use."""
-    if not path.is_dir():
+    size = await asyncio.to_thread(_size, path)
+    if size is None:
         return None
-    size = await asyncio.to_thread(lambda: sum(_sizes(path)))
     return VolumeUsage(name=volume.spec.name, id=volume.id, path=str(path), size=size)
+
+
+def _size(path: Path) -> int | None:
+    return sum(_sizes(path)) if path.is_dir() else None
 
 
 def _sizes(directory: Path) -> Iterator[int]:

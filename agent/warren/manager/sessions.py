@@ -28,10 +28,7 @@ EXEC_SLACK = timedelta(seconds=5)
 """On top of a command's own timeout, which the worker keeps."""
 
 Message = (
-    warren_pb2.LogChunk
-    | warren_pb2.ExecResult
-    | warren_pb2.MeshMeasured
-    | warren_pb2.VolumesAnswer
+    warren_pb2.LogChunk | warren_pb2.ExecResult | warren_pb2.MeshMeasured | warren_pb2.VolumesAnswer
 )
 Answer = Message | WarrenError
 Outgoing = warren_pb2.ManagerMessage | bytes

@@ -47,13 +47,21 @@ class FakeMounts:
         self.mounted: dict[Path, tuple[str, str, tuple[str, ...]]] = {}
 
     async def mount(self, kind: str, source: str, target: Path, options: Sequence[str]) -> None:
-        target.mkdir(parents=True, exist_ok=True)
+        _make(target)
         self.mounted.setdefault(target, (kind, source, tuple(options)))
 
     async def unmount(self, target: Path) -> None:
         self.mounted.pop(target, None)
-        if target.exists():
-            target.rmdir()
+        _remove(target)
+
+
+def _make(target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _remove(target: Path) -> None:
+    if target.exists():
+        target.rmdir()
 
 
 def fake_mount_drivers(directory: Path, *, bind_paths: tuple[str, ...] = ()) -> MountDrivers:

@@ -40,9 +40,7 @@ def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
             continue
         if policy(service).order is UpdateOrder.STOP_FIRST:
             continue
-        if not filters.exclusive_filters(
-            task.service, service.spec, service.spec.ports, after
-        ):
+        if not filters.exclusive_filters(task.service, service.spec, service.spec.ports, after):
             yield f"{task.id} runs and was stopped, and nothing else runs in its slot"
 
 

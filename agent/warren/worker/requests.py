@@ -1,7 +1,7 @@
-"""Commands of the manager within a session: logs, exec, measure, volumes, cancel. Each is a bounded job.
+"""Commands of the manager within a session: logs, exec, measure, volumes, cancel.
 
-A job ends with a message that says so, be it an error, unless its session ends first. What goes
-wrong in one job is that job's answer and disturbs nothing else.
+Each is a bounded job. A job ends with a message that says so, be it an error, unless its session
+ends first. What goes wrong in one job is that job's answer and disturbs nothing else.
 """
 
 import asyncio

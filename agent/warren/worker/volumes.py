@@ -178,7 +178,7 @@ class Volumes:
         log.info("the data of volume %s (%s) is deleted", volume.spec.name, volume.id)
 
     async def measure(self, volumes: Sequence[Volume]) -> tuple[VolumeUsage, ...]:
-        """How large they are, as far as that is known soon; what takes longer, the next one hears."""
+        """How large they are, as far as that is known soon; the rest hears who asks next."""
         jobs = [self._measure(volume) for volume in volumes]
         if jobs:
             await asyncio.wait(jobs, timeout=MEASURE_PATIENCE.total_seconds())

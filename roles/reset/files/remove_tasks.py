@@ -1,14 +1,17 @@
-"""Stops and removes every container of the cluster on this host, with its network.
+"""Stops and removes every container of the cluster on this host, with its network and mounts.
 
 Run by the reset role under the agent's own Python, while containerd still runs.
 """
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 from warren import config as configuration
 from warren.bootstrap import node_files
+from warren.drivers import host_mounts
 from warren.drivers.containerd import Containerd
+from warren.drivers.host_mounts import SystemMounts
 
 
 async def main() -> None:
@@ -25,6 +28,19 @@ async def main() -> None:
             await runtime.remove(instance)
     finally:
         await runtime.close()
+    await leave_mounts(config.mounts_dir)
+
+
+async def leave_mounts(directory: Path) -> None:
+    """Nothing is deleted in what was mounted: it is the data of other hosts."""
+    mounts = SystemMounts(systemd=False)
+    for point in sorted(host_mounts.mounted(), reverse=True):
+        if Path(point).is_relative_to(directory):
+            await mounts.unmount(Path(point))
+    for left in sorted(directory.rglob("*"), reverse=True):
+        left.rmdir()
+    if directory.exists():
+        directory.rmdir()
 
 
 asyncio.run(main())
