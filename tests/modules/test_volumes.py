@@ -1,8 +1,9 @@
 """warren_volume, warren_volume_info, and `mounts` of warren_service."""
 
+from warren.client import connect
 from warren.model.volumes import VolumeSpec
 
-from tests.modules.conftest import Play, task
+from tests.modules.conftest import ROOT, Play, task
 from tests.modules.fake_manager import FakeManager
 
 DATA = {"name": "data", "uid": 999, "mode": "0700", "labels": {"team": "a"}}
@@ -85,3 +86,19 @@ def test_what_makes_no_sense_is_named(play: Play) -> None:
         "data.options.server: is required by driver nfs",
         "pg.mounts[0].source: there is no volume none",
     ]
+
+
+def test_the_example_of_a_database_has_its_volume(
+    playbook: Play, manager: FakeManager, environment: dict[str, str]
+) -> None:
+    example = ("-e", f"@{ROOT / 'examples' / 'database.yml'}")
+
+    without = playbook("deploy-service.yml", *example)
+    with connect(endpoints=[environment["WARREN_ENDPOINTS"]]) as client:
+        client.apply_volume(VolumeSpec(name="pg-data", uid=999, mode="0700"), ("uid", "mode"))
+    deployed = playbook("deploy-service.yml", *example)
+
+    assert "pg.mounts[0].source: there is no volume pg-data" in without.output
+    assert deployed.code == 0, deployed.output
+    volume, (running,) = manager.state.volumes["pg-data"], manager.state.tasks_of("pg")
+    assert volume.node_id == running.node_id != ""

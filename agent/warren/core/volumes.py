@@ -1,6 +1,6 @@
 """What an Apply of a volume means, and what reads answer. Pure; called by the API."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from warren.core import filters, mount_specs, specs, volume_filters
@@ -112,31 +112,43 @@ def view(state: ClusterState, name: str, usage: VolumeUsage | None = None) -> Vo
     volume = state.volumes.get(name)
     if volume is None:
         raise NotFound(f"there is no volume {name}")
-    has = (task.name for task in mounts.living(state, name) if task.node_id)
-    return VolumeView(
-        volume=volume,
-        services=mounts.users(state, name),
-        tasks=tuple(sorted(has)),
-        usage=usage,
-        trouble=_trouble(state, volume),
-    )
+    (found,) = _views(state, [volume], {volume.id: usage} if usage is not None else {})
+    return found
 
 
-def _trouble(state: ClusterState, volume: Volume) -> str:
+def views(state: ClusterState, usages: Mapping[str, VolumeUsage]) -> list[VolumeView]:
+    """Of all volumes, by name. `usages`: as far as nodes have answered, by id."""
+    return _views(state, [volume for _, volume in sorted(state.volumes.items())], usages)
+
+
+def _views(
+    state: ClusterState, asked: Iterable[Volume], usages: Mapping[str, VolumeUsage]
+) -> list[VolumeView]:
+    uses, nodes = mounts.uses(state), filters.usage(state, ())
+    return [
+        VolumeView(
+            volume=volume,
+            services=tuple(sorted(uses.services.get(volume.spec.name, ()))),
+            tasks=uses.tasks.get(volume.spec.name, ()),
+            usage=usages.get(volume.id),
+            trouble=_trouble(state, volume, nodes),
+        )
+        for volume in asked
+    ]
+
+
+def _trouble(state: ClusterState, volume: Volume, nodes: Sequence[filters.NodeUsage]) -> str:
+    name = volume.spec.name
     if volume.removing:
         node = state.nodes.get(volume.node_id)
-        if node is None or node.status.state is not NodeState.READY:
-            name = volume.spec.name
-            return (
-                f"its data is deleted when {volume.node_name} is back: if it does not come back, "
-                f"warren volume release {name} gives it up"
-            )
+        if node is not None and node.status.state is NodeState.READY:
+            return ""
+        return (
+            f"its data is deleted when {volume.node_name} is back: if it does not come back, "
+            f"warren volume release {name} gives it up"
+        )
+    template = TaskTemplate(image="-", mounts=(MountSpec(source=name, target="/volume"),))
+    needs = (filters.Ready(), *volume_filters.of_place(state, template))
+    if any(filters.passes_all(needs, each) for each in nodes):
         return ""
-    mount = MountSpec(source=volume.spec.name, target="/volume")
-    template = TaskTemplate(image="-", mounts=(mount,))
-    places = volume_filters.of_place(state, template)
-    needs = (filters.Ready(), *places)
-    usage = filters.usage(state, ())
-    if any(filters.passes_all(needs, each) for each in usage):
-        return ""
-    return filters.explain(needs, usage)
+    return filters.explain(needs, nodes)

@@ -7,6 +7,7 @@ that is away is asked when it is back.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 
 from warren.manager.cluster import ManagerContext
@@ -37,9 +38,11 @@ class VolumeRemover:
         store = self._context.store
         async with asyncio.TaskGroup() as group:
             under_way: dict[str, asyncio.Task[None]] = {}
+            looked: Mapping[str, Volume] = {}
             while True:
                 count = store.changes.count
-                for volume in store.state.volumes.values():
+                known, looked = looked, store.state.volumes
+                for volume in looked.values() if looked is not known else ():
                     job = under_way.get(volume.id)
                     if volume.removing and (job is None or job.done()):
                         under_way[volume.id] = group.create_task(self._remove(volume))

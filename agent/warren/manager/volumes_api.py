@@ -93,10 +93,7 @@ class VolumesApi:
     ) -> warren_pb2.ListVolumesResponse:
         state = await self._context.read(stale=request.stale)
         usages = await self._usages(state, state.volumes.values() if request.usage else ())
-        views = (
-            volumes.view(state, name, usages.get(found.id))
-            for name, found in sorted(state.volumes.items())
-        )
+        views = volumes.views(state, usages)
         return warren_pb2.ListVolumesResponse(volumes=map(convert.to_message, views))
 
     async def _usages(self, state: ClusterState, asked: Iterable[Volume]) -> Usages:

@@ -141,7 +141,10 @@ def _volumes(state: ClusterState) -> Iterator[str]:
         if not task.template.mounts or not task.node_id or task.status.state.terminal:
             continue
         for mount in mounts.of_volumes(task.template):
-            volume = state.volumes[mount.source]
+            volume = state.volumes.get(mount.source)
+            if volume is None:
+                yield f"task {task.id} has volume {mount.source}, which is not there"
+                continue
             if volume.is_local and volume.node_id != task.node_id:
                 yield f"task {task.id} is not where volume {mount.source} is"
             if mounts.one_writer(volume, task.template) and not mount.read_only:

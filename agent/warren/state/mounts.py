@@ -11,7 +11,8 @@ The law of volumes, which `apply` alone guarantees, whoever decides:
 Asked by `apply`, by filters, and for what users are told.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from warren.model.services import Service, TaskTemplate
@@ -51,6 +52,37 @@ def users(state: ClusterState, name: str) -> tuple[str, ...]:
     }
     found |= {task.service for task in living(state, name)}
     return tuple(sorted(found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uses:
+    """Who has what, of a whole state: worked out once for answers about many."""
+
+    services: Mapping[str, frozenset[str]]
+    """By volume: services that need it, as `users` answers it."""
+    tasks: Mapping[str, tuple[str, ...]]
+    """By volume: names of the tasks that have it now."""
+
+
+def uses(state: ClusterState) -> Uses:
+    """All of them."""
+    services: defaultdict[str, set[str]] = defaultdict(set)
+    tasks: defaultdict[str, set[str]] = defaultdict(set)
+    for service in state.services.values():
+        for template in _in_force(service):
+            for mount in of_volumes(template):
+                services[mount.source].add(service.spec.name)
+    for task in state.tasks.values():
+        if not task.template.mounts or task.status.state.terminal:
+            continue
+        for mount in of_volumes(task.template):
+            services[mount.source].add(task.service)
+            if task.node_id:
+                tasks[mount.source].add(task.name)
+    return Uses(
+        services={name: frozenset(found) for name, found in services.items()},
+        tasks={name: tuple(sorted(found)) for name, found in tasks.items()},
+    )
 
 
 def living(state: ClusterState, name: str) -> Iterator[Task]:

@@ -1,4 +1,4 @@
-"""Volumes on real hosts: what is written stays, tasks go where it is, and only a removal ends it."""
+"""Volumes on real hosts: what is written stays, tasks go where it is, only a removal ends it."""
 
 import uuid
 from collections.abc import Iterator
@@ -161,9 +161,7 @@ def test_a_path_that_no_node_allows_is_not_mounted(client: Client, name: str) ->
 
 def test_memory_has_its_size_and_is_new_at_each_start(client: Client, name: str) -> None:
     client.apply_volume(VolumeSpec(name=name), ())
-    tmpfs = MountSpec(
-        type=MountKind.TMPFS, target="/scratch", size=Bytes(2 * 2**20), mode="0700"
-    )
+    tmpfs = MountSpec(type=MountKind.TMPFS, target="/scratch", size=Bytes(2 * 2**20), mode="0700")
     deploy(client, a_spec(name, tmpfs))
     node, began = node_of(client, name), client.get_service(name).tasks[0].status.since
 
@@ -211,5 +209,3 @@ def test_a_released_volume_begins_anew_and_the_old_data_stays(client: Client, na
     old = on_host(before.volume.node_name, f"cat {before.usage.path}/row")
     assert "old" in old
     on_host(before.volume.node_name, f"rm -r {before.usage.path}")
-
-

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from warren import config as configuration
 from warren.bootstrap import node_files
-from warren.drivers import host_mounts
 from warren.drivers.containerd import Containerd
-from warren.drivers.host_mounts import SystemMounts
+
+try:
+    from warren.drivers import host_mounts
+except ImportError:  # the agent here is older, and mounts nothing
+    host_mounts = None
 
 
 async def main() -> None:
@@ -28,15 +31,21 @@ async def main() -> None:
             await runtime.remove(instance)
     finally:
         await runtime.close()
-    await leave_mounts(config.mounts_dir)
+    if host_mounts is not None:
+        await leave_mounts(config.mounts_dir)
 
 
 async def leave_mounts(directory: Path) -> None:
     """Nothing is deleted in what was mounted: it is the data of other hosts."""
-    mounts = SystemMounts(systemd=False)
+    mounts = host_mounts.SystemMounts(systemd=False)
     for point in sorted(host_mounts.mounted(), reverse=True):
         if Path(point).is_relative_to(directory):
             await mounts.unmount(Path(point))
+    remove_empty(directory)
+
+
+def remove_empty(directory: Path) -> None:
+    """With all below; what is not empty ends it."""
     for left in sorted(directory.rglob("*"), reverse=True):
         left.rmdir()
     if directory.exists():

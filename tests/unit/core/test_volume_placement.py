@@ -17,6 +17,7 @@ from warren.testing.builders import (
     a_mount,
     a_node,
     a_service,
+    a_spec,
     a_state,
     a_task,
     a_volume,
@@ -30,7 +31,8 @@ BIND = MountSpec(type=MountKind.BIND, source="/srv/certs/web", target="/certs")
 
 
 def a_pg_task(slot: int = 1, node: str = "", **values: Any) -> Task:
-    return a_task(slot, node, service="pg", **values)
+    spec = a_spec("pg", mounts=(a_mount(),))
+    return a_task(slot, node, service="pg", **{"spec": spec, **values})
 
 
 def a_world(

@@ -9,7 +9,9 @@ from warren.testing.builders import a_config, a_secret, a_state, a_volume
 from tests.documented import services_in
 
 
-@pytest.mark.parametrize("page", ["health.md", "rollouts.md", "secrets.md", "services.md", "volumes.md"])
+@pytest.mark.parametrize(
+    "page", ["health.md", "rollouts.md", "secrets.md", "services.md", "volumes.md"]
+)
 def test_the_services_in_the_docs_would_be_taken(page: str) -> None:
     found = services_in(page)
 

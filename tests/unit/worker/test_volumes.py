@@ -8,14 +8,17 @@ import pytest
 from warren.drivers.ports import Mount, MountDrivers
 from warren.model.errors import FailedPrecondition
 from warren.model.services import MountSpec
-from warren.model.tasks import Task
+from warren.model.tasks import Task, TaskState
 from warren.model.units import Bytes
 from warren.model.volumes import MountKind, Volume
 from warren.testing.builders import a_mount, a_volume
+from warren.testing.fake_runtime import FakeRuntime
 from warren.testing.fake_volumes import FakeMounts, FakeVolumes, fake_mount_drivers
 from warren.worker.volumes import Volumes
 
-from tests.unit.worker.worker_kit import a_task
+from tests.unit.worker.test_executor import an_agent
+from tests.unit.worker.virtual_time import in_virtual_time, now
+from tests.unit.worker.worker_kit import a_task, stopped
 
 DATA = a_volume(node="node-1")
 
@@ -181,3 +184,66 @@ async def test_measures_what_is_there(tmp_path: Path) -> None:
 
     assert nothing == ()
     assert (usage.name, usage.path, usage.size) == ("data", str(placed.source), 5)
+
+
+@in_virtual_time
+async def test_a_task_that_was_given_up_ends_before_the_next_writer_starts(tmp_path: Path) -> None:
+    """Its node was silent, and is back with another agent: the container still runs."""
+    runtime = FakeRuntime(now=now)
+    old, new = a_task_with(a_mount(), slot=1), a_task_with(a_mount(), slot=2)
+    async with an_agent(tmp_path, runtime, [old], volumes=[DATA]):
+        pass
+    lost = replace(old, status=replace(old.status, state=TaskState.LOST))
+    runtime.hold["stop"] = asyncio.Event()
+
+    async with an_agent(tmp_path, runtime, [lost, new], volumes=[DATA]) as agent:
+        await asyncio.sleep(5)
+        waiting, orders = agent.status(new), len(runtime.orders)
+        runtime.hold["stop"].set()
+        await asyncio.sleep(5)
+        running = agent.status(new)
+
+    assert waiting.message == f"waits for the end of {old.id}, which writes to volume data"
+    assert (orders, [stop[0] for stop in runtime.stops]) == (1, [old.id])
+    assert (running.state, len(runtime.orders)) == (TaskState.RUNNING, 2)
+
+
+@in_virtual_time
+async def test_the_container_gets_what_its_task_mounts_outer_directories_first(
+    tmp_path: Path,
+) -> None:
+    runtime = FakeRuntime(now=now)
+    task = a_task_with(a_mount("logs", "/data/deep/logs"), a_mount("data", "/data"))
+    known = [DATA, a_volume("logs", shared=True)]
+
+    async with an_agent(tmp_path, runtime, [task], volumes=known):
+        pass
+
+    (order,) = runtime.orders
+    assert [mount.target for mount in order.mounts] == ["/data", "/data/deep/logs"]
+
+
+@in_virtual_time
+async def test_a_path_that_is_refused_is_the_reason_of_the_failure(tmp_path: Path) -> None:
+    runtime = FakeRuntime(now=now)
+    task = a_task_with(MountSpec(type=MountKind.BIND, source="/etc", target="/of-host"))
+
+    async with an_agent(tmp_path, runtime, [task]) as agent:
+        status = agent.status(task)
+
+    assert status.state is TaskState.RESTARTING
+    assert status.message.startswith("w1 does not let tasks mount /etc: see bind_paths; next start")
+    assert runtime.orders == []
+
+
+@in_virtual_time
+async def test_a_volume_is_let_go_of_once_its_task_has_stopped(tmp_path: Path) -> None:
+    runtime, task = FakeRuntime(now=now), a_task_with(a_mount())
+
+    async with an_agent(tmp_path, runtime, [task], volumes=[DATA]) as agent:
+        held = agent.volumes.task_ids()
+        agent.executor.assign([stopped(task)])
+        await asyncio.sleep(5)
+        after = agent.volumes.task_ids()
+
+    assert (held, after) == ({task.id}, frozenset())
