@@ -108,7 +108,7 @@ def _written(writers: _Writers, was: Task | None, task: Task | None) -> _Writers
             others = {key: on for key, on in writers.get(name, {}).items() if key != each.id}
             if comes:
                 others[each.id] = each.desired is DesiredState.RUNNING
-            writers = {**writers, name: others}
+            writers = {**writers, name: others} if others else maps.without(writers, name)
     return writers
 
 

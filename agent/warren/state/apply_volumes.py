@@ -24,6 +24,9 @@ def put(state: ClusterState, command: c.PutVolume) -> ClusterState:
     _expect(before, command.expected_version, spec.name)
     if before is not None:
         _require_staying(before)
+        _require_one_writer(state, before, command)
+        if spec.driver != before.spec.driver:
+            raise Refusal("InvalidInput", f"volume {spec.name} has driver {before.spec.driver}")
         after = replace(before, spec=spec, version=state.index, updated_at=command.now)
         return _with(state, after)
     node = _node(state, spec.node) if spec.node else None
@@ -141,6 +144,16 @@ def _existing(state: ClusterState, name: str) -> Volume:
 def _require_staying(volume: Volume) -> None:
     if volume.removing:
         raise Refusal("FailedPrecondition", f"volume {volume.spec.name} is being removed")
+
+
+def _require_one_writer(state: ClusterState, before: Volume, command: c.PutVolume) -> None:
+    """What is to be shared no longer is not written by two at this moment."""
+    if not before.spec.shared or command.spec.shared:
+        return
+    name = command.spec.name
+    writers = [t.name for t in mounts.living(state, name) if t.node_id and mounts.writes(t, name)]
+    if len(writers) > 1:
+        raise Refusal("FailedPrecondition", had_by(name, tuple(sorted(writers))))
 
 
 def _with(state: ClusterState, volume: Volume) -> ClusterState:

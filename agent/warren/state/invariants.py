@@ -129,29 +129,31 @@ def _files(state: ClusterState) -> Iterator[str]:
 
 
 def _volumes(state: ClusterState) -> Iterator[str]:
-    """Local ones are where their tasks are, and what is not shared has one writer."""
+    """What is mounted is there, and has one writer unless it is shared."""
     for name, volume in state.volumes.items():
         if volume.spec.name != name:
             yield f"volume {volume.spec.name} is stored as {name}"
     for name, service in state.services.items():
         if gone := mounts.missing(state, service.spec):
             yield f"service {name} mounts volume {gone}, which is not there"
-    writers: defaultdict[str, list[str]] = defaultdict(list)
+    writers: defaultdict[str, set[str]] = defaultdict(set)
     for task in state.tasks.values():
-        if not task.template.mounts or not task.node_id or task.status.state.terminal:
-            continue
-        for mount in mounts.of_volumes(task.template):
-            volume = state.volumes.get(mount.source)
-            if volume is None:
-                yield f"task {task.id} has volume {mount.source}, which is not there"
-                continue
-            if volume.is_local and volume.node_id != task.node_id:
-                yield f"task {task.id} is not where volume {mount.source} is"
-            if mounts.one_writer(volume, task.template) and not mount.read_only:
-                writers[mount.source].append(task.id)
+        if task.template.mounts and task.node_id and not task.status.state.terminal:
+            yield from _volumes_of(state, task)
+            for name in mounts.written(task.template):
+                writers[name].add(task.id)
     for name, tasks in writers.items():
-        if len(set(tasks)) > 1:
+        if len(tasks) > 1 and not state.volumes[name].spec.shared:
             yield f"volume {name} is written by {', '.join(sorted(tasks))}"
+
+
+def _volumes_of(state: ClusterState, task: Task) -> Iterator[str]:
+    for mount in mounts.of_volumes(task.template):
+        volume = state.volumes.get(mount.source)
+        if volume is None:
+            yield f"task {task.id} has volume {mount.source}, which is not there"
+        elif volume.is_local and volume.node_id != task.node_id:
+            yield f"task {task.id} is not where volume {mount.source} is"
 
 
 def _slots(state: ClusterState) -> Iterator[str]:

@@ -92,6 +92,11 @@ def living(state: ClusterState, name: str) -> Iterator[Task]:
             yield task
 
 
+def writes(task: Task, name: str) -> bool:
+    """The task may write to the volume."""
+    return name in written(task.template)
+
+
 def one_writer(volume: Volume, template: TaskTemplate) -> bool:
     """A task of the template is one of those of which the volume has one at a time."""
     return not volume.spec.shared and volume.spec.name in written(template)
@@ -150,7 +155,7 @@ def _last_writer(state: ClusterState, volume: Volume) -> Task | None:
     """A task that lives, if there is one, on the node where the volume was written last; else the
     one that came last."""
     name = volume.spec.name
-    tasks = (task for task in state.tasks_on(volume.node_id) if name in written(task.template))
+    tasks = (task for task in state.tasks_on(volume.node_id) if writes(task, name))
     return max(tasks, key=lambda t: (_writes_now(t), t.created_at, t.id), default=None)
 
 

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from warren.model.nodes import NodeState
 from warren.model.services import Service
-from warren.model.tasks import Task, TaskState
+from warren.model.tasks import Task, TaskState, TaskStatus
 from warren.model.volumes import Volume, VolumeSpec
 from warren.state import invariants
 from warren.state.apply import apply
@@ -14,6 +16,7 @@ from warren.state.commands import (
     Applied,
     AssignTask,
     Command,
+    CreateTask,
     ForgetVolume,
     PutService,
     PutVolume,
@@ -21,6 +24,7 @@ from warren.state.commands import (
     ReleaseVolume,
     RemoveNode,
     RemoveVolume,
+    SetTaskStatus,
 )
 from warren.testing.builders import (
     NOON,
@@ -257,3 +261,70 @@ def test_a_volume_stays_on_a_node_that_left_the_cluster() -> None:
     after = applied(state, RemoveNode(node_id="n1", now=at(5)))
 
     assert after.volumes == state.volumes
+
+
+NODES, SLOTS = st.sampled_from(["n1", "n2"]), st.integers(1, 2)
+VOLUMES = st.sampled_from(["data", "files"])
+SERVICES = {
+    "pg": (a_mount("data"), a_mount("files", "/files")),
+    "reader": (a_mount("data", read_only=True),),
+    "other": (a_mount("files"),),
+}
+TASKS = [f"{service}-{slot}-{letter}" for service in SERVICES for slot in (1, 2) for letter in "ab"]
+STATUSES = st.sampled_from(TaskState).map(lambda state: TaskStatus(state=state, since=NOON))
+
+
+@st.composite
+def _new_task(draw: Any) -> CreateTask:
+    task_id = draw(st.sampled_from(TASKS))
+    service, slot, _ = task_id.split("-")
+    spec = a_spec(service, mounts=SERVICES[service])
+    return CreateTask(task=a_task(int(slot), service=service, id=task_id, spec=spec))
+
+
+ANY: st.SearchStrategy[Command] = st.one_of(
+    _new_task(),
+    st.builds(AssignTask, task_id=st.sampled_from(TASKS), node_id=NODES, now=st.just(NOON)),
+    st.builds(AssignTask, task_id=st.sampled_from(TASKS), node_id=NODES, now=st.just(NOON)),
+    st.builds(SetTaskStatus, task_id=st.sampled_from(TASKS), status=STATUSES),
+    st.builds(
+        PutVolume,
+        spec=st.builds(VolumeSpec, name=VOLUMES, shared=st.booleans()),
+        id=st.just("x"),
+        expected_version=st.integers(0, 120),
+        now=st.just(NOON),
+    ),
+    st.builds(
+        PutService,
+        spec=st.sampled_from(list(SERVICES)).map(lambda name: a_spec(name)),
+        expected_version=st.integers(0, 120),
+        now=st.just(NOON),
+    ),
+    st.builds(RemoveVolume, name=VOLUMES, now=st.just(NOON)),
+    st.builds(ForgetVolume, name=VOLUMES, id=st.sampled_from(["v1", "v2", "x"])),
+    st.builds(
+        ReleaseVolume,
+        name=VOLUMES,
+        id=st.just("v2"),
+        node=st.sampled_from(["", "n1", "n2"]),
+        now=st.just(NOON),
+    ),
+    st.builds(RemoveNode, node_id=NODES, now=st.just(NOON)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["local", "nfs"]), st.booleans(), st.lists(ANY, max_size=25))
+def test_no_commands_in_any_order_bring_two_writers_or_a_task_apart_from_its_volume(
+    driver: str, shared: bool, commands: list[Command]
+) -> None:
+    state = a_state(
+        nodes=[a_node("n1"), a_node("n2")],
+        services=[a_service(name, mounts=mounts) for name, mounts in SERVICES.items()],
+        volumes=[a_volume(driver=driver, shared=shared), a_volume("files", driver=driver)],
+    )
+
+    for command in commands:
+        state, _ = apply(state, command)
+
+        assert invariants.check(state) == (), command
