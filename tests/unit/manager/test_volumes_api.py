@@ -208,6 +208,29 @@ async def test_a_node_that_cannot_delete_is_asked_again() -> None:
         assert kit.state.volumes == {"data": volume}
 
 
+async def test_the_leader_ends_removals_by_itself_also_those_that_it_finds() -> None:
+    found = replace(a_volume("found", id="v2", node="w1"), removing=True)
+    state = a_cluster_state(nodes=[W1], volumes=[found, a_volume(node="w1")])
+    async with a_kit(state) as kit:
+        sessions, worker = Sessions(), Session("w1", "w1")
+        sessions.add(worker)
+        running = asyncio.create_task(VolumeRemover(kit.context, sessions).run())
+        asked = []
+        for _ in range(2):
+            command = (await outgoing(worker)).delete_volume
+            asked.append(command.volume.id)
+            answer = warren_pb2.VolumesAnswer(request_id=command.request_id)
+            await worker.take(command.request_id, answer)
+            if len(asked) == 1:
+                delete = warren_pb2.DeleteVolumeRequest(name="data")
+                await VolumesApi(kit.context, sessions).delete_volume(delete, ROOT)
+        while kit.state.volumes:
+            await kit.wait_newer_state(kit.state.index)
+        running.cancel()
+
+        assert asked == ["v2", "v1"]
+
+
 async def test_there_is_none_of_that_name() -> None:
     async with a_kit(a_cluster_state()) as kit:
         with pytest.raises(NotFound, match=r"^there is no volume data$"):
