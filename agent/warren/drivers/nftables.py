@@ -28,7 +28,7 @@ from warren.drivers.balancer_route import ensure_route
 from warren.drivers.balancer_trial import LAYOUTS
 from warren.drivers.commands import run
 from warren.drivers.conntrack import Conntrack
-from warren.drivers.listeners import Listeners
+from warren.drivers.listeners import Held, Listeners
 from warren.drivers.nftables_text import TABLE, Layout, Rules
 from warren.drivers.ports import BalancerConfig, HeldPort
 from warren.model.assignments import ServiceTraffic
@@ -134,15 +134,15 @@ class Nftables:
         self, config: BalancerConfig, services: Mapping[str, ServiceTraffic]
     ) -> None:
         """Ports that processes of this host hold are left to them, but for those that we have:
-        who comes later does not get what is in use."""
-        wanted = {(f.protocol, f.port) for f in self._plan.published(services)}
-        found = await self._listeners.held(wanted, besides=config.gateway)
+        who comes later does not get what is in use. Only others are looked for, as a look costs the
+        kernel a walk through all connections."""
+        missing = self._plan.published(services) - self._installed
+        found: Mapping[Held, str] = {}
+        if missing:
+            wanted = {(frontend.protocol, frontend.port) for frontend in missing}
+            found = await self._listeners.held(wanted, besides=config.gateway)
         known = self._held
-        self._held = {
-            frontend: holder
-            for frontend, holder in ((Frontend("", *port), name) for port, name in found.items())
-            if frontend not in self._installed
-        }
+        self._held = {Frontend("", *port): holder for port, holder in found.items()}
         for frontend in self._held.keys() - known.keys():
             port = f"{frontend.port}/{frontend.protocol.value}"
             log.warning("published port %s is left to %s", port, self._held[frontend])

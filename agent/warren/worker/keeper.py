@@ -1,13 +1,15 @@
 """Keeps one part of this host as it should be: at once when that changes, and looked after always.
 
 A part that cannot be set up is tried again every second, one that is set up is applied again every
-few: another program may have undone it, and drivers find that out by themselves. What goes wrong is
-told once, not at every try, and holds up no other part.
+few: another program may have undone it, and drivers find that out by themselves. A wish that asks
+for no more than the last is not applied before that. What goes wrong is told once, not at every
+try, and holds up no other part.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from warren.model.errors import WarrenError
@@ -29,11 +31,16 @@ class Keeper(Generic[W]):
         apply: Callable[[W], Awaitable[None]],
         *,
         applied: Callable[[W], None] = lambda _: None,
+        same: Callable[[W, W], bool] = lambda _, __: False,
     ) -> None:
+        """`applied` is told each wish that the part is as; `same`: two wishes ask for the same."""
         self._part = part
         self._apply = apply
         self._applied = applied
+        self._same = same
         self._wish: W | None = None
+        self._done: W | None = None
+        """What the part is as, unless another program undid it."""
         self._changed = asyncio.Event()
         self._trouble = ""
 
@@ -53,16 +60,23 @@ class Keeper(Generic[W]):
         while True:
             self._changed.clear()
             await self._bring()
-            pause = RETRY_SECONDS if self._trouble else CHECK_SECONDS
-            try:
-                async with asyncio.timeout(pause):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS if self._trouble else CHECK_SECONDS):
+                    await self._wait_different()
+
+    async def _wait_different(self) -> None:
+        await self._changed.wait()
+        while (
+            self._wish is not None and self._done is not None and self._same(self._done, self._wish)
+        ):
+            self._changed.clear()
+            self._applied(self._wish)
+            await self._changed.wait()
 
     async def _bring(self) -> None:
         wish = self._wish
         assert wish is not None, "there is one when it changed"
+        self._done = None
         try:
             await self._apply(wish)
         except WarrenError as error:
@@ -73,7 +87,7 @@ class Keeper(Generic[W]):
         else:
             if self._trouble:
                 log.info("%s: set up", self._part)
-            self._trouble = ""
+            self._trouble, self._done = "", wish
             self._applied(wish)
 
     def _note_trouble(self, trouble: str) -> None:

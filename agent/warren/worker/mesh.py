@@ -7,10 +7,10 @@ nothing changed, because peers stop answering at one endpoint and are to be trie
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from warren.drivers.ports import Mesh, MeshConfig
 from warren.model.assignments import Assignment
@@ -60,8 +60,8 @@ class KeyNews:
 def interface_index(name: str) -> int | None:
     """The kernel's number of an interface: another one after it was made anew."""
     try:
-        return int(Path(f"/sys/class/net/{name}/ifindex").read_text())
-    except (OSError, ValueError):
+        return socket.if_nametoindex(name)
+    except OSError:
         return None
 
 

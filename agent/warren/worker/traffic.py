@@ -40,6 +40,16 @@ class _Wish:
     assignment: Assignment
     services: Mapping[str, ServiceTraffic]
 
+    def asks_same(self, other: "_Wish") -> bool:
+        """Most assignments say something new of tasks or peers only."""
+        old, new = self.assignment, other.assignment
+        return (
+            old.spec == new.spec
+            and old.mesh == new.mesh
+            and old.tells_draining == new.tells_draining
+            and endpoints.are_same(self.services, other.services)
+        )
+
 
 class Traffic:
     """Applies the newest assignment as this host knows it."""
@@ -71,8 +81,9 @@ class Traffic:
             "virtual addresses",
             self._balance,
             applied=self._note_balanced,
+            same=_Wish.asks_same,
         )
-        self._resolver = Keeper("names", self._resolve)
+        self._resolver = Keeper("names", self._resolve, same=_Wish.asks_same)
 
     def assign(self, assignment: Assignment) -> None:
         """This is how services are reached."""

@@ -93,6 +93,38 @@ async def test_an_assignment_is_applied_and_then_said_to_be_carried() -> None:
 
 
 @in_virtual_time
+async def test_an_assignment_that_says_nothing_new_of_traffic_is_carried_as_it_is() -> None:
+    async with a_host() as host:
+        for index in (7, 8, 9):
+            host.traffic.assign(assigned(index))
+            await asyncio.sleep(0.001)
+
+        assert (len(host.balancer.configs), host.carried) == (1, [7, 8, 9])
+
+
+@in_virtual_time
+async def test_one_that_changes_how_services_are_reached_is_applied() -> None:
+    async with a_host() as host:
+        host.traffic.assign(assigned(7))
+        await asyncio.sleep(0.001)
+        host.traffic.assign(replace(assigned(8), tells_draining=True))
+        await asyncio.sleep(0.001)
+
+        ends = [config.ends_connections for config in host.balancer.configs]
+        assert (ends, host.carried) == ([False, True], [7, 8])
+
+
+@in_virtual_time
+async def test_rules_are_looked_after_however_often_assignments_say_nothing_new() -> None:
+    async with a_host() as host:
+        for index in range(52):
+            host.traffic.assign(assigned(index))
+            await asyncio.sleep(0.1)
+
+        assert (len(host.balancer.configs), host.carried[-1]) == (2, 51)
+
+
+@in_virtual_time
 async def test_what_could_not_be_applied_is_not_carried_until_it_is() -> None:
     async with a_host() as host:
         host.balancer.failures.extend([DriverError("no nft")] * 2)
