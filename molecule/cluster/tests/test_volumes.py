@@ -20,6 +20,12 @@ IMAGE = "10.78.0.1:5000/hello:1"
 MINUTE = timedelta(minutes=1)
 SECONDS = timedelta(seconds=10)
 FIELDS = ("name", "image", "mounts", "env", "replicas")
+TELLS = (
+    *("busybox", "sh", "-c"),
+    'trap "echo end \\$ME >> /data/log; exit 0" TERM; echo begin $ME >> /data/log; '
+    "while true; do busybox sleep 0.1; done",
+)
+"""Says in its volume when it begins, and when it ends."""
 
 
 @pytest.fixture
@@ -99,11 +105,7 @@ def test_what_is_written_survives_kills_updates_and_a_new_service(
 def test_an_update_never_has_two_writers(client: Client, name: str) -> None:
     """Each task says when it begins and ends; no two overlap."""
     client.apply_volume(VolumeSpec(name=name), ())
-    script = (
-        'trap "echo end \\$ME >> /data/log; exit 0" TERM; echo begin $ME >> /data/log; '
-        "while true; do busybox sleep 0.1; done"
-    )
-    spec = a_spec(name, command=("busybox", "sh", "-c", script))
+    spec = a_spec(name, command=TELLS)
     for revision in ("1", "2", "3"):
         client.apply_service(
             ServiceSpec(
@@ -148,6 +150,49 @@ def running(client: Client, name: str) -> list[str]:
 def messages(client: Client, name: str) -> list[str]:
     view = client.get_service(name)
     return [task.status.message for task in view.tasks if task.status.state is TaskState.PENDING]
+
+
+def test_a_task_that_was_given_up_ends_before_the_next_one_begins(
+    client: Client, name: str
+) -> None:
+    """Its agent hangs, so the cluster takes it for lost; its container goes on all the while."""
+    client.apply_volume(VolumeSpec(name=name), ())
+    spec = a_spec(name, command=TELLS, env={"ME": "one"})
+    client.apply_service(spec, (*FIELDS, "command"))
+    wait_service(client, name, timeout=MINUTE)
+    node = node_of(client, name)
+    pid = "$(systemctl show -p MainPID --value warren-worker)"
+
+    on_host(node, f"kill -STOP {pid}")
+    try:
+        wanted = f"volume {name} is on {node}, which is not ready"
+        wait_until(lambda: any(wanted in each for each in messages(client, name)), seconds=60)
+        assert wanted in client.get_volume(name).trouble
+    finally:
+        on_host(node, f"kill -CONT {pid}")
+    wait_service(client, name, timeout=MINUTE)
+
+    log = said(client, name, "busybox cat /data/log").splitlines()
+    assert (node_of(client, name), log) == (node, ["begin one", "end one", "begin one"])
+
+
+def test_a_path_that_a_node_allows_is_mounted_there(client: Client, name: str) -> None:
+    client.apply_volume(VolumeSpec(name=name), ())
+    deploy(client, a_spec(name))
+    node = node_of(client, name)
+    config, restart = "/etc/warren/warren.toml", "systemctl restart warren-worker"
+    on_host(node, "mkdir -p /srv/scratch && echo of-host > /srv/scratch/file")
+    on_host(node, f"sed -i 's|^bind_paths = .*|bind_paths = [\"/srv\"]|' {config} && {restart}")
+    try:
+        bind = MountSpec(
+            type=MountKind.BIND, source="/srv/scratch", target="/of-host", read_only=True
+        )
+        deploy(client, a_spec(name, bind))
+        assert said(client, name, "busybox cat /of-host/file") == "of-host"
+        assert said(client, name, "echo x 2> /dev/null > /of-host/file; echo $?") != "0"
+    finally:
+        on_host(node, f"sed -i 's|^bind_paths = .*|bind_paths = []|' {config} && {restart}")
+        on_host(node, "rm -r /srv/scratch")
 
 
 def test_a_path_that_no_node_allows_is_not_mounted(client: Client, name: str) -> None:
