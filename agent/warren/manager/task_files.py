@@ -1,16 +1,27 @@
 """The secrets and configs that one worker is told: those that its tasks refer to, and no others.
 
+A secret that images are pulled with is told in its newest version, and again when there is a newer
+one: no task has to be touched for that.
+
 Opened here, in the leader's memory, for the one connection that they are sent through. What cannot
 be opened is told with its reason, which becomes the reason why its task does not start.
 """
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from warren.api import convert, warren_pb2
 from warren.core.assignment import Assignments
 from warren.model.errors import FailedPrecondition, WarrenError
-from warren.model.secrets import ConfigVersion, FileKey, SecretKeys, SecretVersion, TaskFile
+from warren.model.secrets import (
+    ConfigVersion,
+    FileKey,
+    SecretKeys,
+    SecretVersion,
+    TaskFile,
+    VersionedSecret,
+)
 from warren.model.tasks import Task
 from warren.state import references
 from warren.state.cluster import ClusterState
@@ -25,6 +36,10 @@ class Opener:
     def __init__(self) -> None:
         self._keys: SecretKeys | None = None
         self._sealer: Sealer | None = None
+
+    def newest(self, state: ClusterState, name: str) -> bytes:
+        """The secret's newest value. FailedPrecondition if it cannot be opened."""
+        return self._of(state).open(name, state.secrets[name].newest)
 
     def file(self, state: ClusterState, key: FileKey) -> TaskFile:
         """The version, open."""
@@ -48,6 +63,14 @@ class Opener:
         return self._sealer
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    identity: object
+    """Tells the value: of a secret that was removed and made anew it is another, of one that was
+    resealed the same."""
+    for_pulls: bool
+
+
 class Provision:
     """What one session has been told."""
 
@@ -55,31 +78,40 @@ class Provision:
         self._opener = opener
         self._node_id = node_id
         self._tasks: Mapping[str, Task] | None = None
-        self._told: dict[FileKey, object] = {}
-        """What tells the value: of a secret that was removed and made anew it is another, of one
-        that was resealed the same."""
+        self._secrets: Mapping[str, VersionedSecret] = {}
+        self._told: dict[FileKey, _Told] = {}
 
     def news(self, newest: Assignments) -> tuple[warren_pb2.ManagerMessage, ...]:
         """To be sent before the tasks of that state: each file in a message of its own, so that
         none is too large."""
+        state = newest.state
         tasks = newest.tasks.tasks_on.get(self._node_id, {})
-        if tasks is self._tasks:
+        if tasks is self._tasks and (state.secrets is self._secrets or not self._pulls()):
             return ()
-        self._tasks = tasks
-        living = (task for task in tasks.values() if not task.status.state.terminal)
-        keys = frozenset[FileKey]().union(*(references.keys_of(t.template) for t in living))
-        needed = {key: _identity(references.version(newest.state, key)) for key in keys}
-        new = [key for key, identity in needed.items() if self._told.get(key, "") != identity]
+        self._tasks, self._secrets = tasks, state.secrets
+        templates = [t.template for t in tasks.values() if not t.status.state.terminal]
+        keys = frozenset[FileKey]().union(*map(references.keys_of, templates))
+        pulls = {references.pull_key(state, template) for template in templates} - {None}
+        needed = {key: _told(state, key, key in pulls) for key in keys.union(filter(None, pulls))}
+        new = [key for key, told in needed.items() if self._told.get(key) != told]
         self._told = needed
         return tuple(
-            self._message(newest.state, key)
+            self._message(state, key, for_pulls=needed[key].for_pulls)
             for key in sorted(new, key=lambda key: (key.kind.value, key.name, key.number))
         )
 
-    def _message(self, state: ClusterState, key: FileKey) -> warren_pb2.ManagerMessage:
-        file = convert.to_message(self._opener.file(state, key))
-        return warren_pb2.ManagerMessage(files=warren_pb2.TaskFiles(files=[file]))
+    def _pulls(self) -> bool:
+        return any(told.for_pulls for told in self._told.values())
+
+    def _message(
+        self, state: ClusterState, key: FileKey, *, for_pulls: bool
+    ) -> warren_pb2.ManagerMessage:
+        file = replace(self._opener.file(state, key), for_pulls=for_pulls)
+        message = convert.to_message(file)
+        return warren_pb2.ManagerMessage(files=warren_pb2.TaskFiles(files=[message]))
 
 
-def _identity(version: object) -> object:
-    return version.digest if isinstance(version, SecretVersion) else version
+def _told(state: ClusterState, key: FileKey, for_pulls: bool) -> _Told:
+    version = references.version(state, key)
+    identity = version.digest if isinstance(version, SecretVersion) else version
+    return _Told(identity=identity, for_pulls=for_pulls)

@@ -123,9 +123,9 @@ def _files(state: ClusterState) -> Iterator[str]:
             if not numbers or numbers != sorted(set(numbers)):
                 yield f"{kind.value} {name} has versions {numbers}"
     for name, service in state.services.items():
-        key = references.missing(state, service.spec)
-        if key is not None:
-            yield f"service {name} refers to {key}, which is not there"
+        missing = references.missing(state, service.spec)
+        if missing:
+            yield f"service {name} refers to {missing}, which is not there"
 
 
 def _volumes(state: ClusterState) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from warren.model.nodes import NodeDescription
 from warren.model.rollouts import Rollout, UpdatePolicy
 from warren.model.secrets import ConfigReference, SecretReference
-from warren.model.services import ServiceSpec
+from warren.model.services import ServiceSpec, TaskTemplate
 from warren.model.tasks import Task
 from warren.model.volumes import MountSpec
 from warren.state.commands import (
@@ -68,6 +68,8 @@ FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (Rollout, "slots_before"): 3,
     (NodeDescription, "volume_drivers"): 4,
     (NodeDescription, "bind_paths"): 4,
+    (ServiceSpec, "registry_secret"): 4,
+    (TaskTemplate, "registry_secret"): 4,
 }
 """Fields that came after their type; they count only where they are not at their default."""
 

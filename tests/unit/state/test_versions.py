@@ -76,3 +76,11 @@ def test_mounts_need_managers_that_know_volumes() -> None:
     assert versions.version_of(SetNodeDescription(node_id="w1", description=described)) == 4
     plain = SetNodeDescription(node_id="w1", description=NodeDescription())
     assert versions.version_of(plain) == 1
+
+
+def test_a_secret_for_pulls_needs_managers_that_know_it() -> None:
+    spec = a_spec(registry_secret="registry")
+    template = replace(a_task().template, registry_secret="registry")
+
+    assert versions.version_of(PutService(spec=spec, expected_version=0, now=NOON)) == 4
+    assert versions.version_of(CreateTask(task=replace(a_task(), template=template))) == 4
