@@ -28,6 +28,13 @@ class Config:
     """warren.sock: the API for root on a manager."""
     log_dir: Path = Path("/var/log/warren/tasks")
     """One directory per task: `<task id>/<attempt>.log`, in CRI format."""
+    volumes_dir: Path = Path("/var/lib/warren-volumes")
+    """Local volumes, one directory each. Apart from the rest: nothing but the removal of a volume
+    deletes what is here."""
+    mounts_dir: Path = Path("/run/warren-mounts")
+    """Where the memory of tasks, and volumes of other hosts, are mounted."""
+    bind_paths: tuple[str, ...] = ()
+    """Paths of this host that tasks may mount, with all below; by default none."""
     advertise_address: str = ""
     """Underlay address that other nodes reach this one by; required to create or join."""
     listen_address: str = "0.0.0.0"
@@ -87,6 +94,8 @@ def _convert(path: Path, key: str, value: object) -> Any:
         if not isinstance(value, bool):
             raise InvalidInput("must be true or false", path=f"{path}: {key}")
         return value
+    if key == "bind_paths":
+        return _paths(path, key, value)
     if not isinstance(value, str):
         raise InvalidInput("must be text", path=f"{path}: {key}")
     if key == "mesh_driver" and value not in ("kernel", "userspace"):
@@ -94,3 +103,12 @@ def _convert(path: Path, key: str, value: object) -> Any:
     if key in ("metrics_address", "worker_metrics_address") and not _METRICS.fullmatch(value):
         raise InvalidInput("must be unix, mesh:PORT or off", path=f"{path}: {key}")
     return Path(value) if known[key] is Path else value
+
+
+def _paths(path: Path, key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise InvalidInput("must be a list of paths", path=f"{path}: {key}")
+    for each in value:
+        if not each.startswith("/") or ".." in each.split("/"):
+            raise InvalidInput(f"{each!r} is no whole path", path=f"{path}: {key}")
+    return tuple(value)

@@ -42,6 +42,7 @@ SPEC_OPTIONS = (
     "mode",
     "secrets",
     "configs",
+    "mounts",
     "replicas",
     "ports",
     "affinity",

@@ -264,6 +264,7 @@ options:
     type: dict
 extends_documentation_fragment:
   - warren.core.files
+  - warren.core.mounts
   - warren.core.update
   - warren.core.connection
   - warren.core.wait
@@ -510,6 +511,7 @@ def main() -> None:
             "health": {"type": "dict"},
             "secrets": {"type": "list", "elements": "dict", "no_log": False},
             "configs": {"type": "list", "elements": "dict"},
+            "mounts": {"type": "list", "elements": "dict"},
             "labels": {"type": "dict"},
             "update": {"type": "dict"},
             **WAIT_ARGUMENTS,

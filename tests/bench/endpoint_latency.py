@@ -36,6 +36,7 @@ from warren.testing.fake_network import FakeTaskNetwork
 from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime
 from warren.testing.fake_task_files import FakeTaskFiles
+from warren.testing.fake_volumes import fake_mount_drivers
 from warren.worker import membership, network, traffic
 from warren.worker.worker import Drivers, Worker
 
@@ -131,6 +132,7 @@ async def run_worker(directory: Path) -> None:
             network=network.Drivers(mesh=mesh, task_network=FakeTaskNetwork()),
             traffic=traffic.Drivers(balancer=Nftables()),
             files=FakeTaskFiles(),
+            mounts=fake_mount_drivers(directory / "host"),
         ),
     )
     stop = asyncio.Event()

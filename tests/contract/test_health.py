@@ -17,10 +17,12 @@ from warren.model.manifest import parse_service
 from warren.model.services import template_of
 from warren.model.tasks import Health, Task, TaskState, TaskStatus
 from warren.testing.fake_task_files import FakeTaskFiles
+from warren.testing.fake_volumes import fake_mount_drivers
 from warren.worker.executor import Executor, Surroundings
 from warren.worker.local_store import ProgressFile
 from warren.worker.reporter import Reporter
 from warren.worker.task_files import TaskFiles
+from warren.worker.volumes import Volumes
 
 from tests.contract.images import BUSYBOX
 from tests.documented import services_in
@@ -65,6 +67,7 @@ class Agent:
                 reporter=self.reporter,
                 progress_file=ProgressFile(directory / "tasks.json"),
                 files=TaskFiles(FakeTaskFiles(), lambda: NodeFacts(id="n1", name="w1")),
+                volumes=Volumes(fake_mount_drivers(directory), "w1", directory / "volumes.json"),
                 network_ready=ready,
                 now=lambda: datetime.now(UTC),
             )

@@ -18,6 +18,8 @@ from warren.manager.resealer import Resealer
 from warren.manager.rollouts_api import RolloutsApi
 from warren.manager.secrets_api import SecretKeysApi, SecretsApi
 from warren.manager.services_api import ServicesApi
+from warren.manager.sessions import Sessions
+from warren.manager.volumes_api import VolumesApi
 from warren.model.rollouts import RolloutState
 from warren.state import commands
 from warren.state.cluster import ClusterState
@@ -49,6 +51,7 @@ class FakeApi:
         self._secrets, self._configs = SecretsApi(context), ConfigsApi(context)
         self._secret_keys = SecretKeysApi(context)
         self._resealer = Resealer(context)
+        self._volumes = VolumesApi(context, Sessions())
         self._new_rollout_id = counting_ids()
 
     def ApplyService(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of RPCs
@@ -90,6 +93,25 @@ class FakeApi:
 
     def ListConfigs(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("ListConfigs", self._configs.list_configs, request, context)
+
+    def ApplyVolume(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ApplyVolume", self._volumes.apply_volume, request, context)
+
+    def GetVolume(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """While somebody looks, nodes delete the data of what is removed."""
+        found = self.state.volumes.get(request.name)
+        if found is not None and found.removing:
+            self._propose(commands.ForgetVolume(name=found.spec.name, id=found.id))
+        return self._real("GetVolume", self._volumes.get_volume, request, context)
+
+    def ListVolumes(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ListVolumes", self._volumes.list_volumes, request, context)
+
+    def DeleteVolume(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("DeleteVolume", self._volumes.delete_volume, request, context)
+
+    def ReleaseVolume(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ReleaseVolume", self._volumes.release_volume, request, context)
 
     def GetRollout(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("GetRollout", self._rollouts.get_rollout, request, context)

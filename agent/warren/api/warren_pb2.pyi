@@ -255,6 +255,26 @@ FILE_KIND_SECRET: FileKind.ValueType  # 1
 FILE_KIND_CONFIG: FileKind.ValueType  # 2
 Global___FileKind: _TypeAlias = FileKind  # noqa: Y015
 
+class _MountKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MountKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MountKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MOUNT_KIND_UNSPECIFIED: _MountKind.ValueType  # 0
+    MOUNT_KIND_VOLUME: _MountKind.ValueType  # 1
+    MOUNT_KIND_BIND: _MountKind.ValueType  # 2
+    MOUNT_KIND_TMPFS: _MountKind.ValueType  # 3
+
+class MountKind(_MountKind, metaclass=_MountKindEnumTypeWrapper):
+    """---------------------------------------------------------------- volumes (model/volumes.py)"""
+
+MOUNT_KIND_UNSPECIFIED: MountKind.ValueType  # 0
+MOUNT_KIND_VOLUME: MountKind.ValueType  # 1
+MOUNT_KIND_BIND: MountKind.ValueType  # 2
+MOUNT_KIND_TMPFS: MountKind.ValueType  # 3
+Global___MountKind: _TypeAlias = MountKind  # noqa: Y015
+
 class _TaskState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -819,6 +839,7 @@ class TaskTemplate(_message.Message):
     SECRETS_FIELD_NUMBER: _builtins.int
     CONFIGS_FIELD_NUMBER: _builtins.int
     REGISTRY_SECRET_FIELD_NUMBER: _builtins.int
+    MOUNTS_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     user: _builtins.str
     working_dir: _builtins.str
@@ -849,6 +870,8 @@ class TaskTemplate(_message.Message):
     def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SecretReference]: ...
     @_builtins.property
     def configs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConfigReference]: ...
+    @_builtins.property
+    def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MountSpec]: ...
     def __init__(
         self,
         *,
@@ -870,10 +893,11 @@ class TaskTemplate(_message.Message):
         secrets: _abc.Iterable[Global___SecretReference] | None = ...,
         configs: _abc.Iterable[Global___ConfigReference] | None = ...,
         registry_secret: _builtins.str = ...,
+        mounts: _abc.Iterable[Global___MountSpec] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "args", b"args", "command", b"command", "configs", b"configs", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "placement", b"placement", "pull", b"pull", "registry_auth", b"registry_auth", "registry_secret", b"registry_secret", "resources", b"resources", "restart", b"restart", "secrets", b"secrets", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "args", b"args", "command", b"command", "configs", b"configs", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "mounts", b"mounts", "placement", b"placement", "pull", b"pull", "registry_auth", b"registry_auth", "registry_secret", b"registry_secret", "resources", b"resources", "restart", b"restart", "secrets", b"secrets", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__health: _TypeAlias = _typing.Literal["health"]  # noqa: Y015
     _WhichOneofArgType__health: _TypeAlias = _typing.Literal["_health", b"_health"]  # noqa: Y015
@@ -950,6 +974,7 @@ class ServiceSpec(_message.Message):
     SECRETS_FIELD_NUMBER: _builtins.int
     CONFIGS_FIELD_NUMBER: _builtins.int
     REGISTRY_SECRET_FIELD_NUMBER: _builtins.int
+    MOUNTS_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
@@ -992,6 +1017,8 @@ class ServiceSpec(_message.Message):
     @_builtins.property
     def configs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConfigReference]: ...
     @_builtins.property
+    def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MountSpec]: ...
+    @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
@@ -1018,6 +1045,7 @@ class ServiceSpec(_message.Message):
         secrets: _abc.Iterable[Global___SecretReference] | None = ...,
         configs: _abc.Iterable[Global___ConfigReference] | None = ...,
         registry_secret: _builtins.str = ...,
+        mounts: _abc.Iterable[Global___MountSpec] | None = ...,
         name: _builtins.str = ...,
         replicas: _builtins.int = ...,
         ports: _abc.Iterable[Global___Port] | None = ...,
@@ -1028,7 +1056,7 @@ class ServiceSpec(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "affinity", b"affinity", "args", b"args", "command", b"command", "configs", b"configs", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "mode", b"mode", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "registry_secret", b"registry_secret", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "secrets", b"secrets", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "update", b"update", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "affinity", b"affinity", "args", b"args", "command", b"command", "configs", b"configs", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "mode", b"mode", "mounts", b"mounts", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "registry_secret", b"registry_secret", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "secrets", b"secrets", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "update", b"update", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__health: _TypeAlias = _typing.Literal["health"]  # noqa: Y015
     _WhichOneofArgType__health: _TypeAlias = _typing.Literal["_health", b"_health"]  # noqa: Y015
@@ -1942,6 +1970,196 @@ class TaskFile(_message.Message):
 Global___TaskFile: _TypeAlias = TaskFile  # noqa: Y015
 
 @_typing.final
+class MountSpec(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    type: Global___MountKind.ValueType
+    source: _builtins.str
+    target: _builtins.str
+    read_only: _builtins.bool
+    size: _builtins.int
+    mode: _builtins.str
+    def __init__(
+        self,
+        *,
+        type: Global___MountKind.ValueType = ...,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
+        size: _builtins.int = ...,
+        mode: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "read_only", b"read_only", "size", b"size", "source", b"source", "target", b"target", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MountSpec: _TypeAlias = MountSpec  # noqa: Y015
+
+@_typing.final
+class VolumeSpec(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class OptionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    GID_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    driver: _builtins.str
+    node: _builtins.str
+    uid: _builtins.int
+    gid: _builtins.int
+    mode: _builtins.str
+    shared: _builtins.bool
+    @_builtins.property
+    def options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        driver: _builtins.str = ...,
+        options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        node: _builtins.str = ...,
+        uid: _builtins.int = ...,
+        gid: _builtins.int = ...,
+        mode: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "gid", b"gid", "labels", b"labels", "mode", b"mode", "name", b"name", "node", b"node", "options", b"options", "shared", b"shared", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeSpec: _TypeAlias = VolumeSpec  # noqa: Y015
+
+@_typing.final
+class Volume(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    NODE_NAME_FIELD_NUMBER: _builtins.int
+    REMOVING_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    version: _builtins.int
+    node_id: _builtins.str
+    node_name: _builtins.str
+    removing: _builtins.bool
+    @_builtins.property
+    def spec(self) -> Global___VolumeSpec: ...
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___VolumeSpec | None = ...,
+        id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+        node_id: _builtins.str = ...,
+        node_name: _builtins.str = ...,
+        removing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "spec", b"spec", "updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "id", b"id", "node_id", b"node_id", "node_name", b"node_name", "removing", b"removing", "spec", b"spec", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Volume: _TypeAlias = Volume  # noqa: Y015
+
+@_typing.final
+class VolumeUsage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    id: _builtins.str
+    path: _builtins.str
+    size: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        id: _builtins.str = ...,
+        path: _builtins.str = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "path", b"path", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeUsage: _TypeAlias = VolumeUsage  # noqa: Y015
+
+@_typing.final
 class TaskStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2130,6 +2348,8 @@ class NodeDescription(_message.Message):
     RUNTIME_FIELD_NUMBER: _builtins.int
     WARREN_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
+    VOLUME_DRIVERS_FIELD_NUMBER: _builtins.int
+    BIND_PATHS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     cpus: _builtins.float
     memory: _builtins.int
@@ -2139,6 +2359,10 @@ class NodeDescription(_message.Message):
     runtime: _builtins.str
     warren: _builtins.str
     mtu: _builtins.int
+    @_builtins.property
+    def volume_drivers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def bind_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -2151,10 +2375,12 @@ class NodeDescription(_message.Message):
         runtime: _builtins.str = ...,
         warren: _builtins.str = ...,
         mtu: _builtins.int = ...,
+        volume_drivers: _abc.Iterable[_builtins.str] | None = ...,
+        bind_paths: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "architecture", b"architecture", "cpus", b"cpus", "kernel", b"kernel", "memory", b"memory", "mtu", b"mtu", "os", b"os", "runtime", b"runtime", "warren", b"warren"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "architecture", b"architecture", "bind_paths", b"bind_paths", "cpus", b"cpus", "kernel", b"kernel", "memory", b"memory", "mtu", b"mtu", "os", b"os", "runtime", b"runtime", "volume_drivers", b"volume_drivers", "warren", b"warren"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2580,6 +2806,27 @@ class ClusterState(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class VolumesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Volume: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Volume | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INDEX_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
@@ -2589,6 +2836,7 @@ class ClusterState(_message.Message):
     SECRETS_FIELD_NUMBER: _builtins.int
     CONFIGS_FIELD_NUMBER: _builtins.int
     SECRET_KEYS_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     @_builtins.property
     def cluster(self) -> Global___Cluster: ...
@@ -2606,6 +2854,8 @@ class ClusterState(_message.Message):
     def configs(self) -> _containers.MessageMap[_builtins.str, Global___VersionedConfig]: ...
     @_builtins.property
     def secret_keys(self) -> Global___SecretKeys: ...
+    @_builtins.property
+    def volumes(self) -> _containers.MessageMap[_builtins.str, Global___Volume]: ...
     def __init__(
         self,
         *,
@@ -2618,10 +2868,11 @@ class ClusterState(_message.Message):
         secrets: _abc.Mapping[_builtins.str, Global___VersionedSecret] | None = ...,
         configs: _abc.Mapping[_builtins.str, Global___VersionedConfig] | None = ...,
         secret_keys: Global___SecretKeys | None = ...,
+        volumes: _abc.Mapping[_builtins.str, Global___Volume] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cluster", b"_cluster", "_secret_keys", b"_secret_keys", "cluster", b"cluster", "secret_keys", b"secret_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cluster", b"_cluster", "_secret_keys", b"_secret_keys", "cluster", b"cluster", "configs", b"configs", "index", b"index", "nodes", b"nodes", "secret_keys", b"secret_keys", "secrets", b"secrets", "services", b"services", "tasks", b"tasks", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cluster", b"_cluster", "_secret_keys", b"_secret_keys", "cluster", b"cluster", "configs", b"configs", "index", b"index", "nodes", b"nodes", "secret_keys", b"secret_keys", "secrets", b"secrets", "services", b"services", "tasks", b"tasks", "tokens", b"tokens", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cluster: _TypeAlias = _typing.Literal["cluster"]  # noqa: Y015
     _WhichOneofArgType__cluster: _TypeAlias = _typing.Literal["_cluster", b"_cluster"]  # noqa: Y015
@@ -3559,6 +3810,116 @@ class RemoveConfig(_message.Message):
 Global___RemoveConfig: _TypeAlias = RemoveConfig  # noqa: Y015
 
 @_typing.final
+class PutVolume(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    expected_version: _builtins.int
+    @_builtins.property
+    def spec(self) -> Global___VolumeSpec: ...
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___VolumeSpec | None = ...,
+        id: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "id", b"id", "now", b"now", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutVolume: _TypeAlias = PutVolume  # noqa: Y015
+
+@_typing.final
+class RemoveVolume(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    expected_version: _builtins.int
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "name", b"name", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveVolume: _TypeAlias = RemoveVolume  # noqa: Y015
+
+@_typing.final
+class ForgetVolume(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetVolume: _TypeAlias = ForgetVolume  # noqa: Y015
+
+@_typing.final
+class ReleaseVolume(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    id: _builtins.str
+    node: _builtins.str
+    expected_version: _builtins.int
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        id: _builtins.str = ...,
+        node: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "id", b"id", "name", b"name", "node", b"node", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseVolume: _TypeAlias = ReleaseVolume  # noqa: Y015
+
+@_typing.final
 class Batch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -3620,6 +3981,10 @@ class Command(_message.Message):
     REMOVE_CONFIG_FIELD_NUMBER: _builtins.int
     ADD_SECRET_KEY_FIELD_NUMBER: _builtins.int
     RESEAL_SECRETS_FIELD_NUMBER: _builtins.int
+    PUT_VOLUME_FIELD_NUMBER: _builtins.int
+    REMOVE_VOLUME_FIELD_NUMBER: _builtins.int
+    FORGET_VOLUME_FIELD_NUMBER: _builtins.int
+    RELEASE_VOLUME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_cluster(self) -> Global___CreateCluster: ...
     @_builtins.property
@@ -3696,6 +4061,14 @@ class Command(_message.Message):
     def add_secret_key(self) -> Global___AddSecretKey: ...
     @_builtins.property
     def reseal_secrets(self) -> Global___ResealSecrets: ...
+    @_builtins.property
+    def put_volume(self) -> Global___PutVolume: ...
+    @_builtins.property
+    def remove_volume(self) -> Global___RemoveVolume: ...
+    @_builtins.property
+    def forget_volume(self) -> Global___ForgetVolume: ...
+    @_builtins.property
+    def release_volume(self) -> Global___ReleaseVolume: ...
     def __init__(
         self,
         *,
@@ -3737,12 +4110,16 @@ class Command(_message.Message):
         remove_config: Global___RemoveConfig | None = ...,
         add_secret_key: Global___AddSecretKey | None = ...,
         reseal_secrets: Global___ResealSecrets | None = ...,
+        put_volume: Global___PutVolume | None = ...,
+        remove_volume: Global___RemoveVolume | None = ...,
+        forget_volume: Global___ForgetVolume | None = ...,
+        release_volume: Global___ReleaseVolume | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "record_analysis", b"record_analysis", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "forget_volume", b"forget_volume", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "put_volume", b"put_volume", "record_analysis", b"record_analysis", "release_volume", b"release_volume", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "remove_volume", b"remove_volume", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "record_analysis", b"record_analysis", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "forget_volume", b"forget_volume", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "put_volume", b"put_volume", "record_analysis", b"record_analysis", "release_volume", b"release_volume", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "remove_volume", b"remove_volume", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports", "replace_task", "start_rollout", "set_rollout", "record_analysis", "set_secret_keys", "put_secret", "remove_secret", "put_config", "remove_config", "add_secret_key", "reseal_secrets"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports", "replace_task", "start_rollout", "set_rollout", "record_analysis", "set_secret_keys", "put_secret", "remove_secret", "put_config", "remove_config", "add_secret_key", "reseal_secrets", "put_volume", "remove_volume", "forget_volume", "release_volume"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -4870,6 +5247,79 @@ class SecretKeysView(_message.Message):
 Global___SecretKeysView: _TypeAlias = SecretKeysView  # noqa: Y015
 
 @_typing.final
+class VolumeView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    trouble: _builtins.str
+    @_builtins.property
+    def volume(self) -> Global___Volume: ...
+    @_builtins.property
+    def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def usage(self) -> Global___VolumeUsage: ...
+    def __init__(
+        self,
+        *,
+        volume: Global___Volume | None = ...,
+        services: _abc.Iterable[_builtins.str] | None = ...,
+        tasks: _abc.Iterable[_builtins.str] | None = ...,
+        usage: Global___VolumeUsage | None = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage", b"_usage", "usage", b"usage", "volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage", b"_usage", "services", b"services", "tasks", b"tasks", "trouble", b"trouble", "usage", b"usage", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
+    _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
+
+Global___VolumeView: _TypeAlias = VolumeView  # noqa: Y015
+
+@_typing.final
+class VolumeApplied(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    version: _builtins.int
+    @_builtins.property
+    def before(self) -> Global___VolumeSpec: ...
+    @_builtins.property
+    def after(self) -> Global___VolumeSpec: ...
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]: ...
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+        before: Global___VolumeSpec | None = ...,
+        after: Global___VolumeSpec | None = ...,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "after", b"after", "before", b"before", "changed", b"changed", "changes", b"changes", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__before: _TypeAlias = _typing.Literal["before"]  # noqa: Y015
+    _WhichOneofArgType__before: _TypeAlias = _typing.Literal["_before", b"_before"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__before) -> _WhichOneofReturnType__before | None: ...
+
+Global___VolumeApplied: _TypeAlias = VolumeApplied  # noqa: Y015
+
+@_typing.final
 class JoinTokenView(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -5542,6 +5992,210 @@ class DeleteConfigResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteConfigResponse: _TypeAlias = DeleteConfigResponse  # noqa: Y015
+
+@_typing.final
+class ApplyVolumeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    expected_version: _builtins.int
+    dry_run: _builtins.bool
+    @_builtins.property
+    def spec(self) -> Global___VolumeSpec: ...
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___VolumeSpec | None = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        expected_version: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "expected_version", b"expected_version", "fields", b"fields", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyVolumeRequest: _TypeAlias = ApplyVolumeRequest  # noqa: Y015
+
+@_typing.final
+class GetVolumeRequest(_message.Message):
+    """`usage`: ask the nodes how large volumes are. One that does not answer soon is left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    stale: _builtins.bool
+    usage: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        stale: _builtins.bool = ...,
+        usage: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "stale", b"stale", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVolumeRequest: _TypeAlias = GetVolumeRequest  # noqa: Y015
+
+@_typing.final
+class ListVolumesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STALE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    stale: _builtins.bool
+    usage: _builtins.bool
+    def __init__(
+        self,
+        *,
+        stale: _builtins.bool = ...,
+        usage: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stale", b"stale", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVolumesRequest: _TypeAlias = ListVolumesRequest  # noqa: Y015
+
+@_typing.final
+class ListVolumesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeView]: ...
+    def __init__(
+        self,
+        *,
+        volumes: _abc.Iterable[Global___VolumeView] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVolumesResponse: _TypeAlias = ListVolumesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteVolumeRequest(_message.Message):
+    """The data of a volume is deleted on its node, at the latest when that is back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    expected_version: _builtins.int
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "expected_version", b"expected_version", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVolumeRequest: _TypeAlias = DeleteVolumeRequest  # noqa: Y015
+
+@_typing.final
+class DeleteVolumeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVolumeResponse: _TypeAlias = DeleteVolumeResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseVolumeRequest(_message.Message):
+    """The volume is on no node any more, and begins anew with the next task; or it is on `node`, with
+    what is there. Its data stays where it was.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    node: _builtins.str
+    expected_version: _builtins.int
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        node: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "expected_version", b"expected_version", "name", b"name", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseVolumeRequest: _TypeAlias = ReleaseVolumeRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseVolumeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    @_builtins.property
+    def before(self) -> Global___Volume: ...
+    @_builtins.property
+    def after(self) -> Global___Volume: ...
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+        before: Global___Volume | None = ...,
+        after: Global___Volume | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseVolumeResponse: _TypeAlias = ReleaseVolumeResponse  # noqa: Y015
 
 @_typing.final
 class ApplyNodeRequest(_message.Message):
@@ -6797,6 +7451,7 @@ class Assignment(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     TELLS_DRAINING_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     mtu: _builtins.int
     weight: _builtins.int
@@ -6819,6 +7474,8 @@ class Assignment(_message.Message):
     def mesh_keepalive(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Volume]: ...
     def __init__(
         self,
         *,
@@ -6835,10 +7492,11 @@ class Assignment(_message.Message):
         weight: _builtins.int = ...,
         tells_draining: _builtins.bool = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        volumes: _abc.Iterable[Global___Volume] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "labels", b"labels", "managers", b"managers", "mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks", "tells_draining", b"tells_draining", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "labels", b"labels", "managers", b"managers", "mesh", b"mesh", "mesh_keepalive", b"mesh_keepalive", "mtu", b"mtu", "peers", b"peers", "roles", b"roles", "services", b"services", "spec", b"spec", "tasks", b"tasks", "tells_draining", b"tells_draining", "volumes", b"volumes", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -6858,6 +7516,8 @@ class AssignmentDelta(_message.Message):
     SERVICES_GONE_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     PEERS_GONE_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    VOLUMES_GONE_FIELD_NUMBER: _builtins.int
     base: _builtins.int
     index: _builtins.int
     @_builtins.property
@@ -6872,6 +7532,10 @@ class AssignmentDelta(_message.Message):
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]: ...
     @_builtins.property
     def peers_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Volume]: ...
+    @_builtins.property
+    def volumes_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -6883,10 +7547,12 @@ class AssignmentDelta(_message.Message):
         services_gone: _abc.Iterable[_builtins.str] | None = ...,
         peers: _abc.Iterable[Global___Peer] | None = ...,
         peers_gone: _abc.Iterable[_builtins.str] | None = ...,
+        volumes: _abc.Iterable[Global___Volume] | None = ...,
+        volumes_gone: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "index", b"index", "peers", b"peers", "peers_gone", b"peers_gone", "services", b"services", "services_gone", b"services_gone", "tasks", b"tasks", "tasks_gone", b"tasks_gone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "index", b"index", "peers", b"peers", "peers_gone", b"peers_gone", "services", b"services", "services_gone", b"services_gone", "tasks", b"tasks", "tasks_gone", b"tasks_gone", "volumes", b"volumes", "volumes_gone", b"volumes_gone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -7045,6 +7711,34 @@ class LogChunk(_message.Message):
 Global___LogChunk: _TypeAlias = LogChunk  # noqa: Y015
 
 @_typing.final
+class VolumesAnswer(_message.Message):
+    """The volumes that are on the node, or that were asked for by id: measured, or removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    error: _builtins.str
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeUsage]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        volumes: _abc.Iterable[Global___VolumeUsage] | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "request_id", b"request_id", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumesAnswer: _TypeAlias = VolumesAnswer  # noqa: Y015
+
+@_typing.final
 class ExecResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -7084,6 +7778,7 @@ class WorkerMessage(_message.Message):
     MEASURED_FIELD_NUMBER: _builtins.int
     HELD_PORTS_FIELD_NUMBER: _builtins.int
     AWAY_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """first"""
@@ -7108,6 +7803,8 @@ class WorkerMessage(_message.Message):
     def away(self) -> Global___Away:
         """last, if the agent ends and the host does not"""
 
+    @_builtins.property
+    def volumes(self) -> Global___VolumesAnswer: ...
     def __init__(
         self,
         *,
@@ -7121,12 +7818,13 @@ class WorkerMessage(_message.Message):
         measured: Global___MeshMeasured | None = ...,
         held_ports: Global___HeldPorts | None = ...,
         away: Global___Away | None = ...,
+        volumes: Global___VolumesAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status", "volumes", b"volumes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "carried", b"carried", "exec", b"exec", "heartbeat", b"heartbeat", "held_ports", b"held_ports", "hello", b"hello", "logs", b"logs", "measured", b"measured", "mesh_keys", b"mesh_keys", "message", b"message", "status", b"status", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried", "mesh_keys", "measured", "held_ports", "away"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "status", "logs", "exec", "carried", "mesh_keys", "measured", "held_ports", "away", "volumes"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -7288,6 +7986,56 @@ class MeasureCommand(_message.Message):
 Global___MeasureCommand: _TypeAlias = MeasureCommand  # noqa: Y015
 
 @_typing.final
+class MeasureVolumesCommand(_message.Message):
+    """Measure these volumes and answer with VolumesAnswer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Volume]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        volumes: _abc.Iterable[Global___Volume] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureVolumesCommand: _TypeAlias = MeasureVolumesCommand  # noqa: Y015
+
+@_typing.final
+class DeleteVolumeCommand(_message.Message):
+    """Delete the data of this volume and answer with VolumesAnswer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    @_builtins.property
+    def volume(self) -> Global___Volume: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        volume: Global___Volume | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVolumeCommand: _TypeAlias = DeleteVolumeCommand  # noqa: Y015
+
+@_typing.final
 class CancelCommand(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -7355,6 +8103,8 @@ class ManagerMessage(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     MEASURE_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    MEASURE_VOLUMES_FIELD_NUMBER: _builtins.int
+    DELETE_VOLUME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def assignment(self) -> Global___Assignment:
         """whole; sent first, and when most of it changed"""
@@ -7379,6 +8129,10 @@ class ManagerMessage(_message.Message):
     def files(self) -> Global___TaskFiles:
         """before the assignment or delta whose tasks refer to them"""
 
+    @_builtins.property
+    def measure_volumes(self) -> Global___MeasureVolumesCommand: ...
+    @_builtins.property
+    def delete_volume(self) -> Global___DeleteVolumeCommand: ...
     def __init__(
         self,
         *,
@@ -7390,12 +8144,14 @@ class ManagerMessage(_message.Message):
         delta: Global___AssignmentDelta | None = ...,
         measure: Global___MeasureCommand | None = ...,
         files: Global___TaskFiles | None = ...,
+        measure_volumes: Global___MeasureVolumesCommand | None = ...,
+        delete_volume: Global___DeleteVolumeCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delta", b"delta", "exec", b"exec", "files", b"files", "heard", b"heard", "logs", b"logs", "measure", b"measure", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delete_volume", b"delete_volume", "delta", b"delta", "exec", b"exec", "files", b"files", "heard", b"heard", "logs", b"logs", "measure", b"measure", "measure_volumes", b"measure_volumes", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delta", b"delta", "exec", b"exec", "files", b"files", "heard", b"heard", "logs", b"logs", "measure", b"measure", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "cancel", b"cancel", "delete_volume", b"delete_volume", "delta", b"delta", "exec", b"exec", "files", b"files", "heard", b"heard", "logs", b"logs", "measure", b"measure", "measure_volumes", b"measure_volumes", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignment", "heard", "logs", "exec", "cancel", "delta", "measure", "files"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["assignment", "heard", "logs", "exec", "cancel", "delta", "measure", "files", "measure_volumes", "delete_volume"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

@@ -154,6 +154,31 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.DeleteConfigRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.DeleteConfigResponse.FromString,
                 _registered_method=True)
+        self.ApplyVolume = channel.unary_unary(
+                '/warren.v1.Control/ApplyVolume',
+                request_serializer=warren_dot_api_dot_warren__pb2.ApplyVolumeRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.VolumeApplied.FromString,
+                _registered_method=True)
+        self.GetVolume = channel.unary_unary(
+                '/warren.v1.Control/GetVolume',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetVolumeRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.VolumeView.FromString,
+                _registered_method=True)
+        self.ListVolumes = channel.unary_unary(
+                '/warren.v1.Control/ListVolumes',
+                request_serializer=warren_dot_api_dot_warren__pb2.ListVolumesRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.ListVolumesResponse.FromString,
+                _registered_method=True)
+        self.DeleteVolume = channel.unary_unary(
+                '/warren.v1.Control/DeleteVolume',
+                request_serializer=warren_dot_api_dot_warren__pb2.DeleteVolumeRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.DeleteVolumeResponse.FromString,
+                _registered_method=True)
+        self.ReleaseVolume = channel.unary_unary(
+                '/warren.v1.Control/ReleaseVolume',
+                request_serializer=warren_dot_api_dot_warren__pb2.ReleaseVolumeRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.ReleaseVolumeResponse.FromString,
+                _registered_method=True)
         self.ApplyNode = channel.unary_unary(
                 '/warren.v1.Control/ApplyNode',
                 request_serializer=warren_dot_api_dot_warren__pb2.ApplyNodeRequest.SerializeToString,
@@ -391,6 +416,36 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyVolume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetVolume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVolumes(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVolume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseVolume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ApplyNode(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -618,6 +673,31 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.DeleteConfig,
                     request_deserializer=warren_dot_api_dot_warren__pb2.DeleteConfigRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.DeleteConfigResponse.SerializeToString,
+            ),
+            'ApplyVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyVolume,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ApplyVolumeRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.VolumeApplied.SerializeToString,
+            ),
+            'GetVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVolume,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetVolumeRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.VolumeView.SerializeToString,
+            ),
+            'ListVolumes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVolumes,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ListVolumesRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.ListVolumesResponse.SerializeToString,
+            ),
+            'DeleteVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVolume,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.DeleteVolumeRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.DeleteVolumeResponse.SerializeToString,
+            ),
+            'ReleaseVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseVolume,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ReleaseVolumeRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.ReleaseVolumeResponse.SerializeToString,
             ),
             'ApplyNode': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyNode,
@@ -1353,6 +1433,141 @@ class Control:
             '/warren.v1.Control/DeleteConfig',
             warren_dot_api_dot_warren__pb2.DeleteConfigRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.DeleteConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ApplyVolume',
+            warren_dot_api_dot_warren__pb2.ApplyVolumeRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.VolumeApplied.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/GetVolume',
+            warren_dot_api_dot_warren__pb2.GetVolumeRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.VolumeView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVolumes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ListVolumes',
+            warren_dot_api_dot_warren__pb2.ListVolumesRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.ListVolumesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/DeleteVolume',
+            warren_dot_api_dot_warren__pb2.DeleteVolumeRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.DeleteVolumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ReleaseVolume',
+            warren_dot_api_dot_warren__pb2.ReleaseVolumeRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.ReleaseVolumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,11 @@ class ControlStub:
     GetConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetConfigRequest, _warren_pb2.ConfigView]
     ListConfigs: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListConfigsRequest, _warren_pb2.ListConfigsResponse]
     DeleteConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.DeleteConfigRequest, _warren_pb2.DeleteConfigResponse]
+    ApplyVolume: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyVolumeRequest, _warren_pb2.VolumeApplied]
+    GetVolume: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetVolumeRequest, _warren_pb2.VolumeView]
+    ListVolumes: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListVolumesRequest, _warren_pb2.ListVolumesResponse]
+    DeleteVolume: _grpc.UnaryUnaryMultiCallable[_warren_pb2.DeleteVolumeRequest, _warren_pb2.DeleteVolumeResponse]
+    ReleaseVolume: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ReleaseVolumeRequest, _warren_pb2.ReleaseVolumeResponse]
     ApplyNode: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyNodeRequest, _warren_pb2.ApplyNodeResponse]
     GetNode: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetNodeRequest, _warren_pb2.NodeView]
     ListNodes: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListNodesRequest, _warren_pb2.ListNodesResponse]
@@ -112,6 +117,11 @@ class ControlAsyncStub(ControlStub):
     GetConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetConfigRequest, _warren_pb2.ConfigView]  # type: ignore[assignment]
     ListConfigs: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListConfigsRequest, _warren_pb2.ListConfigsResponse]  # type: ignore[assignment]
     DeleteConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.DeleteConfigRequest, _warren_pb2.DeleteConfigResponse]  # type: ignore[assignment]
+    ApplyVolume: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyVolumeRequest, _warren_pb2.VolumeApplied]  # type: ignore[assignment]
+    GetVolume: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetVolumeRequest, _warren_pb2.VolumeView]  # type: ignore[assignment]
+    ListVolumes: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListVolumesRequest, _warren_pb2.ListVolumesResponse]  # type: ignore[assignment]
+    DeleteVolume: _aio.UnaryUnaryMultiCallable[_warren_pb2.DeleteVolumeRequest, _warren_pb2.DeleteVolumeResponse]  # type: ignore[assignment]
+    ReleaseVolume: _aio.UnaryUnaryMultiCallable[_warren_pb2.ReleaseVolumeRequest, _warren_pb2.ReleaseVolumeResponse]  # type: ignore[assignment]
     ApplyNode: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyNodeRequest, _warren_pb2.ApplyNodeResponse]  # type: ignore[assignment]
     GetNode: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetNodeRequest, _warren_pb2.NodeView]  # type: ignore[assignment]
     ListNodes: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListNodesRequest, _warren_pb2.ListNodesResponse]  # type: ignore[assignment]
@@ -304,6 +314,41 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _warren_pb2.DeleteConfigRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.DeleteConfigResponse, _abc.Awaitable[_warren_pb2.DeleteConfigResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ApplyVolume(
+        self,
+        request: _warren_pb2.ApplyVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.VolumeApplied, _abc.Awaitable[_warren_pb2.VolumeApplied]]: ...
+
+    @_abc_1.abstractmethod
+    def GetVolume(
+        self,
+        request: _warren_pb2.GetVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.VolumeView, _abc.Awaitable[_warren_pb2.VolumeView]]: ...
+
+    @_abc_1.abstractmethod
+    def ListVolumes(
+        self,
+        request: _warren_pb2.ListVolumesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.ListVolumesResponse, _abc.Awaitable[_warren_pb2.ListVolumesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteVolume(
+        self,
+        request: _warren_pb2.DeleteVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.DeleteVolumeResponse, _abc.Awaitable[_warren_pb2.DeleteVolumeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReleaseVolume(
+        self,
+        request: _warren_pb2.ReleaseVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.ReleaseVolumeResponse, _abc.Awaitable[_warren_pb2.ReleaseVolumeResponse]]: ...
 
     @_abc_1.abstractmethod
     def ApplyNode(

@@ -10,7 +10,7 @@ a new one.
 
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from warren.model.nodes import Node, NodeDescription, NodeMesh, NodeRole, NodeSp
 from warren.model.services import Secret
 from warren.model.tasks import Task, TaskState
 from warren.model.views import BackupHead
+from warren.model.volumes import Volume
 from warren.state import versions
 from warren.state.cluster import ClusterState
 from warren.store import sealing, store
@@ -145,7 +146,18 @@ def restored_state(
         nodes=nodes,
         tasks=_lost(before, now, index),
         tokens={},
+        volumes=_on_new_nodes(before, nodes.values()),
     )
+
+
+def _on_new_nodes(before: ClusterState, nodes: Iterable[Node]) -> dict[str, Volume]:
+    """A host that has the name of a node that was may well have its disk. Where there is none of
+    the name, the volume stays where it was, until it is released."""
+    ids = {node.spec.name: node.id for node in nodes}
+    return {
+        name: replace(volume, node_id=ids.get(volume.node_name, volume.node_id))
+        for name, volume in before.volumes.items()
+    }
 
 
 def _lost(before: ClusterState, now: datetime, index: int) -> dict[str, Task]:

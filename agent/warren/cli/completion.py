@@ -1,7 +1,7 @@
 """`warren completion bash|zsh|fish`, and what the scripts ask: `warren __complete WORD…`.
 
 Candidates come from the tree of commands itself, so nothing can be missing; names of services,
-nodes, secrets, configs and contexts come from the cluster, within a second or not at all.
+nodes, secrets, configs, volumes and contexts come from the cluster, within a second or not at all.
 """
 
 import argparse
@@ -122,6 +122,13 @@ def _node_names() -> list[str]:
         return [view.node.spec.name for view in client.list_nodes()]
 
 
+def _volume_names() -> list[str]:
+    from warren.client import connect
+
+    with connect(timeout=1.0) as client:
+        return [view.volume.spec.name for view in client.list_volumes(usage=False)]
+
+
 def _secret_names() -> list[str]:
     from warren.client import connect
 
@@ -146,6 +153,7 @@ _NAMES: dict[str, Callable[[], list[str]]] = {
     "service": _service_names,
     "node": _node_names,
     "secret_name": _secret_names,
+    "volume_name": _volume_names,
     "config_name": _config_names,
     "context": _context_names,
     "context_name": _context_names,

@@ -23,6 +23,7 @@ from warren.cli import (
     secrets,
     services,
     tasks,
+    volumes,
 )
 from warren.model.errors import WarrenError
 
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         rollouts,
         secrets,
         configs,
+        volumes,
         tasks,
         nodes,
         mesh,

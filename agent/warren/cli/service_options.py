@@ -6,6 +6,7 @@ same words as in a file.
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from warren.cli import common, deploying, update_options
@@ -108,6 +109,13 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
         metavar=f"{form}[,template=true]",
         help="anywhere, or under /run/configs",
     )
+    files.add_argument(
+        "--mount",
+        action="append",
+        default=[],
+        metavar="source=VOLUME,target=PATH[,type=bind|tmpfs][,read_only=true][,size=64MiB][,mode=1777]",
+        help="a volume, a path of the node, or memory",
+    )
     update_options.add_to(parser)
 
 
@@ -190,6 +198,7 @@ def _manifest(options: Options, name: str) -> dict[str, Any]:
         "labels": common.pairs(options.label, "--label"),
         "secrets": [_reference(text, "--secret") for text in options.secret],
         "configs": [_reference(text, "--config") for text in options.config],
+        "mounts": [_settings(text.split(","), "--mount") for text in options.mount],
         "update": update_options.manifest(options),
     }
 
@@ -204,9 +213,13 @@ def _port(text: str, mode: str) -> dict[str, Any]:
 def _reference(text: str, option: str) -> dict[str, Any]:
     """A reference to a secret or config; what it may say, the manifest's parser knows."""
     name, *settings = text.split(",")
-    values: dict[str, Any] = common.pairs(settings, option)
+    return {"name": name, **_settings(settings, option)}
+
+
+def _settings(texts: Sequence[str], option: str) -> dict[str, Any]:
     words = {"true": True, "false": False}
-    return {"name": name, **{key: words.get(value, value) for key, value in values.items()}}
+    found = common.pairs(texts, option)
+    return {key: words.get(value, value) for key, value in found.items()}
 
 
 def _health(options: Options) -> dict[str, Any]:

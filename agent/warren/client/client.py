@@ -18,6 +18,7 @@ from warren.client import answers, diagnosis
 from warren.client.attempts import Attempts, never_sent
 from warren.client.connection import Connection, Wanted, resolve
 from warren.client.secret_calls import SecretCalls
+from warren.client.volume_calls import VolumeCalls
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import DeadlineExceeded, Unavailable, WarrenError
 from warren.model.events import Event
@@ -69,7 +70,7 @@ def connect(
     return Client(resolve(wanted), timeout=timeout)
 
 
-class Client(SecretCalls):
+class Client(SecretCalls, VolumeCalls):
     """Calls of the Control API. No connection is made before the first; close it, or use `with`.
 
     Reads have everything that was acknowledged before them. With `stale`, any manager answers from

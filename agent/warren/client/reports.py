@@ -28,6 +28,7 @@ from warren.model.views import (
     SecretView,
     ServiceHistory,
     ServiceView,
+    VolumeView,
 )
 
 
@@ -108,6 +109,25 @@ def secret(view: SecretView) -> dict[str, Any]:
             for each in view.versions
         ],
         "expected_version": view.version,
+    }
+
+
+def volume(view: VolumeView) -> dict[str, Any]:
+    """A volume, where it is, and who has it."""
+    volume, usage = view.volume, view.usage
+    return {
+        **manifest.to_dict(volume.spec),
+        "node": volume.node_name,
+        "id": volume.id,
+        "removing": volume.removing,
+        "created_at": _time(volume.created_at),
+        "updated_at": _time(volume.updated_at),
+        "services": list(view.services),
+        "tasks": list(view.tasks),
+        "path": usage.path if usage is not None else "",
+        "size": usage.size if usage is not None else None,
+        "trouble": view.trouble,
+        "expected_version": volume.version,
     }
 
 

@@ -25,6 +25,7 @@ from warren.model.errors import InvalidInput, NotFound
 from warren.model.nodes import Node, NodeState
 from warren.model.services import Service
 from warren.model.tasks import DesiredState, Health, Task, TaskState
+from warren.model.volumes import Volume
 from warren.state import maps
 from warren.state.cluster import ClusterState
 
@@ -60,6 +61,7 @@ class Assignments:
             tasks=tuple(sorted(tasks.values(), key=lambda task: task.id)),
             peers=tuple(peer for peer in self.peers.values() if peer.node_id != node_id),
             services=self.services,
+            volumes=tuple(volume for _, volume in sorted(_volumes(self.state, node_id).items())),
         )
 
     def without_services(self, node_id: str) -> Assignment:
@@ -245,9 +247,16 @@ def node_delta(told: Assignments, newest: Assignments, node_id: str) -> Assignme
     if told.peers is not newest.peers:
         others = (_others(told.peers, node_id), _others(newest.peers, node_id))
         peers, peers_gone = _difference(*others)
+    volumes: tuple[Volume, ...] = ()
+    volumes_gone: tuple[str, ...] = ()
+    if told.state.volumes is not newest.state.volumes:
+        known = (_volumes(told.state, node_id), _volumes(newest.state, node_id))
+        volumes, volumes_gone = _difference(*known)
     return AssignmentDelta(
         base=told.index,
         index=newest.index,
+        volumes=volumes,
+        volumes_gone=volumes_gone,
         tasks=tasks,
         tasks_gone=tasks_gone,
         peers=peers,
@@ -279,7 +288,19 @@ def apply_delta(assignment: Assignment, delta: AssignmentDelta) -> Assignment:
         others = {peer.node_id: peer for peer in peers if peer.node_id not in delta.peers_gone}
         others |= {peer.node_id: peer for peer in delta.peers}
         peers = tuple(sorted(others.values(), key=lambda peer: peer.name))
-    return replace(assignment, index=delta.index, services=services, tasks=tasks, peers=peers)
+    volumes = assignment.volumes
+    if delta.volumes or delta.volumes_gone:
+        named = {v.spec.name: v for v in volumes if v.spec.name not in delta.volumes_gone}
+        named |= {volume.spec.name: volume for volume in delta.volumes}
+        volumes = tuple(named[name] for name in sorted(named))
+    return replace(
+        assignment,
+        index=delta.index,
+        services=services,
+        tasks=tasks,
+        peers=peers,
+        volumes=volumes,
+    )
 
 
 def sharing(before: Assignment | None, after: Assignment) -> Assignment:
@@ -295,6 +316,15 @@ def sharing(before: Assignment | None, after: Assignment) -> Assignment:
     for traffic in changed:
         services = maps.put(services, traffic.name, traffic)
     return replace(after, services=services)
+
+
+def _volumes(state: ClusterState, node_id: str) -> Mapping[str, Volume]:
+    """Those that tasks of the node could have."""
+    return {
+        name: volume
+        for name, volume in state.volumes.items()
+        if volume.node_id in ("", node_id) or not volume.is_local
+    }
 
 
 def _others(peers: Mapping[str, Peer], node_id: str) -> Mapping[str, Peer]:

@@ -20,7 +20,7 @@ from warren.model.secrets import (
     SecretReference,
 )
 from warren.model.services import ServiceSpec, same_template
-from warren.state import references
+from warren.state import mounts, references
 from warren.state.cluster import ClusterState
 
 R = TypeVar("R", SecretReference, ConfigReference)
@@ -109,6 +109,10 @@ def require(state: ClusterState, spec: ServiceSpec, what: str) -> None:
     missing = references.missing(state, spec)
     if missing:
         raise FailedPrecondition(f"{spec.name}: {what} refers to {missing}, which is gone")
+    volume = mounts.missing(state, spec)
+    if volume:
+        message = f"{spec.name}: {what} mounts volume {volume}, which is gone"
+        raise FailedPrecondition(message)
 
 
 def path_of(reference: Reference) -> str:

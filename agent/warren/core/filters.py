@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol as TypingProtocol
 
-from warren.core import loads
+from warren.core import loads, volume_filters
 from warren.core.loads import HostPort, Load, host_ports, millicpus
 from warren.model import units
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
 from warren.model.services import Port, TaskTemplate
 from warren.model.tasks import DesiredState, Task
-from warren.state import groups
+from warren.state import groups, mounts
 from warren.state.cluster import ClusterState
 
 _NOTHING = Load()
@@ -40,6 +40,9 @@ class NodeUsage:
     """Wanted tasks, of the same services."""
     wanted_of_revision: dict[tuple[str, int], int] = field(default_factory=dict)
     """Wanted tasks, by service and revision, of the same services."""
+    writers: dict[str, int] = field(default_factory=dict)
+    """Tasks that may write to volumes, by volume, on all nodes: the same object on each, so that
+    what is counted on one is known on all."""
 
     def add(self, task: Task, ports: Sequence[Port]) -> None:
         """Count a task that is about to live on the node."""
@@ -54,6 +57,7 @@ class NodeUsage:
             of_service=dict(self.of_service),
             wanted=dict(self.wanted),
             wanted_of_revision=dict(self.wanted_of_revision),
+            writers=dict(self.writers),
         )
         left._reserve(task, ports, -1)
         left.count(task, -1)
@@ -66,6 +70,9 @@ class NodeUsage:
         for port in host_ports(ports):
             self.host_ports[port] = self.host_ports.get(port, 0) + sign
         self.tasks += sign * task.wanted
+        if task.template.mounts:
+            for name in mounts.written(task.template):
+                self.writers[name] = self.writers.get(name, 0) + sign
 
     def count(self, task: Task, sign: int = 1) -> None:
         """Count a task that lives, of a service that is asked about, whose share the node has
@@ -86,6 +93,10 @@ def usage(
     known = loads.of(state)
     held = known.living if stopping else known.wanted
     by_node: dict[str, NodeUsage] = {}
+    writers = {
+        name: sum(goes_on or stopping for goes_on in tasks.values())
+        for name, tasks in known.writers.items()
+    }
     for node in sorted(state.nodes.values(), key=lambda node: node.spec.name):
         load = held.get(node.id, _NOTHING)
         by_node[node.id] = NodeUsage(
@@ -94,6 +105,7 @@ def usage(
             memory=load.memory,
             millicpus=load.millicpus,
             host_ports=dict(load.host_ports),
+            writers=writers,
         )
     of = groups.of(state.tasks).by_service
     for task in (task for name in services for task in of.get(name, {}).values()):
@@ -295,12 +307,14 @@ def _constraint(text: str) -> Filter:
 
 
 def exclusive_filters(
-    service: str, template: TaskTemplate, ports: Sequence[Port]
+    service: str, template: TaskTemplate, ports: Sequence[Port], state: ClusterState
 ) -> tuple[Filter, ...]:
-    """What a service forbids to itself: two of its tasks on the same port, or too many of them."""
+    """What a service forbids to itself: two of its tasks on the same port, two that write to a
+    volume which is not shared, or too many of them."""
     most = template.placement.max_per_node
     limit = (MaxPerNode(service, most),) if most else ()
-    return (*(FreeHostPort(port) for port in host_ports(ports)), *limit)
+    taken = (FreeHostPort(port) for port in host_ports(ports))
+    return (*taken, *volume_filters.of_writer(state, template), *limit)
 
 
 def resource_filters(template: TaskTemplate) -> tuple[Filter, ...]:
@@ -311,16 +325,26 @@ def resource_filters(template: TaskTemplate) -> tuple[Filter, ...]:
     return (*memory, *cpus)
 
 
-def filters_for(service: str, template: TaskTemplate, ports: Sequence[Port]) -> tuple[Filter, ...]:
+def place_filters(template: TaskTemplate, state: ClusterState) -> tuple[Filter, ...]:
+    """What a node is and has, whatever runs on it."""
+    return (*static_filters(template), *volume_filters.of_place(state, template))
+
+
+def filters_for(
+    service: str, template: TaskTemplate, ports: Sequence[Port], state: ClusterState
+) -> tuple[Filter, ...]:
     """All filters that a task must pass, in the order in which refusals are counted."""
-    exclusive = exclusive_filters(service, template, ports)
-    return (*static_filters(template), *exclusive, *resource_filters(template))
+    exclusive = exclusive_filters(service, template, ports, state)
+    return (*place_filters(template, state), *exclusive, *resource_filters(template))
 
 
 def explain(filters: Sequence[Filter], nodes: Sequence[NodeUsage]) -> str:
     """Why none of `nodes` passes, in one line for the user; what refuses most nodes first."""
     if not nodes:
         return "there are no nodes"
+    tied = next((each for each in filters if isinstance(each, volume_filters.Tied)), None)
+    if tied is not None:
+        return volume_filters.explain_tied(tied, _lacks(filters, tied, nodes))
     refusing = (_refusing(filters, usage) for usage in nodes)
     refusals = Counter(index for index in refusing if index is not None)
     most_first = sorted(refusals.items(), key=lambda refusal: (-refusal[1], refusal[0]))
@@ -332,9 +356,21 @@ def explain(filters: Sequence[Filter], nodes: Sequence[NodeUsage]) -> str:
 
 def explain_one(filters: Sequence[Filter], usage: NodeUsage) -> str:
     """Why this node does not pass, filter by filter: `w2 has less than 1 GiB of memory free`."""
-    parts = (each.explain(1, 2) for each in filters if not each.passes(usage))
-    why = ", ".join(part.removeprefix("1 ") for part in parts)
+    why = _why(filters, usage)
     return f"{usage.node.spec.name} {why}" if why else ""
+
+
+def _lacks(
+    filters: Sequence[Filter], tied: volume_filters.Tied, nodes: Sequence[NodeUsage]
+) -> str | None:
+    """Why the one node that could have the task does not pass; None if it is not among them."""
+    found = next((usage for usage in nodes if tied.passes(usage)), None)
+    return _why(filters, found) if found is not None else None
+
+
+def _why(filters: Sequence[Filter], usage: NodeUsage) -> str:
+    parts = (each.explain(1, 2) for each in filters if not each.passes(usage))
+    return ", ".join(part.removeprefix("1 ") for part in parts)
 
 
 def _refusing(filters: Sequence[Filter], usage: NodeUsage) -> int | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from warren.model.services import Port, PortMode, Protocol, Service
 from warren.model.tasks import DesiredState, Task, TaskState
-from warren.state import groups, maps
+from warren.state import groups, maps, mounts
 from warren.state.cluster import ClusterState
 
 HostPort = tuple[int, Protocol]
@@ -45,6 +45,8 @@ class Loads:
     """By node id: of those of them that go on."""
     pending: Mapping[str, Task] = field(default_factory=dict)
     """Wanted tasks without a place, by id."""
+    writers: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    """By volume and task id: tasks with a place that may write to it, and whether they go on."""
 
 
 _newest = Loads(state=ClusterState())
@@ -71,6 +73,7 @@ def advance(before: Loads, state: ClusterState) -> Loads:
     living, wanted = _Counts(before.living), _Counts(before.wanted)
     old_ports, new_ports = _Ports(old.services), _Ports(state.services)
     pending: dict[str, Task] | None = None
+    writers = before.writers
     for task_id, was, task in _concerned(old, state):
         share, new_share = _share(was, old_ports), _share(task, new_ports)
         if share != new_share:
@@ -79,6 +82,7 @@ def advance(before: Loads, state: ClusterState) -> Loads:
                     living.add(part, sign)
                     if part[-1]:
                         wanted.add(part, sign)
+        writers = _written(writers, was, task)
         waits = task is not None and is_pending(task)
         if waits or task_id in before.pending:
             pending = dict(before.pending) if pending is None else pending
@@ -90,7 +94,24 @@ def advance(before: Loads, state: ClusterState) -> Loads:
         living=living.loads(),
         wanted=wanted.loads(),
         pending=before.pending if pending is None else pending,
+        writers=writers,
     )
+
+
+_Writers = Mapping[str, Mapping[str, bool]]
+
+
+def _written(writers: _Writers, was: Task | None, task: Task | None) -> _Writers:
+    """Once a task has become another. Hardly any has volumes."""
+    for each, comes in ((was, False), (task, True)):
+        if each is None or not each.template.mounts or not is_placed(each):
+            continue
+        for name in mounts.written(each.template):
+            others = {key: on for key, on in writers.get(name, {}).items() if key != each.id}
+            if comes:
+                others[each.id] = each.desired is DesiredState.RUNNING
+            writers = {**writers, name: others} if others else maps.without(writers, name)
+    return writers
 
 
 def is_pending(task: Task) -> bool:

@@ -4,7 +4,7 @@ Read by the orchestrator, by rollouts, which check before a whole set starts, an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from warren.core import filters
@@ -60,7 +60,14 @@ class Room:
             return False
         if filters.passes_all(self._exclusive, before):
             return False
-        return filters.passes_all(self._needs, before.without(old, self._ports))
+        after = before.without(old, self._ports)
+        if filters.passes_all(self._needs, after):
+            return True
+        # The one writer of a volume keeps others from every node, not from its own alone.
+        others = (replace(each, writers=after.writers) for each in self._suitable)
+        return after.writers != before.writers and any(
+            filters.passes_all(self._needs, each) for each in others if each.node != before.node
+        )
 
     def missing(self, count: int) -> int:
         """Of so many new tasks beside all that lives, how many find no place now; of a global
@@ -126,15 +133,17 @@ class Room:
 
     @cached_property
     def _static(self) -> tuple[filters.Filter, ...]:
-        return filters.static_filters(self._template)
+        return filters.place_filters(self._template, self.state)
 
     @cached_property
     def _needs(self) -> tuple[filters.Filter, ...]:
-        return filters.filters_for(self.service.spec.name, self._template, self._ports)
+        name = self.service.spec.name
+        return filters.filters_for(name, self._template, self._ports, self.state)
 
     @cached_property
     def _exclusive(self) -> tuple[filters.Filter, ...]:
-        return filters.exclusive_filters(self.service.spec.name, self._template, self._ports)
+        name = self.service.spec.name
+        return filters.exclusive_filters(name, self._template, self._ports, self.state)
 
     @cached_property
     def _usage(self) -> dict[str, NodeUsage]:

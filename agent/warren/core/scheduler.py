@@ -18,8 +18,9 @@ from warren.core import filters, index, loads
 from warren.core.decisions import Decision
 from warren.core.index import Services
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
-from warren.model.services import TaskTemplate
+from warren.model.services import MountSpec, TaskTemplate
 from warren.model.tasks import Task
+from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import AssignTask, Command, SetTaskStatus
 
@@ -29,6 +30,8 @@ PATIENCE = {
 }
 """How long after the first node of a cluster that comes up the others are waited for."""
 _Order = tuple[int, int, int, str]
+_Demands = tuple[tuple[str, ...], tuple[MountSpec, ...]]
+"""What a template asks of nodes, whatever runs there: constraints and mounts."""
 SETTLING = "waits a moment for the other nodes: the cluster has only just come up"
 
 
@@ -55,7 +58,11 @@ def decide(state: ClusterState, now: datetime, among: Services | None = None) ->
             unplaced.append(task)
         else:
             place.add(task, state.services[task.service].spec.ports)
-            commands.append(AssignTask(task_id=task.id, node_id=place.node.id, now=now))
+            assign = AssignTask(task_id=task.id, node_id=place.node.id, now=now)
+            commands.append(assign)
+            if task.template.mounts:  # its volumes may be there from now on, for the tasks to come
+                state, _ = apply(state, assign)
+                needs = _Needs(state, nodes)
     return Decision(commands=(*commands, *_explanations(unplaced, needs, nodes)))
 
 
@@ -99,8 +106,7 @@ class _Needs:
         self._state = state
         self._nodes = nodes
         self._known: dict[tuple[str, int], _Need] = {}
-        self._suitable: dict[tuple[str, ...], tuple[filters.NodeUsage, ...]] = {}
-        """By constraints."""
+        self._suitable: dict[_Demands, tuple[filters.NodeUsage, ...]] = {}
         self.hopeless: set[tuple[filters.Filter, ...]] = set()
         """What no node takes any more, as what is free only gets less. Many services may wait for
         the same when a cluster is full."""
@@ -113,7 +119,7 @@ class _Needs:
 
     def _new(self, task: Task) -> _Need:
         ports = self._state.services[task.service].spec.ports
-        every = filters.filters_for(task.service, task.template, ports)
+        every = filters.filters_for(task.service, task.template, ports, self._state)
         suitable = self._suited(task.template) if every not in self.hopeless else ()
         among = () if task.node else suitable
         queue = [(_order(task, usage), number) for number, usage in enumerate(among)]
@@ -121,7 +127,7 @@ class _Needs:
         return _Need(
             every=every,
             changing=(
-                *filters.exclusive_filters(task.service, task.template, ports),
+                *filters.exclusive_filters(task.service, task.template, ports, self._state),
                 *filters.resource_filters(task.template),
             ),
             suitable=suitable,
@@ -129,12 +135,12 @@ class _Needs:
         )
 
     def _suited(self, template: TaskTemplate) -> tuple[filters.NodeUsage, ...]:
-        constraints = template.placement.constraints
-        if constraints not in self._suitable:
-            static = filters.static_filters(template)
-            found = tuple(n for n in self._nodes if filters.passes_all(static, n))
-            self._suitable[constraints] = found
-        return self._suitable[constraints]
+        demands = template.placement.constraints, template.mounts
+        if demands not in self._suitable:
+            needs = filters.place_filters(template, self._state)
+            found = tuple(n for n in self._nodes if filters.passes_all(needs, n))
+            self._suitable[demands] = found
+        return self._suitable[demands]
 
 
 def _place(task: Task, needs: _Needs) -> filters.NodeUsage | None:

@@ -14,6 +14,7 @@ from warren.core import (
     file_references,
     filters,
     health_specs,
+    mount_specs,
     names,
     orchestrator,
     registry_credentials,
@@ -93,6 +94,7 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     _check_ports(spec)
     health_specs.check(spec)
     file_references.check(spec, state)
+    mount_specs.check(spec, state)
     registry_credentials.check(spec, state)
     update_specs.check(spec)
     if before is not None and before.removing:

@@ -134,7 +134,9 @@ def container(order: StartOrder, host: HostFacts) -> cri.ContainerConfig:
 
 
 def _mount(mount: Mount) -> cri.Mount:
-    return cri.Mount(container_path=mount.target, host_path=str(mount.source), readonly=True)
+    return cri.Mount(
+        container_path=mount.target, host_path=str(mount.source), readonly=mount.read_only
+    )
 
 
 def _resources(template: TaskTemplate, host: HostFacts) -> cri.LinuxContainerResources:

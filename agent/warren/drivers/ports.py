@@ -18,14 +18,16 @@ from warren.model.rollouts import Analysis
 from warren.model.secrets import FileKey, TaskFile
 from warren.model.services import HealthCheck, PullPolicy, RegistryAuth
 from warren.model.tasks import Task
+from warren.model.volumes import Volume, VolumeUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A file or directory of the host in a container, which can only read it."""
+    """A file or directory of the host in a container."""
 
     source: Path
     target: str
+    read_only: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +285,52 @@ class TaskFiles(Protocol):
 
     def task_ids(self) -> frozenset[str]:
         """Tasks for which something is placed."""
+
+
+class VolumeDriver(Protocol):
+    """Volumes of one kind on this host. Raises DriverError.
+
+    One that is not Warren's own is a class named by an entry point of the group
+    `warren.volume_drivers`, which is called with the directory that its volumes may be under. It is
+    right when `warren.testing.volume_contract` holds for it.
+    """
+
+    async def mount(self, volume: Volume) -> Path:
+        """Have the volume here, made if there is none, and answer its directory. What is in it
+        stays as it is, its owner and mode too."""
+
+    async def unmount(self, volume: Volume) -> None:
+        """No task of this host has it any more. What is in it stays."""
+
+    async def delete(self, volume: Volume) -> None:
+        """Its data is gone for good, as far as it is the driver's to delete. Only called when a
+        user has removed the volume."""
+
+    async def measure(self, volume: Volume) -> VolumeUsage | None:
+        """How large it is. None: nothing of it is here."""
+
+
+class HostMounts(Protocol):
+    """File systems mounted on this host, where its container runtime sees them."""
+
+    async def mount(self, kind: str, source: str, target: Path, options: Sequence[str]) -> None:
+        """Have it mounted there; a mount that is there already stays as it is."""
+
+    async def unmount(self, target: Path) -> None:
+        """Nothing is mounted there, and the directory is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountDrivers:
+    """All that gives tasks of this host their directories."""
+
+    volumes: Mapping[str, VolumeDriver]
+    """By name."""
+    mounts: HostMounts
+    mounts_dir: Path
+    """Where the memory of tasks is mounted."""
+    bind_paths: tuple[str, ...] = ()
+    """What the host's owner lets tasks mount, with all below."""
 
 
 class TaskNetwork(Protocol):

@@ -26,7 +26,14 @@ from warren.manager.reports import Reports
 from warren.manager.sessions import Session, Sessions
 from warren.manager.task_files import Opener, Provision
 from warren.manager.telling import Telling
-from warren.model.errors import InvalidInput, LeaderMoved, NotFound, Unavailable, WarrenError
+from warren.model.errors import (
+    FailedPrecondition,
+    InvalidInput,
+    LeaderMoved,
+    NotFound,
+    Unavailable,
+    WarrenError,
+)
 from warren.model.nodes import HeldPort, Node, NodeDescription, NodeState
 from warren.model.tasks import TaskStatus
 from warren.state.commands import (
@@ -120,11 +127,20 @@ class Dispatcher:
             raise NotFound(f"node {node_id} is not in the cluster: it was removed")
         commands = [*self._news_of(node, hello), *mesh_keys.seen(node, peer)]
         if commands:
-            await self._context.store.propose(Batch(commands=tuple(commands)))
+            await self._note(commands)
         for command in commands:
             await self._report_refusal(node, command)
         self._hear(node_id)
         return node
+
+    async def _note(self, commands: list[Command]) -> None:
+        """What members of an older version do not know is left out, and noted when the worker comes
+        again: a worker of a newer version must be let in."""
+        try:
+            await self._context.store.propose(Batch(commands=tuple(commands)))
+        except FailedPrecondition:
+            plain = tuple(_without_news(command) for command in commands)
+            await self._context.store.propose(Batch(commands=plain))
 
     def _news_of(self, node: Node, hello: warren_pb2.Hello) -> list[Command]:
         """What the host says of itself that the state does not have. Its address it may leave
@@ -193,6 +209,8 @@ class Dispatcher:
                     self._contacts.excuse(session.node_id, nodes.AWAY_MAX)
                 case "measured":
                     await session.take(message.measured.request_id, message.measured)
+                case "volumes":
+                    await session.take(message.volumes.request_id, message.volumes)
                 case "logs":
                     await session.take(message.logs.request_id, message.logs)
                 case "exec":
@@ -253,6 +271,13 @@ class Dispatcher:
         message = f"{leader.name} leads, at {leader.api}"
         metadata = ((status.ERROR_KEY, "FailedPrecondition"), (status.LEADER_KEY, leader.api))
         await stream.abort(grpc.StatusCode.FAILED_PRECONDITION, message, metadata)
+
+
+def _without_news(command: Command) -> Command:
+    if not isinstance(command, SetNodeDescription):
+        return command
+    description = replace(command.description, volume_drivers=(), bind_paths=())
+    return replace(command, description=description)
 
 
 async def _hello(requests: Messages) -> warren_pb2.Hello:

@@ -29,6 +29,7 @@ from warren.manager.routes import all_routes
 from warren.manager.rpc import Router
 from warren.manager.server import Server
 from warren.manager.sessions import Sessions
+from warren.manager.volume_remover import VolumeRemover
 from warren.model.errors import WarrenError
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Manager:
             Analyst(context, sessions, examiner or Examinations()).run,
             reports.run,
             Resealer(context).run,
+            VolumeRemover(context, sessions).run,
         )
         self._metrics = MetricsServer(self._metrics_text)
         self._leadership = Leadership(context, contacts, loops)

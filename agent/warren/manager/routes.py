@@ -26,11 +26,12 @@ from warren.manager.services_api import ServicesApi
 from warren.manager.sessions import Sessions
 from warren.manager.tasks_api import TasksApi
 from warren.manager.tokens_api import TokensApi
+from warren.manager.volumes_api import VolumesApi
 
 USERS = frozenset({OPERATOR, MANAGER})
 NODES = frozenset({MANAGER, WORKER})
 CHANGES = (
-    *("Apply", "Delete", "Create", "Rotate", "Stop"),
+    *("Apply", "Delete", "Create", "Rotate", "Stop", "Release"),
     *("Promote", "Pause", "Resume", "Abort", "RollBack"),
 )
 """How the names of methods begin that change the cluster when a user says so."""
@@ -54,6 +55,7 @@ def all_routes(
     secrets, configs = SecretsApi(context), ConfigsApi(context)
     secret_keys = SecretKeysApi(context)
     members, mesh = MembersApi(context), MeshApi(context, sessions)
+    volumes = VolumesApi(context, sessions)
     events = EventsApi(context, event_log or EventLog(context))
     return {
         **_routes(
@@ -84,6 +86,11 @@ def all_routes(
                 "GetConfig": configs.get_config,
                 "ListConfigs": configs.list_configs,
                 "DeleteConfig": configs.delete_config,
+                "ApplyVolume": volumes.apply_volume,
+                "GetVolume": volumes.get_volume,
+                "ListVolumes": volumes.list_volumes,
+                "DeleteVolume": volumes.delete_volume,
+                "ReleaseVolume": volumes.release_volume,
                 "ApplyNode": nodes.apply_node,
                 "GetNode": nodes.get_node,
                 "ListNodes": nodes.list_nodes,

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 
-from warren.api import warren_pb2
+from warren.api import convert, warren_pb2
 from warren.model.errors import DeadlineExceeded, FailedPrecondition, Unavailable, WarrenError
+from warren.model.volumes import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,9 @@ REPORT_MAX = timedelta(seconds=6)
 EXEC_SLACK = timedelta(seconds=5)
 """On top of a command's own timeout, which the worker keeps."""
 
-Message = warren_pb2.LogChunk | warren_pb2.ExecResult | warren_pb2.MeshMeasured
+Message = (
+    warren_pb2.LogChunk | warren_pb2.ExecResult | warren_pb2.MeshMeasured | warren_pb2.VolumesAnswer
+)
 Answer = Message | WarrenError
 Outgoing = warren_pb2.ManagerMessage | bytes
 """A message, or its encoding."""
@@ -143,6 +146,28 @@ class Session:
             assert isinstance(result, warren_pb2.MeshMeasured)
             return result.links
 
+    async def measure_volumes(
+        self, volumes: Sequence[Volume], timeout: timedelta
+    ) -> Sequence[warren_pb2.VolumeUsage]:
+        """Ask how large these are here. The node leaves out what it does not know yet."""
+        with _Request(self) as request:
+            command = warren_pb2.MeasureVolumesCommand(
+                request_id=request.id, volumes=map(convert.to_message, volumes)
+            )
+            self.send(warren_pb2.ManagerMessage(measure_volumes=command))
+            result = await request.only_answer(timeout)
+            assert isinstance(result, warren_pb2.VolumesAnswer)
+            return result.volumes
+
+    async def delete_volume(self, volume: Volume, timeout: timedelta) -> None:
+        """Have the data of a volume deleted here."""
+        with _Request(self) as request:
+            command = warren_pb2.DeleteVolumeCommand(
+                request_id=request.id, volume=convert.to_message(volume)
+            )
+            self.send(warren_pb2.ManagerMessage(delete_volume=command))
+            await request.only_answer(timeout)
+
     async def take(self, request_id: int, answer: Answer) -> None:
         """Hand an answer to whoever asked; nobody asks any more: drop it."""
         queue = self._requests.get(request_id)
@@ -216,7 +241,7 @@ class _Request:
         except TimeoutError as error:
             message = f"{self._session.node_name} did not answer in time"
             raise DeadlineExceeded(message) from error
-        assert isinstance(answer, warren_pb2.ExecResult | warren_pb2.MeshMeasured)
+        assert not isinstance(answer, warren_pb2.LogChunk)
         self.ended = True
         if answer.error:
             raise FailedPrecondition(answer.error)

@@ -11,6 +11,7 @@ from warren.model.clusters import ClusterSpec
 from warren.model.nodes import NodeMesh, NodeRole
 from warren.model.services import Affinity, Port
 from warren.model.tasks import Task
+from warren.model.volumes import Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,8 @@ class Assignment:
     been endpoints, are to nobody any more. Managers of an older version do not."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Of the node, for what is filled into configs."""
+    volumes: tuple[Volume, ...] = ()
+    """By name: those on this node, and those that are on no node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,3 +136,6 @@ class AssignmentDelta:
     peers: tuple[Peer, ...] = ()
     peers_gone: tuple[str, ...] = ()
     """Node ids."""
+    volumes: tuple[Volume, ...] = ()
+    volumes_gone: tuple[str, ...] = ()
+    """Names."""

@@ -33,6 +33,7 @@ from warren.model.errors import InvalidInput
 from warren.model.nodes import NodeSpec
 from warren.model.secrets import ConfigSpec, SecretSpec
 from warren.model.services import HIDDEN, Bytes, Secret, ServiceSpec
+from warren.model.volumes import VolumeSpec
 
 T = TypeVar("T")
 Q = TypeVar("Q", int, timedelta)
@@ -83,6 +84,11 @@ def parse_secret(data: object) -> tuple[SecretSpec, tuple[str, ...]]:
 def parse_config(data: object) -> tuple[ConfigSpec, tuple[str, ...]]:
     """The config's spec, and the keys that `data` has."""
     return _parse_top(ConfigSpec, data, "config")
+
+
+def parse_volume(data: object) -> tuple[VolumeSpec, tuple[str, ...]]:
+    """The volume's spec, and the keys that `data` has."""
+    return _parse_top(VolumeSpec, data, "volume")
 
 
 def service_to_dict(

@@ -66,6 +66,10 @@ class NodeDescription:
     """Version of the agent."""
     mtu: int = 0
     """What the underlay leaves for packets of the mesh; 0: not known."""
+    volume_drivers: tuple[str, ...] = ()
+    """Names of those that the host has. Older agents do not say, and have none."""
+    bind_paths: tuple[str, ...] = ()
+    """What the host's owner lets tasks mount, with all below."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

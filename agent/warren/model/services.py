@@ -21,9 +21,8 @@ from warren.model.constraints import DNS_LABEL, NotEmpty, Pattern, Range
 from warren.model.rollouts import Rollout, UpdatePolicy
 from warren.model.secrets import ConfigReference as ConfigReference
 from warren.model.secrets import SecretReference as SecretReference
-
-Bytes = NewType("Bytes", int)
-"""A size in bytes; manifests write `256MiB`."""
+from warren.model.units import Bytes as Bytes
+from warren.model.volumes import MountSpec as MountSpec
 
 Secret = NewType("Secret", str)
 """Text that is never shown: reads answer `(hidden)` instead."""
@@ -175,6 +174,7 @@ class TaskTemplate:
     registry_secret: Annotated[str, _SECRET_NAME] = ""
     """Name of the secret that the image is pulled with, in its newest version at each pull; see
     `model/registries.py` for what it holds. Empty: none."""
+    mounts: tuple[MountSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,10 @@ Formatters give the shortest exact form, so that format and parse are inverse.
 import re
 from datetime import timedelta
 from decimal import Decimal
+from typing import NewType
+
+Bytes = NewType("Bytes", int)
+"""A size in bytes; manifests write `256MiB`."""
 
 _BYTES = {
     "": 1,

@@ -13,6 +13,7 @@ from warren.model.rollouts import Pin, Rollout, Strategy
 from warren.model.secrets import ConfigSpec, SecretSpec
 from warren.model.services import Bytes, Revision, Service, ServiceMode, ServiceSpec
 from warren.model.tasks import Task
+from warren.model.volumes import Volume, VolumeSpec, VolumeUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,6 +401,32 @@ class ConfigApplied:
     rollouts: Mapping[str, str] = field(default_factory=dict)
     data_before: bytes = field(default=b"", repr=False)
     data_after: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeView:
+    """A volume with who has it, and how large it is."""
+
+    volume: Volume
+    services: tuple[str, ...] = ()
+    """Those that use it, by name: they keep it from being removed."""
+    tasks: tuple[str, ...] = ()
+    """Names of the tasks that have it now."""
+    usage: VolumeUsage | None = None
+    """As its node answers; None: it was not asked, does not answer, or nothing is there yet."""
+    trouble: str = ""
+    """Why no task can have it now, and what helps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeApplied:
+    """Answer to an Apply of a volume, and to its dry run."""
+
+    changed: bool
+    before: VolumeSpec | None
+    after: VolumeSpec
+    changes: tuple[Change, ...] = ()
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TypeVar, assert_never
 from warren.model.nodes import Node, NodeMesh, NodeState
 from warren.model.services import Service, same_template
 from warren.model.tasks import DesiredState, Task, TaskState
-from warren.state import apply_rollouts, apply_secrets, maps
+from warren.state import apply_rollouts, apply_secrets, apply_volumes, maps
 from warren.state import commands as c
 from warren.state.cluster import ClusterState
 from warren.state.refusals import Refusal
@@ -114,6 +114,14 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             return apply_secrets.put(state, command)
         case c.RemoveSecret() | c.RemoveConfig():
             return apply_secrets.remove(state, command)
+        case c.PutVolume():
+            return apply_volumes.put(state, command)
+        case c.RemoveVolume():
+            return apply_volumes.remove(state, command)
+        case c.ForgetVolume():
+            return apply_volumes.forget(state, command)
+        case c.ReleaseVolume():
+            return apply_volumes.release(state, command)
         case _:
             assert_never(command)
 
@@ -153,6 +161,7 @@ def _put_service(state: ClusterState, command: c.PutService) -> ClusterState:
     name = command.spec.name
     before = state.services.get(name)
     apply_secrets.require_references(state, command.spec)
+    apply_volumes.require_mounts(state, command.spec)
     if before is None:
         _expect(0, command.expected_version, f"service {name}")
         service = Service(
@@ -185,6 +194,7 @@ def _start_rollout(state: ClusterState, command: c.StartRollout) -> ClusterState
     before = _staying(state, command.spec.name)
     _expect(before.version, command.expected_version, f"service {command.spec.name}")
     apply_secrets.require_references(state, command.spec)
+    apply_volumes.require_mounts(state, command.spec)
     return _with_service(state, apply_rollouts.start(before, command, state.index))
 
 
@@ -378,6 +388,7 @@ def _assign_task(state: ClusterState, tasks: maps.Draft[Task], command: c.Assign
         raise Refusal("Conflict", f"task {task.id} is not wanted any more")
     if node.status.state is NodeState.DOWN:
         raise Refusal("Conflict", f"node {node.spec.name} is down")
+    state = apply_volumes.assigned(state, task, node)
     status = replace(task.status, state=TaskState.ASSIGNED, since=command.now, message="")
     tasks.put(task.id, replace(task, node_id=node.id, status=status, version=state.index))
 

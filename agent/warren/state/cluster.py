@@ -8,6 +8,7 @@ from warren.model.nodes import Node, NodeRole
 from warren.model.secrets import SecretKeys, VersionedConfig, VersionedSecret
 from warren.model.services import Service
 from warren.model.tasks import Task
+from warren.model.volumes import Volume
 from warren.state import groups
 
 
@@ -33,6 +34,8 @@ class ClusterState:
     """By name."""
     secret_keys: SecretKeys | None = None
     """None until the first secret."""
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
+    """By name."""
 
     def node_named(self, name: str) -> Node | None:
         """The node of that name; names are unique."""

@@ -21,6 +21,7 @@ from warren.model.secrets import (
 )
 from warren.model.services import ServiceSpec
 from warren.model.tasks import DesiredState, Task, TaskStatus
+from warren.model.volumes import VolumeSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +366,47 @@ class RemoveConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PutVolume:
+    """Create or change a volume. By the API. `expected_version` 0: it must not exist."""
+
+    spec: VolumeSpec
+    id: str
+    """Of a new one; one that exists keeps its own."""
+    expected_version: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveVolume:
+    """Remove a volume that nobody uses: its data is deleted on its node, and then it is forgotten.
+    One that is on no node goes at once. By the API. `expected_version` 0: any."""
+
+    name: str
+    expected_version: int = 0
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetVolume:
+    """Drop a removing volume whose data is gone. By the leader."""
+
+    name: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseVolume:
+    """Have a volume be on no node, and begin anew under another id; or on that node, with what is
+    there. By the API. `expected_version` 0: any."""
+
+    name: str
+    id: str
+    node: str = ""
+    expected_version: int = 0
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Several commands as one entry. Each is applied or rejected on its own."""
 
@@ -421,6 +463,10 @@ Command = (
     | RemoveConfig
     | AddSecretKey
     | ResealSecrets
+    | PutVolume
+    | RemoveVolume
+    | ForgetVolume
+    | ReleaseVolume
 )
 
 

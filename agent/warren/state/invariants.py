@@ -15,7 +15,7 @@ from warren.model.rollouts import UpdateOrder
 from warren.model.secrets import FileKind
 from warren.model.services import Service
 from warren.model.tasks import Task, TaskState
-from warren.state import references
+from warren.state import mounts, references
 from warren.state.cluster import ClusterState
 
 _FOR_GOOD = (TaskState.FAILED, TaskState.COMPLETE)
@@ -23,7 +23,7 @@ _FOR_GOOD = (TaskState.FAILED, TaskState.COMPLETE)
 
 def check(state: ClusterState) -> tuple[str, ...]:
     """The laws that `state` violates; empty if all is well."""
-    laws = (_keys, _nodes, _addresses, _tasks, _files)
+    laws = (_keys, _nodes, _addresses, _tasks, _files, _volumes)
     return tuple(violated for law in laws for violated in law(state))
 
 
@@ -126,6 +126,34 @@ def _files(state: ClusterState) -> Iterator[str]:
         missing = references.missing(state, service.spec)
         if missing:
             yield f"service {name} refers to {missing}, which is not there"
+
+
+def _volumes(state: ClusterState) -> Iterator[str]:
+    """What is mounted is there, and has one writer unless it is shared."""
+    for name, volume in state.volumes.items():
+        if volume.spec.name != name:
+            yield f"volume {volume.spec.name} is stored as {name}"
+    for name, service in state.services.items():
+        if gone := mounts.missing(state, service.spec):
+            yield f"service {name} mounts volume {gone}, which is not there"
+    writers: defaultdict[str, set[str]] = defaultdict(set)
+    for task in state.tasks.values():
+        if task.template.mounts and task.node_id and not task.status.state.terminal:
+            yield from _volumes_of(state, task)
+            for name in mounts.written(task.template):
+                writers[name].add(task.id)
+    for name, tasks in writers.items():
+        if len(tasks) > 1 and not state.volumes[name].spec.shared:
+            yield f"volume {name} is written by {', '.join(sorted(tasks))}"
+
+
+def _volumes_of(state: ClusterState, task: Task) -> Iterator[str]:
+    for mount in mounts.of_volumes(task.template):
+        volume = state.volumes.get(mount.source)
+        if volume is None:
+            yield f"task {task.id} has volume {mount.source}, which is not there"
+        elif volume.is_local and volume.node_id != task.node_id:
+            yield f"task {task.id} is not where volume {mount.source} is"
 
 
 def _slots(state: ClusterState) -> Iterator[str]:

@@ -11,18 +11,24 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
+from warren.model.nodes import NodeDescription
 from warren.model.rollouts import Rollout, UpdatePolicy
 from warren.model.secrets import ConfigReference, SecretReference
 from warren.model.services import ServiceSpec, TaskTemplate
 from warren.model.tasks import Task
+from warren.model.volumes import MountSpec
 from warren.state.commands import (
     AddSecretKey,
     Command,
+    ForgetVolume,
     PutConfig,
     PutSecret,
+    PutVolume,
     RecordAnalysis,
+    ReleaseVolume,
     RemoveConfig,
     RemoveSecret,
+    RemoveVolume,
     ResealSecrets,
     SetRollout,
     SetSecretKeys,
@@ -44,6 +50,11 @@ SINCE: Mapping[type, int] = {
     RemoveConfig: 3,
     SecretReference: 3,
     ConfigReference: 3,
+    PutVolume: 4,
+    RemoveVolume: 4,
+    ForgetVolume: 4,
+    ReleaseVolume: 4,
+    MountSpec: 4,
 }
 """Commands, and other types inside of them, that came after version 1."""
 FIELDS_SINCE: Mapping[tuple[type, str], int] = {
@@ -55,6 +66,8 @@ FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (StartRollout, "slots_before"): 3,
     (Rollout, "started_because"): 3,
     (Rollout, "slots_before"): 3,
+    (NodeDescription, "volume_drivers"): 4,
+    (NodeDescription, "bind_paths"): 4,
     (ServiceSpec, "registry_secret"): 4,
     (TaskTemplate, "registry_secret"): 4,
 }

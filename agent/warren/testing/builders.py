@@ -32,6 +32,7 @@ from warren.model.secrets import (
 )
 from warren.model.services import Bytes, Revision, Secret, Service, ServiceSpec, template_of
 from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.model.volumes import MountSpec, Volume, VolumeSpec
 from warren.state.cluster import ClusterState
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -77,6 +78,8 @@ def a_node(
     cpus: float = 4.0,
     memory: int = 4 * GIB,
     architecture: str = "x86_64",
+    volume_drivers: tuple[str, ...] = ("local",),
+    bind_paths: tuple[str, ...] = (),
     message: str = "",
 ) -> Node:
     """A ready worker of 4 cpus and 4 GiB. Its id is its name; addresses follow its number."""
@@ -90,6 +93,8 @@ def a_node(
             cpus=cpus,
             memory=Bytes(memory),
             architecture=architecture,
+            volume_drivers=volume_drivers,
+            bind_paths=bind_paths,
         ),
         mesh=NodeMesh(
             public_key=f"key of {name}",
@@ -242,6 +247,24 @@ def a_config(name: str = "nginx", *texts: bytes, **spec: Any) -> VersionedConfig
     )
 
 
+def a_volume(name: str = "data", *, node: str = "", id: str = "v1", **spec: Any) -> Volume:  # noqa: A002
+    """A local volume that was not used yet, or is on that node of `a_node`."""
+    return Volume(
+        spec=VolumeSpec(name=name, **spec),
+        id=id,
+        version=1,
+        created_at=NOON,
+        updated_at=NOON,
+        node_id=node,
+        node_name=node,
+    )
+
+
+def a_mount(source: str = "data", target: str = "/data", **values: Any) -> MountSpec:
+    """Of a volume."""
+    return MountSpec(source=source, target=target, **values)
+
+
 def a_state(
     *,
     nodes: Iterable[Node] = (),
@@ -250,6 +273,7 @@ def a_state(
     tokens: Iterable[JoinToken] = (),
     secrets: Iterable[VersionedSecret] = (),
     configs: Iterable[VersionedConfig] = (),
+    volumes: Iterable[Volume] = (),
     **settings: Any,
 ) -> ClusterState:
     """A state with a cluster; each task has the template that its service has now."""
@@ -263,6 +287,7 @@ def a_state(
         tokens={token.id: token for token in tokens},
         secrets={secret.spec.name: secret for secret in secrets},
         configs={config.spec.name: config for config in configs},
+        volumes={volume.spec.name: volume for volume in volumes},
     )
 
 

@@ -8,7 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from warren.model.errors import DeadlineExceeded, Unavailable, WarrenError
+from warren.model.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Unavailable,
+    WarrenError,
+)
 from warren.store.log import LogMember, LogMetrics, LogStatus, StateMachine
 
 
@@ -28,6 +33,8 @@ class FakeLog:
         self.entries = list(entries)
         self.failures: list[WarrenError] = []
         """Raised by the next proposals, one each."""
+        self.known_version = 1_000
+        """Of the command set: the newest that all members know."""
         self._address = address
         self._machine: StateMachine | None = None
         self._callbacks: list[Callable[[], None]] = []
@@ -58,6 +65,8 @@ class FakeLog:
         machine = self._require_lead()
         if self.failures:
             raise self.failures.pop(0)
+        if version > self.known_version:
+            raise FailedPrecondition("not all managers are upgraded yet")
         if key and key in self._outcomes:
             return self._outcomes[key]
         self.entries.append(command)

@@ -436,7 +436,7 @@ class Simulation:
                 roles=(NodeRole.WORKER,),
                 labels={"zone": self.random.choice(["north", "south"])},
             ),
-            description=NodeDescription(cpus=4, memory=Bytes(4 * GIB)),
+            description=NodeDescription(cpus=4, memory=Bytes(4 * GIB), volume_drivers=("local",)),
             mesh=NodeMesh(public_key=f"key {number}", endpoint="", address=address, subnet=subnet),
             status=NodeStatus(since=self.now),
             joined_at=self.now,

@@ -41,7 +41,7 @@ def needless_stops(before: ClusterState, after: ClusterState) -> Iterator[str]:
             continue
         if policy(service).order is UpdateOrder.STOP_FIRST:
             continue
-        if not filters.exclusive_filters(task.service, service.spec, service.spec.ports):
+        if not filters.exclusive_filters(task.service, service.spec, service.spec.ports, after):
             yield f"{task.id} runs and was stopped, and nothing else runs in its slot"
 
 
@@ -69,7 +69,7 @@ def capacity(before: ClusterState, after: ClusterState) -> Iterator[str]:
         has = _served(after, name, within, lost)
         if has >= had:
             continue
-        exclusive = filters.exclusive_filters(name, service.spec, service.spec.ports)
+        exclusive = filters.exclusive_filters(name, service.spec, service.spec.ports, after)
         stated = policy(service)
         if exclusive and service.spec.is_global:
             stated = replace(stated, order=UpdateOrder.STOP_FIRST)
@@ -206,7 +206,7 @@ def is_stuck(state: ClusterState, service: Service) -> bool:
         return False
     if begins and not Room(state=state, service=service).missing(len(slots_of(state, service))):
         return False
-    needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports)
+    needs = filters.filters_for(service.spec.name, service.spec, service.spec.ports, state)
     usage = filters.usage(state, (service.spec.name,))
     own = {task.node for task in pending} if service.spec.is_global else set(_names(state))
     places = [each for each in usage if each.node.spec.name in own]
@@ -273,7 +273,7 @@ def _may_not_stop(state: ClusterState, policy: UpdatePolicy, service: Service) -
     replicas = len(slots_of(state, service))
     spec = service.spec
     first = policy.order is UpdateOrder.STOP_FIRST
-    first |= bool(filters.exclusive_filters(spec.name, spec, spec.ports))
+    first |= bool(filters.exclusive_filters(spec.name, spec, spec.ports, state))
     return first and bool(policy.min_healthy) and amounts.min_healthy(policy, replicas) >= replicas
 
 

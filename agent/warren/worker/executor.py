@@ -25,6 +25,7 @@ from warren.worker.observer import Observer
 from warren.worker.reporter import Reporter
 from warren.worker.runner import Host, NameServers, Runner
 from warren.worker.task_files import TaskFiles
+from warren.worker.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Surroundings:
     reporter: Reporter
     progress_file: ProgressFile
     files: TaskFiles
+    volumes: Volumes
     network_ready: asyncio.Event
     now: Callable[[], datetime]
     name_servers: Callable[[], NameServers] = NameServers
@@ -73,6 +75,7 @@ class Executor:
             name_servers=surroundings.name_servers,
             withdrawn=surroundings.withdrawn,
             files=surroundings.files,
+            volumes=surroundings.volumes,
         )
         self._tasks: dict[str, Task] = {}
         self._services: Mapping[str, ServiceTraffic] = {}
@@ -97,7 +100,7 @@ class Executor:
             await self._assigned.wait()
             self._group = group
             found = self._host.progress_file.task_ids() | task_logs.task_ids(self._host.log_dir)
-            found |= self._host.files.task_ids()
+            found |= self._host.files.task_ids() | self._host.volumes.task_ids()
             for task_id in sorted(found):
                 self._ensure_runner(task_id)
             self._tell_runners()

@@ -72,12 +72,16 @@ def _drivers(config: Config, member: Membership) -> Drivers:
     """Imported here, so that what needs no drivers does not pay for them."""
     from warren.drivers.cni import CniNetwork
     from warren.drivers.containerd import Containerd
+    from warren.drivers.host_mounts import SystemMounts
     from warren.drivers.nftables import Nftables
+    from warren.drivers.ports import MountDrivers
     from warren.drivers.probes import Probes
     from warren.drivers.task_files import HostTaskFiles
     from warren.drivers.unbound import Unbound
+    from warren.drivers.volumes import of_host
     from warren.drivers.wireguard import WireGuard
 
+    mounts = SystemMounts()
     runtime = Containerd(
         config.runtime_endpoint,
         cluster_id=member.cluster_id,
@@ -97,4 +101,10 @@ def _drivers(config: Config, member: Membership) -> Drivers:
         ),
         traffic=traffic.Drivers(balancer=Nftables(), resolver=Unbound() if config.dns else None),
         files=HostTaskFiles(config.run_dir, config.state_dir),
+        mounts=MountDrivers(
+            volumes=of_host(config.volumes_dir, config.mounts_dir, mounts),
+            mounts=mounts,
+            mounts_dir=config.mounts_dir,
+            bind_paths=config.bind_paths,
+        ),
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from warren.api.exposition import Metric, Sample, many, one
 from warren.drivers.ports import PeerStatus
 from warren.model.assignments import Peer
+from warren.model.volumes import VolumeUsage
 
 
 def of_worker(
@@ -16,6 +17,7 @@ def of_worker(
     balancer: str,
     version: str,
     now: datetime,
+    volumes: Iterable[VolumeUsage] = (),
 ) -> tuple[Metric, ...]:
     """Everything that this worker has to say. Peers are told by the names of their nodes."""
     names = {key: peer.name for peer in peers for key in (peer.public_key, peer.next_public_key)}
@@ -36,6 +38,14 @@ def of_worker(
             "Always 1; the label says how the rules of services are written.",
             1,
             layout=balancer,
+        ),
+        many(
+            "volume_bytes",
+            "Size of a local volume on this node, as it was measured last.",
+            [
+                Sample(labels={"volume": usage.name}, value=usage.size)
+                for usage in sorted(volumes, key=lambda usage: usage.name)
+            ],
         ),
         one("mesh_mtu", "Largest packet of the mesh; 0: not known yet.", mtu),
         one("mesh_peers", "Other nodes that the mesh should reach.", len(peers)),

@@ -1,7 +1,7 @@
-"""Commands of the manager within a session: logs, exec, measure, cancel. Each is a bounded job.
+"""Commands of the manager within a session: logs, exec, measure, volumes, cancel.
 
-A job ends with a message that says so, be it an error, unless its session ends first. What goes
-wrong in one job is that job's answer and disturbs nothing else.
+Each is a bounded job. A job ends with a message that says so, be it an error, unless its session
+ends first. What goes wrong in one job is that job's answer and disturbs nothing else.
 """
 
 import asyncio
@@ -15,7 +15,9 @@ from warren.api import convert, warren_pb2
 from warren.drivers.ports import ExecOutput
 from warren.model.errors import FailedPrecondition, WarrenError
 from warren.model.views import MeshLink
+from warren.model.volumes import Volume
 from warren.worker.logs import LogReader
+from warren.worker.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +46,16 @@ class Surroundings:
     logs: LogReader
     execute: Execute
     measure: Measure
+    volumes: Volumes
 
 
 class Requests:
     """Serves the commands of one session after another."""
 
-    def __init__(self, logs: LogReader, execute: Execute, measure: Measure) -> None:
-        self._with = Surroundings(logs=logs, execute=execute, measure=measure)
+    def __init__(
+        self, logs: LogReader, execute: Execute, measure: Measure, volumes: Volumes
+    ) -> None:
+        self._with = Surroundings(logs=logs, execute=execute, measure=measure, volumes=volumes)
 
     def begin_session(self, group: asyncio.TaskGroup, send: Send) -> "SessionRequests":
         """The jobs of a session run in its task group, and end with it."""
@@ -75,6 +80,12 @@ class SessionRequests:
                 self._begin(message.exec.request_id, self._run_command(message.exec))
             case "measure":
                 self._begin(message.measure.request_id, self._measure_mesh(message.measure))
+            case "measure_volumes":
+                order = message.measure_volumes
+                self._begin(order.request_id, self._measure_volumes(order))
+            case "delete_volume":
+                deletion = message.delete_volume
+                self._begin(deletion.request_id, self._delete_volume(deletion))
             case "cancel":
                 job = self._jobs.get(message.cancel.request_id)
                 if job is not None:
@@ -131,6 +142,26 @@ class SessionRequests:
         except WarrenError as error:
             result.error = str(error)
         await self._send(warren_pb2.WorkerMessage(measured=result))
+
+    async def _measure_volumes(self, command: warren_pb2.MeasureVolumesCommand) -> None:
+        answer = warren_pb2.VolumesAnswer(request_id=command.request_id)
+        try:
+            self._admit()
+            asked = [convert.from_message(each, Volume) for each in command.volumes]
+            usages = await self._with.volumes.measure(asked)
+            answer.volumes.extend(convert.to_message(usage) for usage in usages)
+        except WarrenError as error:
+            answer.error = str(error)
+        await self._send(warren_pb2.WorkerMessage(volumes=answer))
+
+    async def _delete_volume(self, command: warren_pb2.DeleteVolumeCommand) -> None:
+        answer = warren_pb2.VolumesAnswer(request_id=command.request_id)
+        try:
+            self._admit()
+            await self._with.volumes.delete(convert.from_message(command.volume, Volume))
+        except WarrenError as error:
+            answer.error = str(error)
+        await self._send(warren_pb2.WorkerMessage(volumes=answer))
 
     def _admit(self) -> None:
         if len(self._jobs) > JOBS_AT_ONCE:

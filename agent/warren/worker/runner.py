@@ -6,14 +6,14 @@ answer is what is observed. Errors of the runtime become status; none ends the r
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import assert_never
 
 from warren.core import task as law
-from warren.drivers.ports import Prober, Runtime, StartOrder
+from warren.drivers.ports import Mount, Prober, Runtime, StartOrder
 from warren.model.errors import WarrenError
 from warren.model.instances import Instance, InstanceState
 from warren.model.services import Port, Protocol
@@ -25,6 +25,7 @@ from warren.worker.observer import Observer
 from warren.worker.probing import Probing, Subject
 from warren.worker.reporter import Reporter
 from warren.worker.task_files import TaskFiles
+from warren.worker.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Host:
     withdrawn: Callable[[Task], Awaitable[None]]
     """Waits until this host sends no new connections to a task."""
     files: TaskFiles
+    volumes: Volumes
 
 
 class Runner:
@@ -136,7 +138,9 @@ class Runner:
             probing.follow(self._subject())
             if self._progress.status.state.terminal and self.running_instance is None:
                 self._host.files.remove(self._task_id)
+                await self._host.volumes.remove(self._task_id)
             if isinstance(step.action, law.Forget):
+                await self._host.volumes.remove(self._task_id)
                 self._forget()
                 return
             await self._act(step.action)
@@ -292,12 +296,13 @@ class Runner:
 
     async def _start(self, action: law.Start) -> None:
         """A start that has begun is not broken off: what it made would have to be found again."""
-        files, template = self._host.files, action.task.template
-        if missing := files.missing(template):
+        files, volumes, template = self._host.files, self._host.volumes, action.task.template
+        if missing := files.missing(template) or volumes.missing(action.task):
             self._happened(law.Waiting(reason=missing))
         try:
             async with asyncio.timeout(None) as self._patience:
                 await files.wait(template)
+                await volumes.wait(action.task)
                 await self._host.network_ready.wait()
                 await self._host.starts.acquire()
         except TimeoutError:
@@ -308,7 +313,8 @@ class Runner:
             self._patience = None
         names = self._host.name_servers()
         try:
-            mounts = files.place(action.task)
+            placed = await volumes.place(action.task, action.attempt)
+            mounts = _outer_first((*placed, *files.place(action.task)))
             instance = await self._host.runtime.start(
                 StartOrder(
                     dns_servers=names.addresses,
@@ -324,3 +330,8 @@ class Runner:
         finally:
             self._host.starts.release()
         self._acted((*self._instances, instance))
+
+
+def _outer_first(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
+    """One that is inside of another comes after it, or would be covered by it."""
+    return tuple(sorted(mounts, key=lambda mount: mount.target.count("/")))

@@ -7,7 +7,7 @@ worker ends the session in order and touches no container, no rule and no interf
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import grpc
@@ -19,7 +19,7 @@ from warren.config import Config
 from warren.core import dns
 from warren.core.placeholders import NodeFacts
 from warren.drivers import service_manager
-from warren.drivers.ports import Prober, Runtime
+from warren.drivers.ports import MountDrivers, Prober, Runtime
 from warren.drivers.ports import TaskFiles as TaskFilesDriver
 from warren.model.assignments import Assignment
 from warren.model.errors import WarrenError
@@ -44,6 +44,7 @@ from warren.worker.reporter import Reporter
 from warren.worker.requests import Requests
 from warren.worker.runner import NameServers
 from warren.worker.task_files import TaskFiles
+from warren.worker.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Drivers:
     network: network.Drivers
     traffic: traffic.Drivers
     files: TaskFilesDriver
+    mounts: MountDrivers
 
 
 class Worker:
@@ -111,6 +113,9 @@ class Worker:
             held=self._held_ports.put,
         )
         self._files = TaskFiles(drivers.files, self._node_facts)
+        self._volumes = Volumes(
+            drivers.mounts, member.name, config.state_dir / "worker" / "volumes.json"
+        )
         self._executor = executor.Executor(
             executor.Surroundings(
                 node_name=member.name,
@@ -124,6 +129,7 @@ class Worker:
                 name_servers=self._name_servers,
                 withdrawn=self._traffic.wait_withdrawn,
                 files=self._files,
+                volumes=self._volumes,
             )
         )
         self._metrics = MetricsServer(self._metrics_text)
@@ -139,7 +145,10 @@ class Worker:
                 mesh_keys=self._network.mesh.news,
                 held_ports=self._held_ports,
                 requests=Requests(
-                    LogReader(config.log_dir), self._executor.execute, self._measure_mesh
+                    LogReader(config.log_dir),
+                    self._executor.execute,
+                    self._measure_mesh,
+                    self._volumes,
                 ),
             ),
             tuple(manager.api for manager in member.managers),
@@ -170,6 +179,7 @@ class Worker:
                 group.create_task(self._save_assignments()),
                 group.create_task(self._renewal.run()),
                 group.create_task(self._log_rotation.run()),
+                group.create_task(self._volumes.run()),
             ]
             await stop.wait()
             self._sessions.close(is_away=not await self._host_ends())
@@ -190,6 +200,7 @@ class Worker:
     def _distribute(self, assignment: Assignment) -> None:
         self._assignment = assignment
         self._files.retain(assignment.tasks)
+        self._volumes.learn(assignment.volumes)
         self._executor.assign(assignment.tasks, assignment.services)
         self._traffic.assign(assignment)
         self._network.assign(assignment)
@@ -228,7 +239,12 @@ class Worker:
     async def _hello(self) -> warren_pb2.Hello:
         address = self._config.advertise_address
         drivers = self._drivers
-        description = await describe.describe(drivers.runtime, drivers.network.mesh, address)
+        found = await describe.describe(drivers.runtime, drivers.network.mesh, address)
+        description = replace(
+            found,
+            volume_drivers=self._volumes.drivers,
+            bind_paths=self._volumes.bind_paths,
+        )
         keys = await self._network.mesh.keys()
         return warren_pb2.Hello(
             description=convert.to_message(description),
@@ -274,6 +290,7 @@ class Worker:
             balancer=self._drivers.traffic.balancer.layout,
             version=warren.__version__,
             now=_now(),
+            volumes=self._volumes.usages(),
         )
         return exposition.render(figures)
 

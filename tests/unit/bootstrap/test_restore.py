@@ -29,6 +29,7 @@ from warren.testing.builders import (
     a_state,
     a_task,
     a_token,
+    a_volume,
     at,
     counting_ids,
 )
@@ -106,6 +107,15 @@ def test_a_host_of_the_same_name_keeps_its_place_and_what_is_wanted_of_it() -> N
     assert node.id == "00001"
     assert node.description == NodeDescription(address="198.51.100.1")
     assert node.status.state is NodeState.UNKNOWN
+
+
+def test_a_volume_is_on_the_host_of_its_node_s_name_or_where_it_was() -> None:
+    here, gone = a_volume("here", node="m1"), a_volume("gone", node="m3")
+    before = replace(a_backed_up_state(), volumes={"here": here, "gone": gone})
+
+    after = restore.restored_state(before, [M1], at(60), counting_ids())
+
+    assert after.volumes == {"here": replace(here, node_id="00001"), "gone": gone}
 
 
 def test_a_new_host_gets_a_place_that_no_other_has() -> None:

@@ -430,6 +430,7 @@ def test_contexts_are_listed_and_chosen(warren: Run) -> None:
                 "rollout",
                 "secret",
                 "config",
+                "volume",
                 "task",
                 "node",
                 "mesh",

@@ -21,7 +21,15 @@ from warren.model.services import Port
 from warren.model.tasks import DesiredState, Health, Task, TaskState
 from warren.state import maps
 from warren.state.cluster import ClusterState
-from warren.testing.builders import NOON, a_cluster, a_node, a_service, a_state, a_task
+from warren.testing.builders import (
+    NOON,
+    a_cluster,
+    a_node,
+    a_service,
+    a_state,
+    a_task,
+    a_volume,
+)
 
 BOTH = (NodeRole.MANAGER, NodeRole.WORKER)
 PORTS = (Port(target=80, published=8080),)
@@ -192,6 +200,29 @@ def test_a_change_is_told_as_what_it_changes() -> None:
         base=101, index=102, tasks=(gone,)
     )
     assert assignment.says_nothing(assignment.node_delta(state, later, "w2"))
+
+
+def test_volumes_of_the_node_and_of_no_node_are_told_and_then_what_changes_of_them() -> None:
+    known = [a_volume("here", node="w1"), a_volume("there", node="w2"), a_volume("new")]
+    before = a_state(nodes=[a_node("w1"), a_node("w2")], volumes=known)
+    exports = a_volume("exports", driver="nfs", node="w2")
+    after = replace(
+        before,
+        index=101,
+        volumes={
+            "here": before.volumes["here"],
+            "exports": exports,
+            "new": replace(before.volumes["new"], node_id="w2"),
+        },
+    )
+
+    told, newest = assignment.begin(before), assignment.begin(after)
+    delta = assignment.node_delta(told, newest, "w1")
+
+    assert [volume.spec.name for volume in told.of("w1").volumes] == ["here", "new"]
+    assert not assignment.needs_whole(told, newest, "w1")
+    assert (delta.volumes, delta.volumes_gone) == ((exports,), ("new",))
+    assert assignment.apply_delta(told.of("w1"), delta) == newest.of("w1")
 
 
 def test_what_no_assignment_shows_is_no_change() -> None:

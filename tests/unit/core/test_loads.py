@@ -11,7 +11,7 @@ from warren.state import maps
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import SetTaskDesired
-from warren.testing.builders import a_node, a_service, a_state, a_task
+from warren.testing.builders import a_mount, a_node, a_service, a_state, a_task
 
 from tests.unit.strategies import states
 
@@ -62,3 +62,17 @@ def test_a_node_without_tasks_has_no_load() -> None:
     found = loads.advance(loads.begin(state), after)
 
     assert (found.living, found.wanted, found.pending) == ({}, {}, {})
+
+
+def test_knows_who_may_write_to_volumes_and_who_of_them_goes_on() -> None:
+    pg = a_service(replicas=3, mounts=(a_mount(), a_mount("logs", "/logs", read_only=True)))
+    tasks = [a_task(1, "w1"), a_task(2, "w2"), a_task(3)]
+    state = a_state(nodes=[a_node("w1"), a_node("w2")], services=[pg], tasks=tasks)
+    stopping = apply(state, SetTaskDesired(task_id="web-2-r1", desired=DesiredState.STOPPED))[0]
+    ended = replace(stopping, tasks={})
+
+    first = loads.advance(loads.begin(state), stopping)
+    last = loads.advance(first, ended)
+
+    assert first.writers == {"data": {"web-1-r1": True, "web-2-r1": False}}
+    assert (last.writers, last) == ({}, loads.begin(ended))

@@ -97,6 +97,24 @@ async def test_what_a_host_says_of_itself_is_noted_once() -> None:
         assert len(kinds) == 3, "the cluster, the host's words, the node is ready"
 
 
+async def test_a_newer_worker_is_let_in_while_managers_are_upgraded() -> None:
+    """What older managers do not know of its host is noted when it comes again."""
+    description = NodeDescription(address="127.0.0.1", cpus=2.0, volume_drivers=("local",))
+    hello = warren_pb2.Hello(description=convert.to_message(description))
+    noted = []
+    async with running_manager() as manager:
+        for known in (3, 4):
+            manager.log.known_version = known
+            worker = ScriptedWorker(manager, node_id(manager))
+            worker.say(hello=hello)
+            await worker.hears_assignment()
+            noted.append(manager.context.store.state.nodes[node_id(manager)].description)
+            worker.leave()
+            await worker.session
+
+    assert noted == [replace(description, volume_drivers=()), description]
+
+
 async def test_a_new_session_takes_the_place_of_the_old() -> None:
     async with running_manager() as manager:
         old = ScriptedWorker(manager, node_id(manager))

@@ -4,13 +4,15 @@ import pytest
 from warren.core import file_references, services
 from warren.model.manifest import parse_service
 from warren.model.services import ServiceSpec
-from warren.testing.builders import a_config, a_secret, a_state
+from warren.state import mounts
+from warren.testing.builders import a_config, a_secret, a_state, a_volume
 
 from tests.documented import services_in
 
 
 @pytest.mark.parametrize(
-    "page", ["health.md", "registries.md", "rollouts.md", "secrets.md", "services.md"]
+    "page",
+    ["health.md", "registries.md", "rollouts.md", "secrets.md", "services.md", "volumes.md"],
 )
 def test_the_services_in_the_docs_would_be_taken(page: str) -> None:
     found = services_in(page)
@@ -21,6 +23,7 @@ def test_the_services_in_the_docs_would_be_taken(page: str) -> None:
         state = a_state(
             secrets=[a_secret(name) for name in _secrets_of(spec)],
             configs=[a_config(each.name) for each in spec.configs],
+            volumes=[a_volume(each.source) for each in mounts.of_volumes(spec)],
         )
         services.check(file_references.resolve(spec, None, (), state), state)
 

@@ -3,11 +3,19 @@
 from dataclasses import replace
 
 import pytest
+from warren.model.nodes import NodeDescription
 from warren.model.rollouts import Pin, Strategy, UpdatePolicy
 from warren.model.services import ServiceMode, ServiceSpec
 from warren.state import versions
-from warren.state.commands import Batch, Command, CreateTask, PutService, RemoveJoinToken
-from warren.testing.builders import NOON, a_spec, a_task
+from warren.state.commands import (
+    Batch,
+    Command,
+    CreateTask,
+    PutService,
+    RemoveJoinToken,
+    SetNodeDescription,
+)
+from warren.testing.builders import NOON, a_mount, a_spec, a_task
 
 PUT = PutService(spec=a_spec(replicas=3), expected_version=0, now=NOON)
 REMOVE = RemoveJoinToken(token_id="x")
@@ -58,6 +66,16 @@ def test_a_global_service_needs_managers_that_know_of_nodes_as_slots() -> None:
     assert versions.version_of(PutService(spec=spec, expected_version=0, now=NOON)) == 3
     assert versions.version_of(task) == 3
     assert versions.version_of(CreateTask(task=a_task())) == 1
+
+
+def test_mounts_need_managers_that_know_volumes() -> None:
+    mounted = PutService(spec=a_spec(mounts=(a_mount(),)), expected_version=0, now=NOON)
+    described = NodeDescription(volume_drivers=("local",))
+
+    assert versions.version_of(mounted) == 4
+    assert versions.version_of(SetNodeDescription(node_id="w1", description=described)) == 4
+    plain = SetNodeDescription(node_id="w1", description=NodeDescription())
+    assert versions.version_of(plain) == 1
 
 
 def test_a_secret_for_pulls_needs_managers_that_know_it() -> None:

@@ -1,7 +1,7 @@
 """The executor on the fake runtime, in virtual time: adoption, restarts, trouble, interruption."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -15,14 +15,17 @@ from warren.model.assignments import ServiceTraffic
 from warren.model.errors import DriverError, FailedPrecondition, NotFound, RuntimeUnavailable
 from warren.model.services import Port, RestartCondition, RestartPolicy
 from warren.model.tasks import Task, TaskState, TaskStatus
+from warren.model.volumes import Volume
 from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime, Program
 from warren.testing.fake_task_files import FakeTaskFiles
+from warren.testing.fake_volumes import fake_mount_drivers
 from warren.worker import executor
 from warren.worker.executor import Executor, Surroundings
 from warren.worker.local_store import ProgressFile
 from warren.worker.reporter import Reporter
 from warren.worker.task_files import TaskFiles
+from warren.worker.volumes import Volumes
 
 from tests.unit.worker.virtual_time import START, in_virtual_time, now
 from tests.unit.worker.worker_kit import a_task, stopped
@@ -43,9 +46,13 @@ class Agent:
         prober: FakeProber | None = None,
         withdrawn: Callable[[Task], Awaitable[None]] = executor.at_once,
         files: FakeTaskFiles | None = None,
+        volumes: Iterable[Volume] = (),
     ) -> None:
         self.reporter = Reporter()
         self.files = TaskFiles(files or FakeTaskFiles(), lambda: NodeFacts(id="n1", name="w1"))
+        self.mounts = fake_mount_drivers(directory / "host")
+        self.volumes = Volumes(self.mounts, "w1", directory / "volumes.json")
+        self.volumes.learn(volumes)
         self.network_ready = asyncio.Event()
         if network_ready:
             self.network_ready.set()
@@ -61,6 +68,7 @@ class Agent:
                 now=now,
                 withdrawn=withdrawn,
                 files=self.files,
+                volumes=self.volumes,
             )
         )
 

@@ -21,6 +21,7 @@ from warren.testing.fake_network import FakeTaskNetwork
 from warren.testing.fake_prober import FakeProber
 from warren.testing.fake_runtime import FakeRuntime
 from warren.testing.fake_task_files import FakeTaskFiles
+from warren.testing.fake_volumes import fake_mount_drivers
 from warren.worker import network, traffic
 from warren.worker.membership import Membership
 from warren.worker.worker import Drivers, Worker
@@ -233,6 +234,7 @@ class RunningWorker:
                 network=network.Drivers(mesh=self.mesh, task_network=self.task_network),
                 traffic=traffic.Drivers(balancer=self.balancer),
                 files=self.files,
+                mounts=fake_mount_drivers(self.config.state_dir.parent / "host"),
             ),
             connect=lambda address: grpc.aio.insecure_channel(
                 address, options=[("grpc.use_local_subchannel_pool", 1)]
