@@ -92,9 +92,7 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             | c.ReplaceTask()
             | c.RemoveTask()
         ):
-            tasks = maps.Draft(state.tasks)
-            _change_task(state, tasks, command)
-            return replace(state, tasks=tasks.mapping())
+            return _change_one_task(state, command)
         case c.SetServiceVip():
             return _set_service_vip(state, command)
         case c.AddJoinToken():
@@ -131,7 +129,7 @@ def _batch(state: ClusterState, batch: c.Batch) -> ClusterState:
     tasks = maps.Draft(state.tasks)
     for member in batch.commands:
         try:
-            if isinstance(member, c.TaskCommand):
+            if isinstance(member, c.TaskCommand) and not _takes_volumes(tasks, member):
                 _change_task(state, tasks, member)
             else:
                 state = _apply(replace(state, tasks=tasks.mapping()), member)
@@ -343,6 +341,22 @@ def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:
     return replace(state, nodes=maps.without(state.nodes, node.id), tasks=tasks)
 
 
+def _takes_volumes(tasks: maps.Draft[Task], command: c.TaskCommand) -> bool:
+    task = tasks.get(command.task_id) if isinstance(command, c.AssignTask) else None
+    return task is not None and bool(task.template.mounts)
+
+
+def _change_one_task(state: ClusterState, command: c.TaskCommand) -> ClusterState:
+    tasks = maps.Draft(state.tasks)
+    taken = _takes_volumes(tasks, command)
+    _change_task(state, tasks, command)
+    after = replace(state, tasks=tasks.mapping())
+    if isinstance(command, c.AssignTask) and taken:
+        task, node = state.tasks[command.task_id], state.nodes[command.node_id]
+        after = replace(after, volumes=apply_volumes.assigned(state, task, node).volumes)
+    return after
+
+
 def _change_task(state: ClusterState, tasks: maps.Draft[Task], command: c.TaskCommand) -> None:
     """What the command makes of a task. Of the state all is read but its tasks, which `tasks` are
     further on in a batch."""
@@ -388,7 +402,6 @@ def _assign_task(state: ClusterState, tasks: maps.Draft[Task], command: c.Assign
         raise Refusal("Conflict", f"task {task.id} is not wanted any more")
     if node.status.state is NodeState.DOWN:
         raise Refusal("Conflict", f"node {node.spec.name} is down")
-    state = apply_volumes.assigned(state, task, node)
     status = replace(task.status, state=TaskState.ASSIGNED, since=command.now, message="")
     tasks.put(task.id, replace(task, node_id=node.id, status=status, version=state.index))
 
