@@ -422,7 +422,7 @@ TaskCommand = (
     | ReplaceTask
     | RemoveTask
 )
-"""Those that change one task, and nothing else; to assign one may fix where its volumes are, too."""
+"""Those that change one task, and nothing else; to assign one may fix where volumes are, too."""
 
 Command = (
     CreateCluster
