@@ -19,7 +19,7 @@ from warren.model.errors import InvalidInput, NotFound
 from warren.model.services import Secret
 from warren.model.views import BackupHead
 from warren.state.cluster import ClusterState
-from warren.store import backup
+from warren.store import backup, passphrases
 from warren.store.backup import Archive
 
 PASSPHRASE_VARIABLE = "WARREN_BACKUP_PASSPHRASE"
@@ -101,7 +101,7 @@ def rewrap(path: Path, passphrase: Secret, copy: Path) -> Secret:
         archive.check()
         pieces = archive.pieces(passphrase)
         chance = secrets.token_bytes(backup.CHANCE_BYTES)
-        parts = backup.write(archive.head, pieces, once, chance=chance, cost=backup.CHEAP)
+        parts = backup.write(archive.head, pieces, once, chance=chance, cost=passphrases.CHEAP)
         _write(copy, parts)
     return once
 

@@ -12,12 +12,19 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from warren.model.rollouts import Rollout, UpdatePolicy
-from warren.model.secrets import ConfigReference, SecretReference
+from warren.model.secrets import (
+    ConfigReference,
+    KeyEncryptionKey,
+    KeyLock,
+    SecretKeys,
+    SecretReference,
+)
 from warren.model.services import ServiceSpec
 from warren.model.tasks import Task
 from warren.state.commands import (
     AddSecretKey,
     Command,
+    LockSecretKeys,
     PutConfig,
     PutSecret,
     RecordAnalysis,
@@ -29,7 +36,7 @@ from warren.state.commands import (
     StartRollout,
 )
 
-COMMANDS_VERSION = 3
+COMMANDS_VERSION = 4
 """The newest that this manager knows: raised together with an addition below."""
 SINCE: Mapping[type, int] = {
     StartRollout: 2,
@@ -44,6 +51,8 @@ SINCE: Mapping[type, int] = {
     RemoveConfig: 3,
     SecretReference: 3,
     ConfigReference: 3,
+    LockSecretKeys: 4,
+    KeyLock: 4,
 }
 """Commands, and other types inside of them, that came after version 1."""
 FIELDS_SINCE: Mapping[tuple[type, str], int] = {
@@ -55,6 +64,8 @@ FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (StartRollout, "slots_before"): 3,
     (Rollout, "started_because"): 3,
     (Rollout, "slots_before"): 3,
+    (KeyEncryptionKey, "locked"): 4,
+    (SecretKeys, "lock"): 4,
 }
 """Fields that came after their type; they count only where they are not at their default."""
 

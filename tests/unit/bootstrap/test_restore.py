@@ -81,7 +81,7 @@ def write(path: Path, *, commands_version: int = 1, state: ClusterState | None =
         warren="9.9.9",
     )
     data = convert.to_message(state).SerializeToString()
-    parts = backup.write(head, [data], PASSPHRASE, chance=bytes(23), cost=backup.CHEAP)
+    parts = backup.write(head, [data], PASSPHRASE, chance=bytes(23), cost=passphrases.CHEAP)
     path.write_bytes(b"".join(parts))
     return path
 
