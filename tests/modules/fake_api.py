@@ -16,11 +16,13 @@ from warren.manager.configs_api import ConfigsApi
 from warren.manager.planning import Planning
 from warren.manager.resealer import Resealer
 from warren.manager.rollouts_api import RolloutsApi
-from warren.manager.secrets_api import SecretKeysApi, SecretsApi
+from warren.manager.secret_keys_api import SecretKeysApi
+from warren.manager.secrets_api import SecretsApi
 from warren.manager.services_api import ServicesApi
 from warren.model.rollouts import RolloutState
 from warren.state import commands
 from warren.state.cluster import ClusterState
+from warren.store.locking import Keyring
 from warren.testing.builders import counting_ids
 
 USER = "alice"
@@ -147,6 +149,7 @@ class _Context:
         self._manager = manager
         self.store = self
         self.planning = Planning()
+        self.keyring = Keyring()
 
     @property
     def state(self) -> ClusterState:

@@ -5,25 +5,23 @@ followers in the same command.
 """
 
 import hmac
-import logging
 from dataclasses import replace
 
 from warren.api import convert, warren_pb2
 from warren.core import secrets
 from warren.core.specs import Edit
+from warren.manager import secret_keys_api
 from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext, cluster_of
-from warren.model.errors import AlreadyExists, NotFound
+from warren.model.errors import NotFound
 from warren.model.secrets import FileKind, SecretSpec, SecretVersion, VersionedSecret
 from warren.model.views import SecretApplied
 from warren.state import references
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
-from warren.state.commands import AddSecretKey, PutSecret, RemoveSecret, SetSecretKeys
+from warren.state.commands import PutSecret, RemoveSecret
 from warren.store import sealing
-
-logger = logging.getLogger(__name__)
 
 
 class SecretsApi:
@@ -42,7 +40,7 @@ class SecretsApi:
         value = request.value if request.HasField("value") else None
         secrets.check_value(FileKind.SECRET, given.name, value, is_new=False)
         if not request.dry_run:
-            await self._ensure_keys()
+            await secret_keys_api.ensure(self._context)
 
         def decide(state: ClusterState, wish: Wish) -> Intent[SecretApplied]:
             stored = state.secrets.get(given.name)
@@ -59,17 +57,6 @@ class SecretsApi:
         message: warren_pb2.SecretApplied = convert.to_message(applied)
         return message
 
-    async def _ensure_keys(self) -> None:
-        """Made by whoever needs them first; another may have been quicker."""
-        state = self._context.store.state
-        if state.secret_keys is not None:
-            return
-        keys = sealing.new_keys(cluster_of(state).id, self._context.now())
-        try:
-            await self._context.store.commit(SetSecretKeys(keys=keys))
-        except AlreadyExists:
-            return
-
     def _sealed(
         self, state: ClusterState, stored: VersionedSecret | None, name: str, value: bytes | None
     ) -> SecretVersion | None:
@@ -79,7 +66,8 @@ class SecretsApi:
         cluster, now = cluster_of(state), self._context.now()
         # Without keys, this is the dry run of the first secret.
         keys = state.secret_keys or sealing.new_keys(cluster.id, now)
-        sealer = sealing.Sealer(cluster.id, keys)
+        opened = self._context.keyring.require_opened(cluster.id, keys)
+        sealer = sealing.Sealer(cluster.id, opened)
         newest = stored.newest if stored is not None else None
         if newest is not None and hmac.compare_digest(newest.digest, sealer.digest(name, value)):
             return None
@@ -159,38 +147,3 @@ class SecretsApi:
             )
 
         return await carry_out(self._context, wish, decide)
-
-
-class SecretKeysApi:
-    """Handlers of what concerns the keys that secrets are sealed with."""
-
-    def __init__(self, context: ManagerContext) -> None:
-        self._context = context
-
-    async def get_secret_keys(
-        self, request: warren_pb2.GetSecretKeysRequest, caller: Caller
-    ) -> warren_pb2.SecretKeysView:
-        state = await self._context.read(stale=request.stale)
-        view: warren_pb2.SecretKeysView = convert.to_message(secrets.keys_view(state))
-        return view
-
-    async def rotate_secret_keys(
-        self, request: warren_pb2.RotateSecretKeysRequest, caller: Caller
-    ) -> warren_pb2.RotateSecretKeysResponse:
-        """Asks only. A cluster without secrets has no key that could be old; one under way is
-        gone on with, whoever asked for it."""
-        state, now = await self._context.store.barrier(), self._context.now()
-        if state.secret_keys is None:
-            return warren_pb2.RotateSecretKeysResponse(changed=False)
-        newest = state.secret_keys.keys[-1]
-        name = caller.mark or self._context.new_id()
-        under_way = len(state.secret_keys.keys) > 1 or newest.id == name
-        old = now - newest.created_at >= request.older_than.ToTimedelta()
-        if old and not under_way and not request.dry_run:
-            command = AddSecretKey(key=sealing.new_kek(name, now))
-            await self._context.store.commit(command, key=caller.key())
-            logger.info("%s asked for a new key of secrets", caller.name)
-        view = secrets.keys_view(self._context.store.state)
-        return warren_pb2.RotateSecretKeysResponse(
-            changed=old or under_way, view=convert.to_message(view)
-        )

@@ -46,7 +46,7 @@ def write(
     passphrase: Secret,
     *,
     chance: bytes,
-    cost: Cost = Cost(),
+    cost: Cost = passphrases.USUAL,
 ) -> Iterator[bytes]:
     """The archive, in parts as they come. `chance` is `CHANCE_BYTES` fresh random bytes."""
     check_passphrase(passphrase)

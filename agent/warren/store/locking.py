@@ -39,7 +39,7 @@ def new_lock(
     passphrase: Secret,
     now: datetime,
     *,
-    cost: Cost = Cost(),
+    cost: Cost = passphrases.USUAL,
     chance: Chance = os.urandom,
 ) -> OpenLock:
     """Another lock. InvalidInput when the passphrase is too short to protect anything."""
@@ -62,6 +62,14 @@ def new_lock(
 
 def open_lock(cluster_id: str, lock: KeyLock, passphrase: Secret) -> OpenLock:
     """The lock with its key. InvalidInput: that is not its passphrase."""
+    opened = tried(cluster_id, lock, passphrase)
+    if opened is None:
+        raise InvalidInput(_WRONG, path=WHAT)
+    return opened
+
+
+def tried(cluster_id: str, lock: KeyLock, passphrase: Secret) -> OpenLock | None:
+    """The same; None: that is not its passphrase."""
     cost = Cost(log_n=lock.scrypt_log_n, r=lock.scrypt_r, p=lock.scrypt_p)
     if not cost.is_bearable:
         raise InvalidInput("asks for more memory than any of ours: not tried", path="lock")
@@ -70,7 +78,7 @@ def open_lock(cluster_id: str, lock: KeyLock, passphrase: Secret) -> OpenLock:
     try:
         key = sealing.decrypted(made, lock.nonce, lock.data, place, WHAT)
     except FailedPrecondition:
-        raise InvalidInput(_WRONG, path=WHAT) from None
+        return None
     return OpenLock(lock=lock, key=key)
 
 
@@ -83,8 +91,7 @@ def locked_up(
         keys,
         lock=opened.lock,
         keys=tuple(
-            _sealed(cluster_id, key, opened.lock.id, opened.key)
-            for key in (*keys.keys, newest)
+            _sealed(cluster_id, key, opened.lock.id, opened.key) for key in (*keys.keys, newest)
         ),
     )
 
@@ -136,9 +143,7 @@ class Keyring:
             raise FailedPrecondition("the leader is locked: warren cluster unlock opens it")
         return opened
 
-    def sealed(
-        self, cluster_id: str, keys: SecretKeys, key: KeyEncryptionKey
-    ) -> KeyEncryptionKey:
+    def sealed(self, cluster_id: str, keys: SecretKeys, key: KeyEncryptionKey) -> KeyEncryptionKey:
         """A new key as it is stored beside these. FailedPrecondition: this manager is locked."""
         if keys.lock is None:
             return key

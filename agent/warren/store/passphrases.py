@@ -26,6 +26,7 @@ class Cost:
         return 1 <= self.log_n <= 21 and 1 <= self.r <= 16 and 1 <= self.p <= 8
 
 
+USUAL = Cost()
 CHEAP = Cost(log_n=10)
 """For passphrases that are random themselves."""
 

@@ -288,14 +288,15 @@ class Runner:
             self._patience = None
         self._happened(law.ImageReady(digest=digest))
 
+    def _say_waiting(self, reason: str) -> None:
+        self._happened(law.Waiting(reason=reason))
+
     async def _start(self, action: law.Start) -> None:
         """A start that has begun is not broken off: what it made would have to be found again."""
         files, template = self._host.files, action.task.template
-        if missing := files.missing(template):
-            self._happened(law.Waiting(reason=missing))
         try:
             async with asyncio.timeout(None) as self._patience:
-                await files.wait(template)
+                await files.wait(template, self._say_waiting)
                 await self._host.network_ready.wait()
                 await self._host.starts.acquire()
         except TimeoutError:

@@ -2,7 +2,7 @@
 
 What was told is kept by the driver, secrets in memory alone. So a restart of the agent, with
 managers or without, loses nothing; a reboot without managers loses the secrets, and a task that has
-some waits for a manager to tell them again.
+some waits for a manager to tell them again. So does one of which a manager says that it is locked.
 """
 
 import asyncio
@@ -30,6 +30,8 @@ class TaskFiles:
         self._driver = driver
         self._node = node
         self._known = {file.key: file for file in driver.kept()}
+        self._locked = frozenset[FileKey]()
+        """What the manager could tell if it were unlocked."""
         self._news = asyncio.Event()
 
     def take(self, message: warren_pb2.TaskFiles) -> None:
@@ -41,6 +43,8 @@ class TaskFiles:
             else:
                 self._keep(file)
             self._known[file.key] = file
+        self._locked |= {convert.from_message(each, FileKey) for each in message.locked}
+        self._locked -= self._known.keys()
         self._news.set()
         self._news = asyncio.Event()
 
@@ -48,6 +52,7 @@ class TaskFiles:
         """Forget what none of these tasks can need."""
         living = (task for task in tasks if not task.status.state.terminal)
         needed = frozenset[FileKey]().union(*(references.keys_of(t.template) for t in living))
+        self._locked &= needed
         for key in self._known.keys() - needed:
             del self._known[key]
             try:
@@ -59,13 +64,19 @@ class TaskFiles:
         """What a start must wait for, as a sentence; empty: nothing."""
         for reference in references.all_of(template):
             key = references.key_of(reference)
+            if key in self._locked:
+                return f"waits for {key}: the managers are locked (warren cluster unlock)"
             if key not in self._known:
                 return f"waits for {key}: no manager has told it since this host was started"
         return ""
 
-    async def wait(self, template: TaskTemplate) -> None:
-        """Until nothing is missing."""
-        while self.missing(template):
+    async def wait(self, template: TaskTemplate, say: Callable[[str], None]) -> None:
+        """Until nothing is missing; says what is, each time that it is something else."""
+        said = ""
+        while missing := self.missing(template):
+            if missing != said:
+                say(missing)
+            said = missing
             await self._news.wait()
 
     def place(self, task: Task) -> tuple[Mount, ...]:

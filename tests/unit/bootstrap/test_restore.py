@@ -16,7 +16,7 @@ from warren.model.tasks import TaskState
 from warren.model.views import BackupHead
 from warren.state import invariants
 from warren.state.cluster import ClusterState
-from warren.store import backup, sealing
+from warren.store import backup, passphrases, sealing
 from warren.store.raft import inspection
 from warren.store.raft.disks import RealDisk
 from warren.store.raft.journal import Identity
