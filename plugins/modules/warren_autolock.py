@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Under autolock, the keys of secrets are stored encrypted with a passphrase that no host has. A
     manager that was started again cannot open secrets until it is unlocked; it does everything else.
-  - The passphrase stays on the machine that this runs on. Run it on the control node, so that it is
-    on no host's disk, not even in a temporary file.
+  - The passphrase stays on the machine that this runs on. Run it on the control node, so that it
+    is on no host's disk, not even in a temporary file.
 author:
   - The Warren authors (@warren)
 options:

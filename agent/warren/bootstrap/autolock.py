@@ -11,17 +11,16 @@ from warren.model.errors import FailedPrecondition, WaitFailed
 from warren.model.services import Secret
 from warren.model.views import AutolockView
 from warren.store import locking, passphrases
-from warren.store.passphrases import Cost
 
 IS_ON = "autolock is on already: warren cluster autolock rotate changes the passphrase"
 
 
-def turn_on(client: Client, passphrase: Secret, cost: Cost = passphrases.USUAL) -> AutolockView:
+def turn_on(client: Client, passphrase: Secret) -> AutolockView:
     """From now on, a manager that starts is locked. FailedPrecondition: it is on already."""
     before = client.get_autolock()
     if before.lock is not None:
         raise FailedPrecondition(IS_ON)
-    return _lock(client, before, passphrase, cost)
+    return _lock(client, before, passphrase)
 
 
 def turn_off(client: Client) -> bool:
@@ -33,15 +32,13 @@ def turn_off(client: Client) -> bool:
     return True
 
 
-def change(
-    client: Client, passphrase: Secret, new: Secret, cost: Cost = passphrases.USUAL
-) -> AutolockView:
+def change(client: Client, passphrase: Secret, new: Secret) -> AutolockView:
     """Another passphrase, and another key of secrets. InvalidInput: the first is not the one."""
     before = client.get_autolock()
     if before.lock is None:
         raise FailedPrecondition("autolock is off: there is no passphrase to change")
     locking.open_lock(before.cluster_id, before.lock, passphrase)
-    return _lock(client, before, new, cost)
+    return _lock(client, before, new)
 
 
 def opens(view: AutolockView, passphrase: Secret) -> bool:
@@ -79,7 +76,9 @@ def unlock(client: Client, passphrase: Secret) -> tuple[str, ...]:
     return locked(before)
 
 
-def _lock(client: Client, before: AutolockView, passphrase: Secret, cost: Cost) -> AutolockView:
-    opened = locking.new_lock(before.cluster_id, passphrase, datetime.now(UTC), cost=cost)
+def _lock(client: Client, before: AutolockView, passphrase: Secret) -> AutolockView:
+    opened = locking.new_lock(
+        before.cluster_id, passphrase, datetime.now(UTC), cost=passphrases.USUAL
+    )
     expected = before.lock.id if before.lock is not None else ""
     return client.apply_autolock(opened.lock, opened.key, expected=expected)

@@ -51,11 +51,12 @@ def verify(options: Options) -> int:
     passphrase = backups.passphrase_from(options.passphrase_file) if given else None
     found = backups.check(Path(options.file), passphrase)
     if options.output != "table":
-        return common.show_data(options, {**backups.described(found), "opened": found.opened})
+        known = {"opened": found.opened, "damaged": list(found.damaged)}
+        return common.show_data(options, {**backups.described(found), **known})
     print(f"{found.path}: {_described(found)}, {_size(found.size_bytes)}")
-    print(
-        "whole, and can be restored" if found.opened else "whole; not opened: no passphrase given"
-    )
+    print(_verdict(found))
+    for line in found.damaged:
+        print(line)
     return 0
 
 
@@ -66,6 +67,14 @@ def _add_passphrase(verb: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="file that holds the passphrase (WARREN_BACKUP_PASSPHRASE)",
     )
+
+
+def _verdict(found: "Checked") -> str:
+    if not found.opened:
+        return "whole; not opened: no passphrase given"
+    if found.locked:
+        return "whole, and can be restored; its secrets are under autolock, and were not opened"
+    return f"whole, and can be restored{', but for this:' if found.damaged else ''}"
 
 
 def _described(found: "Checked") -> str:

@@ -39,7 +39,7 @@ def new_lock(
     passphrase: Secret,
     now: datetime,
     *,
-    cost: Cost = passphrases.USUAL,
+    cost: Cost,
     chance: Chance = os.urandom,
 ) -> OpenLock:
     """Another lock. InvalidInput when the passphrase is too short to protect anything."""

@@ -12,7 +12,7 @@ that names the version, and never what it holds. ARCHITECTURE.md says what prote
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from cryptography.exceptions import InvalidTag
@@ -99,16 +99,28 @@ class Sealer:
         return decrypted(kek.key, wrapped.nonce, wrapped.data, place, what)
 
 
-def check_all(state: ClusterState) -> None:
-    """FailedPrecondition names the first secret of the state that does not open."""
-    if state.cluster is None or not state.secrets:
-        return
-    if state.secret_keys is None:
-        raise FailedPrecondition("there are secrets, and no key for them")
-    sealer = Sealer(state.cluster.id, state.secret_keys)
+def damaged(state: ClusterState) -> tuple[str, ...]:
+    """A sentence for each version of a secret in the state that does not open, by name. Under a
+    lock none can be told."""
+    keys = state.secret_keys
+    if state.cluster is None or not state.secrets or (keys is not None and keys.lock is not None):
+        return ()
+    if keys is None:
+        return ("there are secrets, and no key for them",)
+    try:
+        sealer = Sealer(state.cluster.id, keys)
+    except FailedPrecondition as error:
+        return (str(error),)
+    return tuple(_damages(sealer, state))
+
+
+def _damages(sealer: Sealer, state: ClusterState) -> Iterator[str]:
     for name, secret in sorted(state.secrets.items()):
         for version in secret.versions:
-            sealer.open(name, version)
+            try:
+                sealer.open(name, version)
+            except FailedPrecondition as error:
+                yield str(error)
 
 
 def _wrap(kek: KeyEncryptionKey, key: bytes, place: bytes, chance: Chance) -> WrappedKey:
