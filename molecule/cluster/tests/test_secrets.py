@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import INVENTORY, run, wait_until
+from marked_secrets import Marker, said
 from warren.client import rollouts
 from warren.client.client import Client
 from warren.client.waits import wait_service, wait_service_gone
@@ -15,35 +16,10 @@ from warren.model.secrets import ConfigReference, ConfigSpec, SecretReference, S
 from warren.model.services import ServiceSpec
 from warren.model.units import parse_duration
 
-PLACES = ("/", "journal:", "environments:")
 IMAGE = "10.78.0.1:5000/hello:1"
 MINUTE = timedelta(minutes=1)
-SECONDS = timedelta(seconds=10)
 NEEDS_GOOD = "busybox grep -q good /run/secrets/p && exec busybox sleep 99999"
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
-
-
-class Marker:
-    """A value that is nowhere else. Hosts are asked for it in halves, as they log what they run."""
-
-    def __init__(self) -> None:
-        self.halves = (uuid.uuid4().hex[:16], uuid.uuid4().hex[:16])
-        self.value = "".join(self.halves).encode()
-
-    def places(self) -> list[str]:
-        """Files, journals and environments of processes that have it, on any host."""
-        one, other = self.halves
-        search = (
-            f'p="{one}""{other}"; '
-            'grep -rlaFs -e "$p" /etc /home /opt /root /run /srv /tmp /usr/local /var; '
-            'journalctl -a --no-pager | grep -caF -e "$p" | sed "s/^/journal:/" | grep -v :0; '
-            'cat /proc/[0-9]*/environ 2>/dev/null | grep -caF -e "$p" '
-            '| sed "s/^/environments:/" | grep -v :0; true'
-        )
-        command = ("ansible", "-i", str(INVENTORY), "all", "-o", "-m", "ansible.builtin.shell")
-        output = run(*command, "-a", search).stdout
-        words = output.replace("\\n", " ").replace("(stdout)", " ").split()
-        return sorted(word for word in words if word.startswith(PLACES))
 
 
 @pytest.fixture
@@ -67,11 +43,6 @@ def deploy(client: Client, name: str) -> None:
     )
     client.apply_service(spec, ("name", "image", "secrets", "configs"))
     wait_service(client, name, timeout=MINUTE)
-
-
-def said(client: Client, name: str, command: str) -> str:
-    words = ("busybox", "sh", "-c", command)
-    return client.execute(f"{name}.1", words, timeout=SECONDS).stdout.decode().strip()
 
 
 def test_a_secret_is_in_its_task_and_nowhere_else(

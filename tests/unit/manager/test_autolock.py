@@ -16,7 +16,14 @@ from warren.manager.secret_keys_api import SecretKeysApi
 from warren.manager.task_files import Opener, Provision
 from warren.model.assignments import ManagerAddress
 from warren.model.errors import Conflict, FailedPrecondition, InvalidInput, Unavailable
-from warren.model.secrets import FileKey, FileKind, KeyLock, SecretReference, TaskFile
+from warren.model.secrets import (
+    FileKey,
+    FileKind,
+    KeyEncryptionKey,
+    KeyLock,
+    SecretReference,
+    TaskFile,
+)
 from warren.model.services import Secret
 from warren.model.tasks import TaskState
 from warren.model.views import AutolockView, ManagerLock, MemberView
@@ -339,5 +346,5 @@ async def test_a_key_in_the_clear_is_not_put_beside_locked_ones() -> None:
             await kit.context.store.commit(stale)
 
 
-def a_kek(lock: KeyLock) -> commands.KeyEncryptionKey:
-    return commands.KeyEncryptionKey(id=f"not-{lock.id}", key=b"k" * 32, created_at=NOON)
+def a_kek(lock: KeyLock) -> KeyEncryptionKey:
+    return KeyEncryptionKey(id=f"not-{lock.id}", key=b"k" * 32, created_at=NOON)
