@@ -77,7 +77,7 @@ autolock:
   type: dict
   sample:
     enabled: true
-    since: "2026-06-01T12:00:00+00:00"
+    since: "2026-06-01T12:00:00Z"
     managers: [{name: m1, locked: false}]
 unlocked:
   description: Managers that were unlocked, or would be.

@@ -116,7 +116,11 @@ class Manager:
     async def _metrics_text(self) -> str:
         store = self._context.store
         figures = metrics.of_manager(
-            await store.metrics(), store.status, store.state, version=warren.__version__
+            await store.metrics(),
+            store.status,
+            store.state,
+            version=warren.__version__,
+            locked=self._context.keyring.is_locked(store.state.secret_keys),
         )
         return exposition.render(figures)
 
