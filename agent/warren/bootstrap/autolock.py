@@ -68,7 +68,7 @@ def unlock(client: Client, passphrase: Secret) -> tuple[str, ...]:
     if before.lock is None:
         return ()
     opened = locking.open_lock(before.cluster_id, before.lock, passphrase)
-    if not locked(before):
+    if not (locked(before) or silent(before)):
         return ()
     after = client.unlock(opened.lock.id, opened.key)
     if left := locked(after):
