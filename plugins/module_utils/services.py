@@ -34,7 +34,7 @@ SPEC_OPTIONS = (
     "restart",
     "placement",
     "pull",
-    "registry_auth",
+    "registry_secret",
     "stop_signal",
     "stop_grace_period",
     "drain_delay",

@@ -11,7 +11,7 @@ short_description: Keep secrets of a Warren cluster under a passphrase, and unlo
 version_added: 0.1.0
 description:
   - Under autolock, the keys of secrets are stored encrypted with a passphrase that no host has. A
-    manager that was started again cannot open secrets until it is unlocked; it does everything else.
+    manager that was started again cannot open secrets until it is unlocked; it does all else.
   - The passphrase stays on the machine that this runs on. Run it on the control node, so that it
     is on no host's disk, not even in a temporary file.
 author:

@@ -94,6 +94,17 @@ EXAMPLES = r"""
       - name: db-password
       - {name: web-tls, target: tls.key, uid: 101}
 
+- name: The credentials of the registry are those of the vault
+  warren.core.warren_secret:
+    name: registry
+    value: "{{ {'username': 'deploy', 'password': vaulted_registry_password} | to_json }}"
+
+- name: The shop is pulled with them
+  warren.core.warren_service:
+    name: shop
+    image: registry.example/shop:1.6
+    registry_secret: registry
+
 - name: A secret that nobody uses is gone
   warren.core.warren_secret:
     name: old-token

@@ -241,16 +241,13 @@ options:
     description: When the image is pulled before a start.
     type: str
     choices: [missing, always, never]
-  registry_auth:
-    description: Credentials for the registry of the image. An empty mapping removes them.
-    type: dict
-    suboptions:
-      username:
-        description: Name of the user.
-        type: str
-      password:
-        description: Password or token. It is never read back.
-        type: str
+  registry_secret:
+    description:
+      - Name of the secret that the image is pulled with. Empty for none.
+      - M(warren.core.warren_secret) makes it.
+      - Its value is JSON, a mapping of V(username) and V(password), or a C(config.json) of Docker.
+      - A new value of the secret counts from the next pull on, and touches no task.
+    type: str
   stop_signal:
     description: Signal that asks the process to end. Empty for that of the image.
     type: str
@@ -505,13 +502,7 @@ def main() -> None:
             "restart": {"type": "dict"},
             "placement": {"type": "dict"},
             "pull": {"type": "str", "choices": ["missing", "always", "never"]},
-            "registry_auth": {
-                "type": "dict",
-                "options": {
-                    "username": {"type": "str"},
-                    "password": {"type": "str", "no_log": True},
-                },
-            },
+            "registry_secret": {"type": "str", "no_log": False},
             "stop_signal": {"type": "str"},
             "stop_grace_period": {"type": "str"},
             "drain_delay": {"type": "str"},
@@ -579,10 +570,6 @@ def _wait_gone(module: WarrenModule, client: Any, name: str) -> None:
 def _manifest(params: dict[str, Any]) -> dict[str, Any]:
     """The options that were given. Ansible cannot tell null from left out: both are left out."""
     given = {name: params[name] for name in SPEC_OPTIONS if params[name] is not None}
-    auth = given.get("registry_auth")
-    if auth is not None:
-        auth = {key: value for key, value in auth.items() if value is not None}
-        given["registry_auth"] = auth or None
     for name in ("health", "update"):
         if given.get(name) == {}:
             given[name] = None

@@ -33,7 +33,7 @@ def start(fleet: Fleet, account: str | None) -> str:
             return condition(fleet)
         stop(fleet)
     quiet = ["env", "OTEL_TRACES_EXPORTER=none"]
-    argv = [*quiet, str(_program()), "serve", str(_directory(fleet) / "config.yml")]
+    argv = [*quiet, str(program()), "serve", str(_directory(fleet) / "config.yml")]
     cgroups.start(_group(fleet), argv, _directory(fleet) / "log")
     (_directory(fleet) / "mark").write_text(mark, encoding="ascii")
     _wait_answers(fleet)
@@ -88,7 +88,7 @@ def _write_config(fleet: Fleet, account: str | None) -> str:
     return config
 
 
-def _program() -> Path:
+def program() -> Path:
     """The registry's program, fetched with apt the first time."""
     directory = base.cache() / "docker-registry"
     program = directory / "usr/bin/docker-registry"

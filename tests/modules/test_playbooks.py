@@ -41,12 +41,12 @@ def test_a_service_file_is_deployed_then_found_unchanged(
 
 
 def test_the_examples_are_valid(playbook: Play, manager: FakeManager) -> None:
+    secret = playbook("rotate-secret.yml", "-e", f"@{ROOT}/examples/registry.yml")
+    assert secret.code == 0, secret.output
     for example in ("web.yml", "shop.yml", "exporter.yml"):
         path = ROOT / "examples" / example
 
-        played = playbook(
-            "deploy-service.yml", "-e", f"@{path}", "-e", "registry_password=x", "--check"
-        )
+        played = playbook("deploy-service.yml", "-e", f"@{path}", "--check")
 
         assert played.code == 0, played.output
 

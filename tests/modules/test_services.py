@@ -1,5 +1,6 @@
 """warren_service, warren_apply and warren_service_info, as playbooks use them."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -202,23 +203,45 @@ def test_a_port_that_is_taken_names_its_holder(play: Play, manager: FakeManager)
     assert "old" in refused["msg"]
 
 
-def test_a_password_is_nowhere(play: Play, manager: FakeManager) -> None:
+def test_a_service_is_pulled_with_a_secret(play: Play, manager: FakeManager) -> None:
+    password = "hunter2-hunter2"
+    value = json.dumps({"username": "deploy", "password": password})
+    web = {**WEB, "registry_secret": "registry"}
+    api = {"name": "api", "image": "api:1", "registry_secret": "registry"}
+    wrong = {"name": "registry", "value": "no json"}
+
+    played = play(
+        task("warren_service", web, check=True),
+        task("warren_secret", {"name": "registry", "value": value}, diff=True),
+        task("warren_service", web, diff=True),
+        task("warren_service", web),
+        task("warren_apply", {"services": [api]}, diff=True),
+        task("warren_secret", wrong),
+        task("warren_secret", {"name": "registry", "state": "absent"}),
+        flags=("-vvv",),
+    )
+
+    results = played.results
+    assert results[0]["msg"] == "web.registry_secret: there is no secret registry"
+    assert [each["changed"] for each in results[1:5]] == [True, True, False, True], played.output
+    assert "registry_secret: registry" in results[2]["diff"]["after"]
+    assert results[5]["msg"].startswith("registry.value: is no JSON, and credentials of a registry")
+    assert results[6]["msg"] == "secret registry is used by services api, web"
+    assert manager.state.services["api"].spec.registry_secret == "registry"
+    assert password not in played.output
+    assert password not in str(results)
+
+
+def test_a_password_in_the_open_is_refused_and_nowhere(play: Play, manager: FakeManager) -> None:
     password = "hunter2-hunter2"
     auth = {"username": "deploy", "password": password}
     api = {"name": "api", "image": "api:1", "registry_auth": auth}
 
-    played = play(
-        task("warren_service", {**WEB, "registry_auth": auth}, diff=True),
-        task("warren_apply", {"services": [api]}, diff=True),
-        flags=("-vvv",),
-    )
+    played = play(task("warren_apply", {"services": [api]}, diff=True), flags=("-vvv",))
 
-    assert [each["changed"] for each in played.results] == [True, True]
+    assert played.result["msg"].startswith("api.registry_auth: would be stored in the open")
     assert password not in played.output
-    assert password not in str(played.results)
-    stored = manager.state.services["api"].spec.registry_auth
-    assert stored is not None
-    assert stored.password == password
+    assert manager.state.services == {}
 
 
 def test_a_removed_service_is_gone_and_stays_gone(play: Play, manager: FakeManager) -> None:

@@ -39,6 +39,7 @@ _CODES: tuple[tuple[type[errors.WarrenError], grpc.StatusCode], ...] = (
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.WaitFailed, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.RuntimeUnavailable, grpc.StatusCode.UNAVAILABLE),
+    (errors.CredentialsRefused, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.ImageUnavailable, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.DriverError, grpc.StatusCode.INTERNAL),
 )

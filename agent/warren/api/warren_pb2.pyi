@@ -818,11 +818,13 @@ class TaskTemplate(_message.Message):
     HEALTH_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
     CONFIGS_FIELD_NUMBER: _builtins.int
+    REGISTRY_SECRET_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     user: _builtins.str
     working_dir: _builtins.str
     pull: Global___PullPolicy.ValueType
     stop_signal: _builtins.str
+    registry_secret: _builtins.str
     @_builtins.property
     def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -867,10 +869,11 @@ class TaskTemplate(_message.Message):
         health: Global___HealthCheck | None = ...,
         secrets: _abc.Iterable[Global___SecretReference] | None = ...,
         configs: _abc.Iterable[Global___ConfigReference] | None = ...,
+        registry_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "args", b"args", "command", b"command", "configs", b"configs", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "placement", b"placement", "pull", b"pull", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "secrets", b"secrets", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "args", b"args", "command", b"command", "configs", b"configs", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "placement", b"placement", "pull", b"pull", "registry_auth", b"registry_auth", "registry_secret", b"registry_secret", "resources", b"resources", "restart", b"restart", "secrets", b"secrets", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__health: _TypeAlias = _typing.Literal["health"]  # noqa: Y015
     _WhichOneofArgType__health: _TypeAlias = _typing.Literal["_health", b"_health"]  # noqa: Y015
@@ -946,6 +949,7 @@ class ServiceSpec(_message.Message):
     HEALTH_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
     CONFIGS_FIELD_NUMBER: _builtins.int
+    REGISTRY_SECRET_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
@@ -958,6 +962,7 @@ class ServiceSpec(_message.Message):
     working_dir: _builtins.str
     pull: Global___PullPolicy.ValueType
     stop_signal: _builtins.str
+    registry_secret: _builtins.str
     name: _builtins.str
     replicas: _builtins.int
     affinity: Global___Affinity.ValueType
@@ -1012,6 +1017,7 @@ class ServiceSpec(_message.Message):
         health: Global___HealthCheck | None = ...,
         secrets: _abc.Iterable[Global___SecretReference] | None = ...,
         configs: _abc.Iterable[Global___ConfigReference] | None = ...,
+        registry_secret: _builtins.str = ...,
         name: _builtins.str = ...,
         replicas: _builtins.int = ...,
         ports: _abc.Iterable[Global___Port] | None = ...,
@@ -1022,7 +1028,7 @@ class ServiceSpec(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "drain_delay", b"drain_delay", "health", b"health", "placement", b"placement", "registry_auth", b"registry_auth", "resources", b"resources", "restart", b"restart", "stop_grace_period", b"stop_grace_period", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "affinity", b"affinity", "args", b"args", "command", b"command", "configs", b"configs", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "mode", b"mode", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "secrets", b"secrets", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "update", b"update", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_health", b"_health", "_registry_auth", b"_registry_auth", "_update", b"_update", "affinity", b"affinity", "args", b"args", "command", b"command", "configs", b"configs", "drain_delay", b"drain_delay", "env", b"env", "health", b"health", "image", b"image", "labels", b"labels", "mode", b"mode", "name", b"name", "placement", b"placement", "ports", b"ports", "pull", b"pull", "registry_auth", b"registry_auth", "registry_secret", b"registry_secret", "replicas", b"replicas", "resources", b"resources", "restart", b"restart", "secrets", b"secrets", "stop_grace_period", b"stop_grace_period", "stop_signal", b"stop_signal", "update", b"update", "user", b"user", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__health: _TypeAlias = _typing.Literal["health"]  # noqa: Y015
     _WhichOneofArgType__health: _TypeAlias = _typing.Literal["_health", b"_health"]  # noqa: Y015
@@ -1966,8 +1972,10 @@ class TaskFile(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    FOR_PULLS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     error: _builtins.str
+    for_pulls: _builtins.bool
     @_builtins.property
     def key(self) -> Global___FileKey: ...
     def __init__(
@@ -1976,10 +1984,11 @@ class TaskFile(_message.Message):
         key: Global___FileKey | None = ...,
         data: _builtins.bytes = ...,
         error: _builtins.str = ...,
+        for_pulls: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "error", b"error", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "error", b"error", "for_pulls", b"for_pulls", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

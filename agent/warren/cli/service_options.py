@@ -6,7 +6,6 @@ same words as in a file.
 
 import argparse
 import re
-import sys
 from typing import Any
 
 from warren.cli import common, deploying, update_options
@@ -56,7 +55,9 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
         help="after the last new connection, before the stop (2s)",
     )
     tasks.add_argument("--pull", metavar="missing|always|never")
-    tasks.add_argument("--registry-user", metavar="NAME", help="the password is read from stdin")
+    tasks.add_argument(
+        "--registry-secret", metavar="NAME", help="secret that the image is pulled with"
+    )
     ports = parser.add_argument_group("ports")
     form = "[PUBLISHED:]TARGET[/udp]"
     ports.add_argument("-p", "--publish", action="append", default=[], metavar=form)
@@ -183,7 +184,7 @@ def _manifest(options: Options, name: str) -> dict[str, Any]:
             "max_attempts": options.restart_max_attempts,
         },
         "pull": options.pull,
-        "registry_auth": _registry_auth(options),
+        "registry_secret": options.registry_secret,
         "stop_signal": options.stop_signal,
         "stop_grace_period": options.stop_grace_period,
         "labels": common.pairs(options.label, "--label"),
@@ -226,14 +227,6 @@ def _health(options: Options) -> dict[str, Any]:
         "start_period": options.health_start_period,
         "success_threshold": options.health_threshold,
     }
-
-
-def _registry_auth(options: Options) -> dict[str, str] | None:
-    if not options.registry_user:
-        return None
-    if sys.stdin.isatty():
-        raise InvalidInput("reads the password from stdin: … < file", path="--registry-user")
-    return {"username": options.registry_user, "password": sys.stdin.readline().rstrip("\n")}
 
 
 def _without_nothing(value: Any) -> Any:

@@ -34,5 +34,6 @@ def floor(policy: UpdatePolicy, slots: Sequence[Slot], room: Room) -> int:
 
 def waits_only(slot: Slot) -> bool:
     """All that it has is tasks without a place."""
-    pending = all(task.status.state is TaskState.PENDING for task in slot.wanted)
-    return bool(slot.wanted) and pending and not slot.leaving
+    if slot.alone or slot.leaving or not slot.wanted:
+        return False
+    return all(task.status.state is TaskState.PENDING for task in slot.wanted)

@@ -5,8 +5,10 @@ The law, for each task. Every step is in the state, so a new leader goes on from
     DRAINING                                no assignment has its endpoint any more
     ... and every node that is there has carried that, or drain_timeout is over   -> withdrawn
     withdrawn, and drain_delay is over      -> STOPPED: stop signal, grace, kill, by its worker
-    it does not run any more                -> STOPPED at once; once it has ended, nothing
+    it does not run any more                -> its worker ends it; once it has ended, nothing
 
+What is only said not to run, for it is restarting, is in no hurry: it may run again, and be sent
+connections by its own node, before that hears of the drain.
 The time-out is for a node that hangs, but is not down yet: it must not hold up all others.
 """
 
@@ -53,7 +55,7 @@ def decide(
         if task.withdrawn_at is None:
             commands.append(WithdrawTask(task_id=task.id, now=now))
         stop_at = withdrawn_at + task.template.drain_delay
-        if stop_at > now and task.status.state is TaskState.RUNNING:
+        if stop_at > now:
             wake_ups.append(stop_at)
         else:
             commands.append(SetTaskDesired(task_id=task.id, desired=DesiredState.STOPPED))
@@ -78,8 +80,7 @@ def _withdrawn_at(
     """When the last node stopped sending it connections; later than `now`: the latest moment."""
     if task.withdrawn_at is not None:
         return task.withdrawn_at
-    runs = task.status.state is TaskState.RUNNING
-    if not runs or task.draining_since is None or not waiting_for(state, task, carried):
+    if task.draining_since is None or not waiting_for(state, task, carried):
         return now
     assert state.cluster is not None, "there is a task"
     ceiling = task.draining_since + state.cluster.spec.drain_timeout

@@ -1,7 +1,7 @@
 """What speaks against a revision: its tasks that fail, its analyses, no progress. In the user's
 words, with the last log line, because that is what a rollout that was rolled back leaves behind."""
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 
 from warren.core import amounts, names
 from warren.core.situation import Situation
@@ -31,17 +31,17 @@ def explain(state: ClusterState, task: Task) -> str:
     return f"{where} failed{times}: {details}" if details else f"{where} failed{times}"
 
 
-def is_bad(task: Task) -> bool:
+def is_bad(task: Task, excused: Collection[TaskState] = _STOPPED) -> bool:
     """It failed, or is unhealthy. That its node was lost says nothing of it."""
-    return was_bad(task) and task.status.state not in _STOPPED
+    status = task.status
+    if not status.failures and status.health is not Health.UNHEALTHY:
+        return status.state is TaskState.FAILED
+    return status.state not in excused
 
 
 def was_bad(task: Task) -> bool:
     """The same, also of a task that has been stopped since."""
-    status = task.status
-    if status.failures == 0 and status.health is not Health.UNHEALTHY:
-        return status.state is TaskState.FAILED
-    return status.state is not TaskState.LOST
+    return is_bad(task, (TaskState.LOST,))
 
 
 def against(
@@ -52,18 +52,16 @@ def against(
     speaks: Callable[[Task], bool] = is_bad,
 ) -> list[Task]:
     """Tasks that the rollout brought in `slots`, and that failed since it was last resumed."""
-    return sorted(
-        (
-            task
-            for task in tasks
-            if task.revision == rollout.to_revision
-            and task.slot in slots
-            and task.created_at >= rollout.started_at
-            and speaks(task)
-            and not (rollout.resumed_at and task.status.since <= rollout.resumed_at)
-        ),
-        key=lambda task: (task.slot, task.id),
+    new, resumed_at = rollout.to_revision, rollout.resumed_at
+    bad = [task for task in tasks if task.revision == new and speaks(task)]
+    counted = (
+        task
+        for task in bad
+        if task.slot in slots
+        and task.created_at >= rollout.started_at
+        and not (resumed_at and task.status.since <= resumed_at)
     )
+    return sorted(counted, key=lambda task: (task.slot, task.id))
 
 
 def found_bad(situation: Situation) -> str:

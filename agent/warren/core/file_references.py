@@ -106,9 +106,9 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
 
 def require(state: ClusterState, spec: ServiceSpec, what: str) -> None:
     """FailedPrecondition if something is gone by now that the spec, of `what`, refers to."""
-    key = references.missing(state, spec)
-    if key is not None:
-        raise FailedPrecondition(f"{spec.name}: {what} refers to {key}, which is gone")
+    missing = references.missing(state, spec)
+    if missing:
+        raise FailedPrecondition(f"{spec.name}: {what} refers to {missing}, which is gone")
 
 
 def path_of(reference: Reference) -> str:

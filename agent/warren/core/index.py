@@ -68,11 +68,10 @@ def advance(
         return before, {}
     after = Index(state=state, groups=groups.advance(before.groups, state.tasks))
     concerned = dict.fromkeys(maps.changed_keys(old.services, state.services))
-    for task_id in maps.changed_keys(old.tasks, state.tasks):
-        both = (old.tasks.get(task_id), state.tasks.get(task_id))
-        concerned |= dict.fromkeys(task.service for task in both if task is not None)
-    for node_id in maps.changed_keys(old.nodes, state.nodes):
-        if matters(old.nodes.get(node_id)) != matters(state.nodes.get(node_id)):
+    for _, was, task in maps.changes(old.tasks, state.tasks):
+        concerned |= {each.service: None for each in (was, task) if each is not None}
+    for node_id, former, node in maps.changes(old.nodes, state.nodes):
+        if matters(former) != matters(node):
             tasks = after.tasks_on.get(node_id, {}).values()
             concerned |= dict.fromkeys(task.service for task in tasks)
     return after, concerned

@@ -31,6 +31,9 @@ class Load:
     """How many tasks take each."""
 
 
+NOTHING = Load()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loads:
     """Of all nodes of a state; one that is in neither of the mappings has no tasks."""
@@ -68,8 +71,7 @@ def advance(before: Loads, state: ClusterState) -> Loads:
     living, wanted = _Counts(before.living), _Counts(before.wanted)
     old_ports, new_ports = _Ports(old.services), _Ports(state.services)
     pending: dict[str, Task] | None = None
-    for task_id in _concerned(old, state):
-        was, task = old.tasks.get(task_id), state.tasks.get(task_id)
+    for task_id, was, task in _concerned(old, state):
         share, new_share = _share(was, old_ports), _share(task, new_ports)
         if share != new_share:
             for part, sign in ((share, -1), (new_share, 1)):
@@ -132,7 +134,7 @@ class _Counts:
         node_id, memory, millicpus, host_ports, _ = share
         changed = self._changed.get(node_id)
         if changed is None:
-            load = self._before.get(node_id, Load())
+            load = self._before.get(node_id, NOTHING)
             changed = ([load.tasks, load.memory, load.millicpus], dict(load.host_ports))
             self._changed[node_id] = changed
         sums, ports = changed
@@ -155,14 +157,27 @@ class _Counts:
         return loads
 
 
-def _concerned(before: ClusterState, after: ClusterState) -> Iterable[str]:
+def _concerned(
+    before: ClusterState, after: ClusterState
+) -> Iterable[tuple[str, Task | None, Task | None]]:
     """Tasks that are not as they were, and those of services that take other ports."""
-    concerned = dict.fromkeys(maps.changed_keys(before.tasks, after.tasks))
-    for name in maps.changed_keys(before.services, after.services):
-        if _host_ports(before.services.get(name)) != _host_ports(after.services.get(name)):
+    changes = maps.changes(before.tasks, after.tasks)
+    others = _of_other_ports(before, after)
+    if not others:
+        return changes
+    found = {change[0]: change for change in changes}
+    for task_id in others:
+        found[task_id] = (task_id, before.tasks.get(task_id), after.tasks.get(task_id))
+    return found.values()
+
+
+def _of_other_ports(before: ClusterState, after: ClusterState) -> dict[str, None]:
+    found: dict[str, None] = {}
+    for name, was, service in maps.changes(before.services, after.services):
+        if _host_ports(was) != _host_ports(service):
             for state in (before, after):
-                concerned |= dict.fromkeys(groups.of(state.tasks).by_service.get(name, ()))
-    return concerned
+                found |= dict.fromkeys(groups.of(state.tasks).by_service.get(name, ()))
+    return found
 
 
 def _host_ports(service: Service | None) -> tuple[HostPort, ...]:

@@ -22,7 +22,7 @@ Progress is nowhere but in the state, so a new leader continues where the last o
 has not heard of yet since it leads (`unheard` nodes) is not taken for steady: it may have changed.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -81,18 +81,31 @@ def decide_slots(
     unheard: Collection[str] = (),
 ) -> Decision:
     """The same for one service, whose tasks are sorted into its slots already."""
-    every, beyond = surveyed
+    within, beyond = surveyed
+    leaving = _leaving(state.nodes)
+    every = [_seen(slot, leaving) for slot in within] if leaving else within
     keeper = _Keeper(
-        state=state, service=service, every=every, now=now, new_id=new_id, unheard=unheard
+        state=state,
+        service=service,
+        every=every,
+        leaving=leaving,
+        now=now,
+        new_id=new_id,
+        unheard=unheard,
     )
     for task in beyond:
         if task.wanted or slots.is_final_word(task):
             keeper.stop(task)
-    for slot, wish in zip(every, wishes.of(service, every), strict=True):
-        settled = slot.alone == wish.revision and wish.beside is None
-        if not settled or keeper.leaving[slot.wanted[0].node_id]:
-            keeper.keep(slot, wish)
+    for slot, wish in wishes.of(service, every):
+        keeper.keep(slot, wish)
     return Decision(commands=tuple(keeper.commands), wake_at=earliest(keeper.wake_ups))
+
+
+def _seen(slot: Slot, leaving: Container[str]) -> Slot:
+    """A task whose node is leaving is not to stay."""
+    if slot.alone and slot.wanted[0].node_id in leaving:
+        return replace(slot, alone=0)
+    return slot
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +115,8 @@ class _Keeper:
     state: ClusterState
     service: Service
     every: Sequence[Slot]
+    leaving: Container[str]
+    """Nodes that shall run no tasks any more, by id."""
     now: datetime
     new_id: NewId
     unheard: Collection[str]
@@ -109,22 +124,27 @@ class _Keeper:
     wake_ups: list[datetime | None] = field(default_factory=list)
     stopped: int = 0
     """Slots that lose their ready task before there is another."""
+    templates: dict[int, TaskTemplate | None] = field(default_factory=dict)
+    """By revision, each found once: tasks of a revision share theirs."""
     room: Room = field(init=False)
-    leaving: "_Leaving" = field(init=False)
+    begins: TaskStatus = field(init=False)
+    """Of a new task."""
 
     def __post_init__(self) -> None:
         self.room = Room(state=self.state, service=self.service)
-        self.leaving = _Leaving(self.state)
+        self.begins = TaskStatus(state=TaskState.PENDING, since=self.now)
 
     def keep(self, slot: Slot, wish: Wish) -> None:
         """See to it that the slot has, in the end, what it shall have."""
+        if wish.instead and not self._stays(slot, wish.revision):
+            wish = wishes.plain(wish.instead)
         if wish.beside is None:
             self._keep(slot, slot.wanted, wish)
             return
         beside = tuple(task for task in slot.wanted if task.revision == wish.beside)
         others = tuple(task for task in slot.wanted if task.revision != wish.beside)
-        self._keep(slot, others, Wish(wish.revision))
-        self._keep(slot, beside, Wish(wish.beside))
+        self._keep(slot, others, wishes.plain(wish.revision))
+        self._keep(slot, beside, wishes.plain(wish.beside))
 
     def _keep(self, slot: Slot, tasks: Sequence[Task], wish: Wish) -> None:
         if len(tasks) == 1 and self._is_settled(tasks[0], wish):
@@ -147,9 +167,12 @@ class _Keeper:
                 self._make_way(old)
             self._create(slot, wish.revision)
 
+    def _stays(self, slot: Slot, revision: int) -> bool:
+        return any(not self._is_leaving(task) for task in slot.of(revision))
+
     def _is_settled(self, task: Task, wish: Wish) -> bool:
         """The usual case, quickly: the one task is the one that there shall be."""
-        return task.revision == wish.revision and not _is_leaving(self.state, task)
+        return task.revision == wish.revision and not self._is_leaving(task)
 
     def _wait(self, fresh: Task | None, old: Task | None) -> None:
         """The fresh task is not steady yet; it may be that it has no place while the old one is."""
@@ -163,7 +186,7 @@ class _Keeper:
     def _stops_first(self, slot: Slot, old: Task | None, revision: int) -> bool:
         if old is None:
             return slot.leaving
-        if not _is_leaving(self.state, old):
+        if not self._is_leaving(old):
             return True
         return old.revision != revision and self._may_go(old)
 
@@ -188,7 +211,7 @@ class _Keeper:
         old: list[Task] = []
         surplus: list[Task] = []
         for task in tasks:
-            if task.revision == revision and not _is_leaving(self.state, task):
+            if task.revision == revision and not self._is_leaving(task):
                 fresh.append(task)
             elif task.revision != revision and is_useless(task):
                 surplus.append(task)
@@ -197,7 +220,7 @@ class _Keeper:
         undecided = False
         for several in (fresh, old):
             if len(several) > 1:
-                several.sort(key=lambda t: (t.node_id in self.unheard, *_worth(self.state, t)))
+                several.sort(key=lambda t: (t.node_id in self.unheard, *self._worth(t)))
                 if self._is_blind(several):
                     surplus += [task for task in several[1:] if not task.ready]
                     undecided |= any(task.ready for task in several[1:])
@@ -212,16 +235,32 @@ class _Keeper:
             surplus=surplus,
         )
 
+    def _worth(self, task: Task) -> tuple[bool, bool, bool, int, datetime, str]:
+        """Sorts the task to keep to the front: ready, running, staying where it is, newest."""
+        running = task.status.state is TaskState.RUNNING
+        return (
+            not task.ready,
+            not running,
+            self._is_leaving(task),
+            -task.revision,
+            task.created_at,
+            task.id,
+        )
+
+    def _is_leaving(self, task: Task) -> bool:
+        """A user stops it, or its node shall run no tasks any more."""
+        return task.leaving or task.node_id in self.leaving
+
     def _is_blind(self, several: Sequence[Task]) -> bool:
         """The choice between tasks of a slot, the first of which seems best, could be wrong: it is
         not known to be ready and staying, and another may be of which nothing was heard yet."""
         best = several[0]
         heard = best.node_id not in self.unheard
-        known = best.ready and heard and not _is_leaving(self.state, best)
+        known = best.ready and heard and not self._is_leaving(best)
         return not known and any(task.ready and task.node_id in self.unheard for task in several)
 
     def _create(self, slot: Slot, revision: int) -> None:
-        template = wishes.template_for(self.service, revision)
+        template = self._template(revision)
         if template is None or not self._may_have(slot, template):
             return
         name = self.service.spec.name
@@ -236,9 +275,14 @@ class _Keeper:
             revision=revision,
             template=template,
             created_at=self.now,
-            status=TaskStatus(state=TaskState.PENDING, since=self.now),
+            status=self.begins,
         )
         self.commands.append(CreateTask(task=task))
+
+    def _template(self, revision: int) -> TaskTemplate | None:
+        if revision not in self.templates:
+            self.templates[revision] = wishes.template_for(self.service, revision)
+        return self.templates[revision]
 
     def _may_have(self, slot: Slot, template: TaskTemplate) -> bool:
         """A slot that is a node has no task of a revision that shall not be there."""
@@ -271,34 +315,16 @@ class _Found:
     surplus: list[Task]
 
 
-def _worth(state: ClusterState, task: Task) -> tuple[bool, bool, bool, int, datetime, str]:
-    """Sorts the task to keep to the front: ready, running, staying where it is, newest."""
-    running = task.status.state is TaskState.RUNNING
-    return (
-        not task.ready,
-        not running,
-        _is_leaving(state, task),
-        -task.revision,
-        task.created_at,
-        task.id,
-    )
+_known: tuple[Mapping[str, Node], frozenset[str]] = ({}, frozenset())
+"""The nodes that were asked about last, and the answer: they hardly ever change."""
 
 
-def _is_leaving(state: ClusterState, task: Task) -> bool:
-    """A user stops it, or its node shall run no tasks any more."""
-    return task.leaving or is_leaving(state.nodes.get(task.node_id))
-
-
-class _Leaving(dict[str, bool]):
-    """Whether a node shall run no tasks any more, by its id, each found out once."""
-
-    def __init__(self, state: ClusterState) -> None:
-        super().__init__()
-        self._state = state
-
-    def __missing__(self, node_id: str) -> bool:
-        self[node_id] = found = is_leaving(self._state.nodes.get(node_id))
-        return found
+def _leaving(nodes: Mapping[str, Node]) -> frozenset[str]:
+    """Nodes that shall run no tasks any more, by id."""
+    global _known
+    if _known[0] is not nodes:
+        _known = (nodes, frozenset(node.id for node in nodes.values() if is_leaving(node)))
+    return _known[1]
 
 
 def is_leaving(node: Node | None) -> bool:

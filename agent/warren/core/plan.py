@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from warren.core import acts, analyses, names, orchestrator, rollout, scheduler, situation, slots
 from warren.core.room import Room
-from warren.core.situation import Situation
+from warren.core.situation import Situation, Step
 from warren.model.errors import WarrenError
 from warren.model.rollouts import AnalysisRecord, Rollout, RolloutPhase, RolloutState
 from warren.model.services import Service, ServiceMode
@@ -96,6 +96,8 @@ class _World:
         self.blocks: list[str] = []
         self.unplaced = False
         self._known: Situation | None = None
+        self._step: tuple[Situation, Step] | None = None
+        """What was decided last, and of what."""
         for task in state.tasks_of(name):
             self._take(task)
 
@@ -183,25 +185,32 @@ class _World:
     def _enter(self, state: ClusterState) -> None:
         """Go on from another state. Of the service's tasks those are looked at that are others."""
         before, self._state = self._state, state
-        for task_id in maps.changed_keys(before.tasks, state.tasks):
-            was, task = self._own.pop(task_id, None), state.tasks.get(task_id)
-            if was is not None:
-                del self._by_slot[was.slot][task_id]
-                self._moving.pop(task_id, None)
-                self._changed.add(was.slot)
+        for task_id, was, task in maps.changes(before.tasks, state.tasks):
             if task is not None and task.service == self._name:
                 self._take(task)
+            elif was is not None and was.service == self._name:
+                del self._own[task_id], self._by_slot[was.slot][task_id]
+                self._moving.pop(task_id, None)
+                self._changed.add(was.slot)
 
     def _take(self, task: Task) -> None:
         self._own[task.id] = self._by_slot[task.slot][task.id] = task
         self._changed.add(task.slot)
         if _is_moving(task):
             self._moving[task.id] = task
+        else:
+            self._moving.pop(task.id, None)
 
     # ---- the rollout
 
+    def _next_step(self) -> Step:
+        now_is = self._situation()
+        if self._step is None or self._step[0] is not now_is:
+            self._step = (now_is, rollout.next_step(now_is))
+        return self._step[1]
+
     def _advance(self, live: Rollout) -> bool:
-        after = rollout.next_step(self._situation()).rollout
+        after = self._next_step().rollout
         if after == live:
             return False
         self._set(live, after)
@@ -237,7 +246,7 @@ class _World:
         assert live is not None
         if self._analyse() or self._promote(live):
             return True
-        step = rollout.next_step(self._situation())
+        step = self._next_step()
         wake_at = None if step.stalls else step.wake_at
         if wake_at is None:
             self.blocks.append(step.waits_for or "it cannot go on")
@@ -285,8 +294,9 @@ class _World:
         if not decision.commands:
             return self._start_all()
         before = self._tasks_of(decision.commands)
-        self._apply(decision.commands)
-        self._place()
+        created = [each for each in decision.commands if isinstance(each, CreateTask)]
+        self._apply(each for each in decision.commands if not isinstance(each, CreateTask))
+        self._place(created)
         if self._end_stopped():
             self._place()
             self._note_capacity()
@@ -308,20 +318,22 @@ class _World:
             found[slot] = tuple(self._by_slot[slot].values())
         return found
 
-    def _place(self) -> None:
-        """Only those without a place are looked at: others cannot get another."""
+    def _place(self, created: Sequence[CreateTask] = ()) -> None:
+        """Those that are being created, and those without a place: others cannot get another. Who
+        has none takes nothing, so that all of it is one change of the state."""
         pending = {
             task_id: task
             for task_id, task in self._moving.items()
             if task.status.state is TaskState.PENDING
         }
-        if pending:
-            among = {self._name: pending}
-            placed = scheduler.decide(self._state, self._now, among).commands
-            self._apply(placed)
-            for command in placed:
-                if isinstance(command, AssignTask):
-                    self._rewrite(self._state.tasks[command.task_id])
+        pending |= {each.task.id: each.task for each in created}
+        if not pending:
+            return
+        placed = scheduler.decide(self._state, self._now, {self._name: pending}).commands
+        self._apply([*created, *placed])
+        for command in placed:
+            if isinstance(command, AssignTask):
+                self._rewrite(self._state.tasks[command.task_id])
 
     def _rewrite(self, task: Task) -> None:
         """It was written down as waiting, and has its place now: its batch made room for it."""
@@ -359,10 +371,7 @@ class _World:
             for task_id, task in self._moving.items()
             if task.desired is not DesiredState.RUNNING
         ]
-        tasks = self._state.tasks
-        for task_id in stopping:
-            tasks = maps.without(tasks, task_id)
-        self._enter(replace(self._state, tasks=tasks))
+        self._change(dict.fromkeys(stopping))
         return bool(stopping)
 
     def _note_capacity(self) -> None:
@@ -373,7 +382,7 @@ class _World:
 
     def _become(self, tasks: Iterable[Task], state: TaskState) -> None:
         """What workers would report, all at once."""
-        known = self._state.tasks
+        changed: dict[str, Task | None] = {}
         for task in tasks:
             status = replace(
                 task.status,
@@ -382,8 +391,12 @@ class _World:
                 health=Health.NONE,
                 address=task.status.address or "-",
             )
-            known = maps.put(known, task.id, replace(task, status=status))
-        self._enter(replace(self._state, tasks=known))
+            changed[task.id] = replace(task, status=status)
+        self._change(changed)
+
+    def _change(self, tasks: Mapping[str, Task | None]) -> None:
+        """Some become others, or are gone."""
+        self._enter(replace(self._state, tasks=maps.updated(self._state.tasks, tasks)))
 
     def _write_down(
         self, before: Mapping[int, Sequence[Task]], commands: Iterable[Command]
@@ -435,7 +448,7 @@ class _World:
 
     def _is_told(self, slot: int) -> bool:
         """That the old task of the slot goes, by an earlier batch."""
-        moves = (step.moves.get(slot) for step in self.recorded)
+        moves = (step.moves.get(slot) for step in reversed(self.recorded))
         return any(move is not None and move.action == "replace" for move in moves)
 
 

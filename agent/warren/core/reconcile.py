@@ -33,7 +33,7 @@ from warren.model.tasks import Task
 from warren.state import maps
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
-from warren.state.commands import Command
+from warren.state.commands import Batch, Command
 
 __all__ = ["Decision", "Reconciliation", "reconcile"]
 
@@ -93,11 +93,10 @@ class Reconciliation:
         )
         for decide in deciders:
             decision = decide(state)
-            for command in decision.commands:
-                state, _ = apply(state, command)
             commands.extend(decision.commands)
             wake_ups.append(decision.wake_at)
             if decision.commands:
+                state, _ = apply(state, Batch(commands=decision.commands))
                 known, concerned = _advance(known, state)
                 among = _tasks(known, (*among, *concerned))
         return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))

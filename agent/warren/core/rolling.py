@@ -46,7 +46,7 @@ def _has_new(now_is: Situation, slot: Slot) -> bool:
     ended = (TaskState.COMPLETE, TaskState.FAILED)
     if any(task.revision == now_is.new for task in slot.wanted):
         return True
-    return any(slot.ended(now_is.new, state) for state in ended) if slot.final else False
+    return any(slot.ended(now_is.new, state) for state in ended)
 
 
 def _in_batch(now_is: Situation) -> Step:
@@ -181,8 +181,8 @@ def _is_hopeless(now_is: Situation, slot: Slot) -> bool:
     service that lost a node can be updated all the same. Or it failed, and so few may."""
     if slot.ended(now_is.new, TaskState.FAILED):
         return not slot.wanted
-    new = bool(slot.of(now_is.new))
-    return new and capacity.waits_only(slot) and not now_is.room.free_for(slot)
+    waits = capacity.waits_only(slot) and bool(slot.of(now_is.new))
+    return waits and not now_is.room.free_for(slot)
 
 
 def _trusted(now_is: Situation, unready: list[Slot]) -> datetime | None:

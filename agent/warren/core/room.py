@@ -51,8 +51,10 @@ class Room:
         come, and the running task is worth more than the new one, so there the rollout waits and
         says why. Tasks that are stopping do not count: what they hold is about to be free.
         """
+        if not self._exclusive:
+            return False
         before = self._usage.get(old.node_id)
-        if not self._exclusive or before is None:
+        if before is None:
             return False
         if filters.passes_all(self._needs, before) if old.node else self.free:
             return False

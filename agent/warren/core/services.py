@@ -16,6 +16,7 @@ from warren.core import (
     health_specs,
     names,
     orchestrator,
+    registry_credentials,
     scheduler,
     specs,
     update_specs,
@@ -53,13 +54,16 @@ PLAN_LINES_MAX = 200
 def merge(before: ServiceSpec | None, spec: ServiceSpec, fields: Iterable[str]) -> ServiceSpec:
     """The whole spec that the user means, where `fields` names what they gave.
 
-    A password that reads `(hidden)` came from a read of ours: it stands for the stored one.
+    A password that reads `(hidden)` came from a read of ours: it stands for the stored one. A
+    secret for pulls takes the place of a stored password.
     """
     given = {"name", *fields}
     merged = specs.merge(before, spec, given, path=spec.name or "service")
     if merged.is_global and "replicas" in given:
         message = "is for mode replicated: a global service has one task on each node"
         raise InvalidInput(message, path=f"{spec.name}.replicas")
+    if merged.registry_secret and "registry_auth" not in given:
+        merged = replace(merged, registry_auth=None)
     auth = merged.registry_auth
     if auth is None or auth.password != HIDDEN:
         return merged
@@ -89,6 +93,7 @@ def check(spec: ServiceSpec, state: ClusterState) -> None:
     _check_ports(spec)
     health_specs.check(spec)
     file_references.check(spec, state)
+    registry_credentials.check(spec, state)
     update_specs.check(spec)
     if before is not None and before.removing:
         raise FailedPrecondition(f"service {spec.name} is being removed")

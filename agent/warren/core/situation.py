@@ -71,8 +71,11 @@ class Situation:
 
     def is_done(self, slot: Slot) -> bool:
         """The new revision is there, ready, and trusted; or it has done its work."""
-        steady = any(slots.is_steady(t, self.now, self.unheard) for t in slot.of(self.new))
-        return steady or slot.ended(self.new, TaskState.COMPLETE)
+        new = self.rollout.to_revision
+        for task in slot.wanted:
+            if task.revision == new and slots.is_steady(task, self.now, self.unheard):
+                return True
+        return slot.ended(new, TaskState.COMPLETE)
 
     def all_done(self, numbers: Iterable[int]) -> bool:
         """So it is in all of these slots, as far as they are there: a batch may be older than a

@@ -36,14 +36,16 @@ class Slot:
 
     def of(self, revision: int) -> tuple[Task, ...]:
         """The wanted tasks of a revision."""
-        return tuple(task for task in self.wanted if task.revision == revision)
+        return tuple([task for task in self.wanted if task.revision == revision])
 
     def outdated(self, revision: int) -> tuple[Task, ...]:
         """The wanted tasks of others."""
-        return tuple(task for task in self.wanted if task.revision != revision)
+        return tuple([task for task in self.wanted if task.revision != revision])
 
     def ended(self, revision: int, state: TaskState) -> bool:
         """A task of the revision is COMPLETE, or FAILED, for good."""
+        if not self.final:  # as it is of nearly all
+            return False
         return any(t.revision == revision and t.status.state is state for t in self.final)
 
     @property
@@ -126,9 +128,8 @@ def _slot(number: int, tasks: Collection[Task], since: dict[int, datetime], node
 
 def _counting_since(service: Service) -> dict[int, datetime]:
     """A revision that is gone to once more begins anew: what became of its tasks before says
-    nothing."""
-    newest = service.rollout
-    return {} if newest is None else {newest.to_revision: newest.started_at}
+    nothing, also not while a newer one is on its way and slots may need this one again."""
+    return {each.to_revision: each.started_at for each in service.rollouts}
 
 
 def is_final_word(task: Task) -> bool:

@@ -6,7 +6,8 @@ The law, with N for the revision that a rollout brings and O for the one before:
     ROLLING_BACK                                      O
     REPLACE   in the batch, or N is there already     N; an O beside it goes when the slot has left
                                                       the batch
-    REPLACE   else                                    what is there; O where there is nothing
+    REPLACE   else                                    what is there; O where there is nothing, or
+                                                      only what leaves and is neither O nor N
     others    in the batch                            O and N, neither makes way for the other
     others    else                                    O
 
@@ -15,12 +16,14 @@ is ready in the whole service, N comes at once: a fix must not wait for what is 
 
 Slots that came with the change that began the rollout have nothing to lose, either: where there is
 nothing they get N, not O, in REPLACE at once, in a new set with the set. Only a canary is another
-matter: while it is tried, its steps alone say how many N there are.
+matter: while it is tried, its steps alone say how many N there are. In REPLACE it is the same with
+a node whose O failed for good: its turn may have to wait for room on others, which it does not take
+from them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from warren.core.slots import Slot, is_useless
 from warren.model.rollouts import Rollout, RolloutPhase, RolloutState, UpdateOrder
@@ -40,47 +43,53 @@ class Wish:
     """Others go on for now, even if it is ready."""
     stop_first: bool = False
     """Others stop before it is made."""
+    instead: int = 0
+    """What is made where none of it stays: it may not be kept any more, and is on its way out."""
 
 
-_PLAIN = cache(Wish)
+_wish = lru_cache(maxsize=256)(Wish)
+"""There are few, for many slots."""
 
 
-def of(service: Service, slots: Iterable[Slot]) -> tuple[Wish, ...]:
-    """For each of the slots."""
-    slots = tuple(slots)
+def plain(revision: int) -> Wish:
+    """A task of the revision, and no other."""
+    return _wish(revision)
+
+
+def of(service: Service, slots: Sequence[Slot]) -> list[tuple[Slot, Wish]]:
+    """For each of the slots but those that need not be looked at: what they shall have is all that
+    they have, and is `alone`."""
     rollout = service.live_rollout
     if rollout is None:
-        return (Wish(service.revision),) * len(slots)
+        return _all(slots, _wish(service.revision))
     if rollout.backwards:
         first = rollout.policy.order is UpdateOrder.STOP_FIRST
-        return (Wish(rollout.from_revision, stop_first=first),) * len(slots)
-    batch = frozenset(rollout.batch)
+        return _all(slots, _wish(rollout.from_revision, stop_first=first))
+    batch, old = frozenset(rollout.batch), rollout.from_revision
     if rollout.phase is not RolloutPhase.REPLACE:
-        return tuple(_trying(slot, rollout, batch) for slot in slots)
-    old = rollout.from_revision
+        open_ones = [slot for slot in slots if slot.alone != old or slot.number in batch]
+        return [(slot, _trying(slot, rollout, batch)) for slot in open_ones]
     serves = any(
         slot.alone == old or any(task.revision == old and task.ready for task in slot.wanted)
         for slot in slots
         if slot.alone in (old, 0)
     )
-    return tuple(
-        [
-            _PLAIN(slot.alone)  # what is there
-            if slot.alone and slot.number not in batch
-            else _replacing(slot, rollout, batch, serves=serves)
-            for slot in slots
-        ]
-    )
+    open_ones = [slot for slot in slots if not slot.alone or slot.number in batch]
+    return [(slot, _replacing(slot, rollout, batch, serves=serves)) for slot in open_ones]
+
+
+def _all(slots: Iterable[Slot], wish: Wish) -> list[tuple[Slot, Wish]]:
+    return [(slot, wish) for slot in slots if slot.alone != wish.revision]
 
 
 def _trying(slot: Slot, rollout: Rollout, batch: frozenset[int]) -> Wish:
     new, old = rollout.to_revision, rollout.from_revision
     if slot.number not in batch:
-        return _PLAIN(old)
+        return _wish(old)
     added = rollout.phase is not RolloutPhase.STEP and rollout.adds(slot.number)
     if added and all(is_useless(task) for task in slot.of(old)):
-        return _PLAIN(new)
-    return Wish(old, new)
+        return _wish(new)
+    return _wish(old, new)
 
 
 def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: bool) -> Wish:
@@ -88,20 +97,20 @@ def _replacing(slot: Slot, rollout: Rollout, batch: frozenset[int], *, serves: b
     paused = rollout.state is RolloutState.PAUSED
     in_batch = slot.number in batch
     has_new = any(task.revision == new for task in slot.wanted)
-    done = bool(slot.final) and slot.ended(new, TaskState.COMPLETE)
+    done = slot.ended(new, TaskState.COMPLETE)
     if has_new or done or (in_batch and not paused):
         first = rollout.policy.order is UpdateOrder.STOP_FIRST and in_batch
-        return Wish(new, keeps=paused or (in_batch and not first), stop_first=first and not paused)
+        return _wish(new, keeps=paused or (in_batch and not first), stop_first=first and not paused)
     if not slot.wanted:
-        failed = bool(slot.final) and slot.ended(new, TaskState.FAILED)
-        added = rollout.adds(slot.number) and not paused
-        return Wish(old if serves and not failed and not added else new)
+        failed = slot.ended(new, TaskState.FAILED)
+        gave_up = bool(slot.node) and slot.ended(old, TaskState.FAILED)
+        at_once = not paused and (gave_up or rollout.adds(slot.number))
+        return _wish(old if serves and not failed and not at_once else new)
     useful = {task.revision for task in slot.wanted if not is_useless(task)}
-    if not useful and not serves:
-        return Wish(new)
-    if not useful or any(task.revision == old for task in slot.wanted):
-        return Wish(old)
-    return Wish(max(useful))
+    instead = old if serves else new
+    if not useful or old in useful:
+        return _wish(old if useful else instead)
+    return _wish(max(useful), instead=instead)
 
 
 def template_for(service: Service, revision: int) -> TaskTemplate | None:

@@ -31,6 +31,7 @@ from warren.drivers import (
 )
 from warren.drivers import cri_pb2 as cri
 from warren.drivers.ports import ExecOutput, Instance, InstanceState, StartOrder
+from warren.model import registries
 from warren.model.errors import DriverError, ImageUnavailable, RuntimeUnavailable, WarrenError
 from warren.model.services import PullPolicy, RegistryAuth
 
@@ -100,6 +101,8 @@ class Containerd:
         request = cri.PullImageRequest(image=cri.ImageSpec(image=image))
         if auth is not None:
             request.auth.username, request.auth.password = auth.username, auth.password
+            # Only to this host: a mirror of the registry, or where it leads to, is not sent them.
+            request.auth.server_address = registries.server_address(image)
         try:
             pulled = await self._images().PullImage(request, timeout=_PULL)
         except grpc.aio.AioRpcError as error:

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 import grpc
 
 from warren.model.errors import (
+    CredentialsRefused,
     DeadlineExceeded,
     DriverError,
     ImageUnavailable,
     RuntimeUnavailable,
 )
+from warren.model.registries import registry_of
 
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"connect: connection refused", "is down: connection refused"),
@@ -54,20 +56,14 @@ def image_unavailable(image: str, details: str, *, anonymous: bool) -> ImageUnav
         if re.search(pattern, details):
             return ImageUnavailable(f"image {image} cannot be pulled: registry {registry} {reason}")
     if _CREDENTIALS.search(details):
+        kind = ImageUnavailable if anonymous else CredentialsRefused
         wants = "wants credentials" if anonymous else "refused the credentials"
-        return ImageUnavailable(f"image {image} cannot be pulled: registry {registry} {wants}")
+        return kind(f"image {image} cannot be pulled: registry {registry} {wants}")
     if _MISSING.search(details):
         return ImageUnavailable(f"image {image} does not exist in its registry")
     if "invalid reference format" in details or "failed to parse" in details:
         return ImageUnavailable(f"{image} is not the name of an image")
     return ImageUnavailable(f"image {image} cannot be pulled: {_innermost(details)}")
-
-
-def registry_of(image: str) -> str:
-    """`10.77.0.1:5000` of `10.77.0.1:5000/web:9`; the default registry where none is named."""
-    first, slash, _ = image.partition("/")
-    is_host = slash and ("." in first or ":" in first or first == "localhost")
-    return first if is_host else "docker.io"
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 While one entry is being committed, newer reports gather and go into the next together: under load
 entries grow in size, not in number, and only the newest status of a task is written. A state that a
-task only passes through waits a moment for the one that follows, so that a start is one entry or
-two, each of which every manager writes, decides on and tells the workers of.
+task only passes through waits a moment for the one that follows, so that a start is mostly one
+entry, which every manager writes, and the leader decides on and tells the workers of.
 """
 
 import asyncio
@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 PAUSE = timedelta(seconds=0.5)
 BATCH_MAX = 500
 PASSING = (TaskState.PREPARING, TaskState.STARTING, TaskState.STOPPING)
-PASSING_WAIT = timedelta(milliseconds=100)
+PASSING_WAIT = timedelta(milliseconds=500)
+"""Longer than most starts and stops take. Who waits for all to be written waits for none of it."""
 
 
 class Reports:
@@ -55,7 +56,9 @@ class Reports:
                 self._urgent.set()
 
     async def wait_written(self) -> None:
-        """Until the state has all that was taken."""
+        """Until the state has all that was taken, which is written now."""
+        if not self._written.is_set():
+            self._urgent.set()
         await self._written.wait()
 
     async def run(self) -> None:

@@ -7,7 +7,7 @@ followers in the same command.
 import hmac
 
 from warren.api import convert, warren_pb2
-from warren.core import secrets
+from warren.core import registry_credentials, secrets
 from warren.core.specs import Edit
 from warren.manager import secret_keys_api, versioned_files
 from warren.manager.authorization import Caller
@@ -42,6 +42,8 @@ class SecretsApi:
             before = stored.spec if stored is not None else None
             after = secrets.merge_secret(before, given, request.fields)
             secrets.check_value(FileKind.SECRET, given.name, value, is_new=stored is None)
+            if value is not None:
+                registry_credentials.check_secret(state, after.name, value)
             edit = Edit(before=before, after=after, version=stored.version if stored else 0)
             command = PutSecret(
                 value=self._sealed(state, stored, after.name, value),

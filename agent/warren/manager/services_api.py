@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from warren.api import convert, warren_pb2
-from warren.core import file_references, hiding, services, updates, views
+from warren.core import (
+    file_references,
+    hiding,
+    registry_credentials,
+    services,
+    updates,
+    views,
+)
 from warren.core.specs import Edit
 from warren.manager import planning
 from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
+from warren.manager.task_files import Opener
 from warren.model.errors import NotFound
 from warren.model.services import Service, ServiceSpec
 from warren.model.views import RolloutPlan, ServiceApplied
@@ -24,6 +32,7 @@ class ServicesApi:
 
     def __init__(self, context: ManagerContext) -> None:
         self._context = context
+        self._opener = Opener(context.keyring)
 
     async def apply_service(
         self, request: warren_pb2.ApplyServiceRequest, caller: Caller
@@ -43,6 +52,9 @@ class ServicesApi:
             merged = services.merge(before, given, request.fields)
             after = file_references.resolve(merged, before, request.fields, state)
             services.check(after, state)
+            if registry_credentials.speaks_of_pulls(before, after):
+                value = self._opener.newest(state, after.registry_secret)
+                registry_credentials.check_service(after, value)
             return self._put(state, Edit(before=before, after=after, version=version), wish)
 
         applied = await carry_out(self._context, wish, decide)

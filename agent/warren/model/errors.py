@@ -16,6 +16,7 @@
      └─ DriverError             a technology under a driver failed
          ├─ RuntimeUnavailable  the container runtime does not answer         (transient)
          └─ ImageUnavailable    an image cannot be had: not found, refused, or registry down
+             └─ CredentialsRefused  … as its registry does not take what it was given
 
 `transient` says whether the same call may succeed later; it is decided where the error is raised.
 """
@@ -99,3 +100,7 @@ class RuntimeUnavailable(DriverError):
 
 class ImageUnavailable(DriverError):
     """An image cannot be had. The message says which, from where, and why."""
+
+
+class CredentialsRefused(ImageUnavailable):
+    """Its registry did not take the credentials that were sent along."""

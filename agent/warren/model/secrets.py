@@ -228,3 +228,5 @@ class TaskFile:
     data: bytes = field(repr=False)
     error: str = ""
     """Why there are no data: the manager could not open it."""
+    for_pulls: bool = False
+    """By now, images are pulled with this version of the secret."""

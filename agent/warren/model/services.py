@@ -29,6 +29,7 @@ Secret = NewType("Secret", str)
 """Text that is never shown: reads answer `(hidden)` instead."""
 
 HIDDEN = "(hidden)"
+_SECRET_NAME = Pattern(rf"({DNS_LABEL.regex})?", "the name of a secret")
 
 
 class Protocol(Enum):
@@ -136,7 +137,7 @@ class RegistryAuth:
     """Credentials for the image's registry. The password is never read back."""
 
     username: Annotated[str, NotEmpty()]
-    password: Secret
+    password: Secret = field(repr=False)
 
 
 class PullPolicy(Enum):
@@ -162,6 +163,7 @@ class TaskTemplate:
     placement: Placement = Placement()
     pull: PullPolicy = PullPolicy.MISSING
     registry_auth: RegistryAuth | None = None
+    """As it was stored by versions before `registry_secret`; not taken any more."""
     stop_signal: str = ""
     stop_grace_period: timedelta = timedelta(seconds=10)
     drain_delay: timedelta = timedelta(seconds=2)
@@ -170,6 +172,9 @@ class TaskTemplate:
     health: HealthCheck | None = None
     secrets: tuple[SecretReference, ...] = ()
     configs: tuple[ConfigReference, ...] = ()
+    registry_secret: Annotated[str, _SECRET_NAME] = ""
+    """Name of the secret that the image is pulled with, in its newest version at each pull; see
+    `model/registries.py` for what it holds. Empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

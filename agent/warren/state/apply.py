@@ -83,24 +83,20 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             return _with_node(state, replace(node, held_ports=command.ports))
         case c.RemoveNode():
             return _remove_node(state, command)
-        case c.CreateTask():
-            return _create_task(state, command)
-        case c.AssignTask():
-            return _assign_task(state, command)
-        case c.SetTaskDesired():
-            return _set_task_desired(state, command)
-        case c.WithdrawTask():
-            task = _existing(state.tasks, command.task_id, "task")
-            return _with_task(state, replace(task, withdrawn_at=command.now))
+        case (
+            c.CreateTask()
+            | c.AssignTask()
+            | c.SetTaskDesired()
+            | c.WithdrawTask()
+            | c.SetTaskStatus()
+            | c.ReplaceTask()
+            | c.RemoveTask()
+        ):
+            tasks = maps.Draft(state.tasks)
+            _change_task(state, tasks, command)
+            return replace(state, tasks=tasks.mapping())
         case c.SetServiceVip():
             return _set_service_vip(state, command)
-        case c.SetTaskStatus():
-            return _set_task_status(state, command)
-        case c.ReplaceTask():
-            task = _existing(state.tasks, command.task_id, "task")
-            return _with_task(state, replace(task, leaving=True, version=state.index))
-        case c.RemoveTask():
-            return _remove_task(state, command)
         case c.AddJoinToken():
             return replace(state, tokens=maps.put(state.tokens, command.token.id, command.token))
         case c.RemoveJoinToken():
@@ -126,12 +122,17 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
 
 def _batch(state: ClusterState, batch: c.Batch) -> ClusterState:
     """Members stand alone: one that is refused leaves the others in effect."""
+    tasks = maps.Draft(state.tasks)
     for member in batch.commands:
         try:
-            state = _apply(state, member)
+            if isinstance(member, c.TaskCommand):
+                _change_task(state, tasks, member)
+            else:
+                state = _apply(replace(state, tasks=tasks.mapping()), member)
+                tasks = maps.Draft(state.tasks)
         except Refusal:
             continue
-    return state
+    return replace(state, tasks=tasks.mapping())
 
 
 def _create_cluster(state: ClusterState, command: c.CreateCluster) -> ClusterState:
@@ -334,20 +335,44 @@ def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:
     return replace(state, nodes=maps.without(state.nodes, node.id), tasks=tasks)
 
 
-def _create_task(state: ClusterState, command: c.CreateTask) -> ClusterState:
+def _change_task(state: ClusterState, tasks: maps.Draft[Task], command: c.TaskCommand) -> None:
+    """What the command makes of a task. Of the state all is read but its tasks, which `tasks` are
+    further on in a batch."""
+    match command:
+        case c.CreateTask():
+            _create_task(state, tasks, command)
+        case c.AssignTask():
+            _assign_task(state, tasks, command)
+        case c.SetTaskDesired():
+            _set_task_desired(state, tasks, command)
+        case c.WithdrawTask():
+            task = _existing(tasks, command.task_id, "task")
+            tasks.put(task.id, replace(task, withdrawn_at=command.now))
+        case c.SetTaskStatus():
+            _set_task_status(state, tasks, command)
+        case c.ReplaceTask():
+            task = _existing(tasks, command.task_id, "task")
+            tasks.put(task.id, replace(task, leaving=True, version=state.index))
+        case c.RemoveTask():
+            _remove_task(tasks, command)
+        case _:
+            assert_never(command)
+
+
+def _create_task(state: ClusterState, tasks: maps.Draft[Task], command: c.CreateTask) -> None:
     task = command.task
-    if task.id in state.tasks:
+    if tasks.get(task.id) is not None:
         raise Refusal("AlreadyExists", f"task {task.id} exists")
     if task.status.state is not TaskState.PENDING or task.node_id:
         raise Refusal("InvalidInput", f"new task {task.id} is not pending without a node")
     service = _existing(state.services, task.service, "service")
     if service.removing:
         raise Refusal("FailedPrecondition", f"service {task.service} is being removed")
-    return replace(state, tasks=maps.put(state.tasks, task.id, replace(task, version=state.index)))
+    tasks.put(task.id, replace(task, version=state.index))
 
 
-def _assign_task(state: ClusterState, command: c.AssignTask) -> ClusterState:
-    task = _existing(state.tasks, command.task_id, "task")
+def _assign_task(state: ClusterState, tasks: maps.Draft[Task], command: c.AssignTask) -> None:
+    task = _existing(tasks, command.task_id, "task")
     node = _existing(state.nodes, command.node_id, "node")
     if task.status.state is not TaskState.PENDING:
         raise Refusal("Conflict", f"task {task.id} is {task.status.state.value}")
@@ -356,24 +381,24 @@ def _assign_task(state: ClusterState, command: c.AssignTask) -> ClusterState:
     if node.status.state is NodeState.DOWN:
         raise Refusal("Conflict", f"node {node.spec.name} is down")
     status = replace(task.status, state=TaskState.ASSIGNED, since=command.now, message="")
-    assigned = replace(task, node_id=node.id, status=status, version=state.index)
-    return replace(state, tasks=maps.put(state.tasks, task.id, assigned))
+    tasks.put(task.id, replace(task, node_id=node.id, status=status, version=state.index))
 
 
-def _set_task_desired(state: ClusterState, command: c.SetTaskDesired) -> ClusterState:
+def _set_task_desired(
+    state: ClusterState, tasks: maps.Draft[Task], command: c.SetTaskDesired
+) -> None:
     """Only ever later in the order: two leaders that overlap must not wake what one has stopped."""
-    task = _existing(state.tasks, command.task_id, "task")
+    task = _existing(tasks, command.task_id, "task")
     if _DESIRED[command.desired] < _DESIRED[task.desired]:
         raise Refusal("Conflict", f"task {task.id} shall be {task.desired.value} already")
-    if command.desired is DesiredState.DRAINING and command.now is None:
-        raise Refusal("InvalidInput", f"since when task {task.id} drains is not said")
-    if command.desired is DesiredState.DRAINING and task.desired is not DesiredState.DRAINING:
-        task = replace(task, draining_since=command.now)
-    return _with_task(state, replace(task, desired=command.desired, version=state.index))
-
-
-def _with_task(state: ClusterState, task: Task) -> ClusterState:
-    return replace(state, tasks=maps.put(state.tasks, task.id, task))
+    since = task.draining_since
+    if command.desired is DesiredState.DRAINING:
+        if command.now is None:
+            raise Refusal("InvalidInput", f"since when task {task.id} drains is not said")
+        if task.desired is not DesiredState.DRAINING:
+            since = command.now
+    changed = replace(task, desired=command.desired, draining_since=since, version=state.index)
+    tasks.put(task.id, changed)
 
 
 def _set_service_vip(state: ClusterState, command: c.SetServiceVip) -> ClusterState:
@@ -399,8 +424,10 @@ def _is_in(address: str, network: str) -> bool:
         return False
 
 
-def _set_task_status(state: ClusterState, command: c.SetTaskStatus) -> ClusterState:
-    task = _existing(state.tasks, command.task_id, "task")
+def _set_task_status(
+    state: ClusterState, tasks: maps.Draft[Task], command: c.SetTaskStatus
+) -> None:
+    task = _existing(tasks, command.task_id, "task")
     if task.status.state.terminal:
         raise Refusal("Conflict", f"task {task.id} is {task.status.state.value}, which is final")
     is_pending = task.status.state is TaskState.PENDING
@@ -410,17 +437,16 @@ def _set_task_status(state: ClusterState, command: c.SetTaskStatus) -> ClusterSt
         command.status.state is TaskState.PENDING or command.status.state.terminal
     ):
         raise Refusal("Conflict", f"task {task.id} has no node that could report on it")
-    changed = replace(task, status=command.status, version=state.index)
-    return replace(state, tasks=maps.put(state.tasks, task.id, changed))
+    tasks.put(task.id, replace(task, status=command.status, version=state.index))
 
 
-def _remove_task(state: ClusterState, command: c.RemoveTask) -> ClusterState:
-    task = state.tasks.get(command.task_id)
+def _remove_task(tasks: maps.Draft[Task], command: c.RemoveTask) -> None:
+    task = tasks.get(command.task_id)
     if task is None:
-        return state
+        return
     if not task.status.state.terminal:
         raise Refusal("FailedPrecondition", f"task {task.id} is {task.status.state.value}")
-    return replace(state, tasks=maps.without(state.tasks, task.id))
+    tasks.put(task.id, None)
 
 
 def _subnet(node: Node) -> IPv4Network:
@@ -435,7 +461,7 @@ def _with_node(state: ClusterState, node: Node) -> ClusterState:
     return replace(state, nodes=maps.put(state.nodes, node.id, node))
 
 
-def _existing(mapping: Mapping[str, T], key: str, noun: str) -> T:
+def _existing(mapping: Mapping[str, T] | maps.Draft[T], key: str, noun: str) -> T:
     found = mapping.get(key)
     if found is None:
         raise Refusal("NotFound", f"there is no {noun} {key}")

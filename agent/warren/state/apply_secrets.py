@@ -134,9 +134,9 @@ def in_use(kind: FileKind, name: str, users: tuple[str, ...]) -> str:
 
 def require_references(state: ClusterState, template: TaskTemplate) -> None:
     """Refused unless all is there that the template refers to."""
-    key = references.missing(state, template)
-    if key is not None:
-        raise Refusal("FailedPrecondition", f"there is no {key}")
+    missing = references.missing(state, template)
+    if missing:
+        raise Refusal("FailedPrecondition", f"there is no {missing}")
 
 
 def pinned_to(spec: ServiceSpec, key: FileKey) -> ServiceSpec:

@@ -386,6 +386,17 @@ class Batch:
     commands: "tuple[Command, ...]"
 
 
+TaskCommand = (
+    CreateTask
+    | AssignTask
+    | SetTaskDesired
+    | WithdrawTask
+    | SetTaskStatus
+    | ReplaceTask
+    | RemoveTask
+)
+"""Those that change one task and nothing else."""
+
 Command = (
     CreateCluster
     | PutClusterSpec

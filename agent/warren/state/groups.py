@@ -7,7 +7,7 @@ that state; to remember them changes the cost of the answer, never the answer.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from warren.model.tasks import Task
@@ -48,15 +48,14 @@ def advance(before: Groups, tasks: Tasks) -> Groups:
     """The groups of other tasks, of a later state or of any, in fact."""
     if before.tasks is tasks:
         return before
-    changed = tuple(maps.changed_keys(before.tasks, tasks))
-    if len(changed) * _ANEW > len(tasks):
+    changes = tuple(maps.changes(before.tasks, tasks))
+    if len(changes) * _ANEW > len(tasks):
         return begin(tasks)
-    by_node, by_service = before.by_node, before.by_service
-    for task_id in changed:
-        was, task = before.tasks.get(task_id), tasks.get(task_id)
-        by_node = _regrouped(by_node, was, task, by=_node)
-        by_service = _regrouped(by_service, was, task, by=_service)
-    return Groups(tasks=tasks, by_node=by_node, by_service=by_service)
+    return Groups(
+        tasks=tasks,
+        by_node=_regrouped(before.by_node, changes, by=_node),
+        by_service=_regrouped(before.by_service, changes, by=_service),
+    )
 
 
 _newest = Groups()
@@ -79,12 +78,17 @@ def _service(task: Task) -> str:
 
 
 def _regrouped(
-    groups: GroupsBy, was: Task | None, task: Task | None, *, by: Callable[[Task], str]
+    groups: GroupsBy,
+    changes: Iterable[tuple[str, Task | None, Task | None]],
+    *,
+    by: Callable[[Task], str],
 ) -> GroupsBy:
-    """The groups after a task became another, came or went."""
-    if was is not None and (task is None or by(was) != by(task)):
-        left = maps.without(groups[by(was)], was.id)
-        groups = maps.put(groups, by(was), left) if left else maps.without(groups, by(was))
-    if task is not None:
-        groups = maps.put(groups, by(task), maps.put(groups.get(by(task), {}), task.id, task))
-    return groups
+    """The groups after tasks became others, came or went; each is copied once."""
+    within: defaultdict[str, dict[str, Task | None]] = defaultdict(dict)
+    for task_id, was, task in changes:
+        if was is not None and (task is None or by(was) != by(task)):
+            within[by(was)][task_id] = None
+        if task is not None:
+            within[by(task)][task_id] = task
+    found = {key: maps.updated(groups.get(key, {}), each) for key, each in within.items()}
+    return maps.updated(groups, {key: tasks or None for key, tasks in found.items()})

@@ -127,9 +127,9 @@ def _files(state: ClusterState) -> Iterator[str]:
             if not each.is_under(keys.lock):
                 yield f"key {each.id} of secrets is not under the lock that there is"
     for name, service in state.services.items():
-        key = references.missing(state, service.spec)
-        if key is not None:
-            yield f"service {name} refers to {key}, which is not there"
+        missing = references.missing(state, service.spec)
+        if missing:
+            yield f"service {name} refers to {missing}, which is not there"
 
 
 def _slots(state: ClusterState) -> Iterator[str]:

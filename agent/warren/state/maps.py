@@ -3,12 +3,13 @@
 A small one is a plain dict, copied as a whole. From `LARGE` keys on it is a `BucketMap`: the keys
 are spread over rows of buckets by a checksum that is the same in every process, and a change copies
 one bucket and its row. So a state with 100,000 tasks takes a command as fast as one with a hundred,
-and what changed between two of them is soon found.
+and what changed between two of them is soon found. Who makes many changes at once makes them in a
+`Draft`, which copies each bucket once.
 """
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from itertools import chain
-from typing import TypeVar, overload
+from typing import Generic, TypeVar, overload
 from zlib import crc32
 
 V = TypeVar("V")
@@ -85,14 +86,40 @@ class BucketMap(Mapping[str, V]):
             return self
         return self._with(place, {k: v for k, v in before.items() if k != key}, -1)
 
-    def changed_keys(self, after: "BucketMap[V]") -> Iterator[str]:
-        """Keys that have another object, or none, in the other of the two maps."""
+    def updated(self, changes: Mapping[str, V | None]) -> "BucketMap[V]":
+        """A copy with many keys set, and without those that have None."""
+        count = self._count
+        copies: dict[int, dict[str, V]] = {}
+        for key, value in changes.items():
+            place = _place(key)
+            bucket = copies.get(place)
+            if bucket is None:
+                copies[place] = bucket = self._rows[place // _ROWS][place % _ROWS].copy()
+            count -= len(bucket)
+            if value is None:
+                bucket.pop(key, None)
+            else:
+                bucket[key] = value
+            count += len(bucket)
+        opened: dict[int, list[dict[str, V]]] = {}
+        for place, bucket in copies.items():
+            number = place // _ROWS
+            if number not in opened:
+                opened[number] = list(self._rows[number])
+            opened[number][place % _ROWS] = bucket
+        rows = list(self._rows)
+        for number, row in opened.items():
+            rows[number] = tuple(row)
+        return BucketMap(tuple(rows), count)
+
+    def changes(self, after: "BucketMap[V]") -> Iterator[tuple[str, V | None, V | None]]:
+        """As `changes` of both maps."""
         for row, other_row in zip(self._rows, after._rows, strict=True):
             if row is other_row:
                 continue
             for one, other in zip(row, other_row, strict=True):
                 if one is not other:
-                    yield from _changed(one, other)
+                    yield from _changes(one, other)
 
     def _bucket(self, key: str) -> dict[str, V]:
         place = crc32(key.encode())  # as `_place` does, which costs a call
@@ -137,26 +164,79 @@ def without(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
     """A copy of `mapping` without `key`."""
     if isinstance(mapping, BucketMap):
         return mapping.without(key)
+    if key not in mapping:
+        return mapping
     return {k: v for k, v in mapping.items() if k != key}
 
 
-def changed_keys(before: Mapping[str, V], after: Mapping[str, V]) -> Iterator[str]:
-    """Keys whose value came, went, or is another object. Between a large mapping and one that was
-    made from it by `put` and `without`, only what these touched is looked at."""
+def updated(mapping: Mapping[str, V], changes: Mapping[str, V | None]) -> Mapping[str, V]:
+    """A copy of `mapping` with many keys set, and without those that have None."""
+    if not changes:
+        return mapping
+    if len(changes) == 1:
+        ((key, value),) = changes.items()
+        return without(mapping, key) if value is None else put(mapping, key, value)
+    if isinstance(mapping, BucketMap):
+        return mapping.updated(changes)
+    made = dict(mapping)
+    for key, value in changes.items():
+        if value is None:
+            made.pop(key, None)
+        else:
+            made[key] = value
+    return large(made)
+
+
+class Draft(Generic[V]):
+    """A mapping that is being changed, by who alone knows of it. What is read has the changes."""
+
+    __slots__ = ("_before", "_changes")
+
+    def __init__(self, before: Mapping[str, V]) -> None:
+        self._before = before
+        self._changes: dict[str, V | None] = {}
+
+    def get(self, key: str) -> V | None:
+        """As of any mapping."""
+        changes = self._changes
+        return changes[key] if key in changes else self._before.get(key)
+
+    def put(self, key: str, value: V | None) -> None:
+        """Set `key`; None takes it away."""
+        self._changes[key] = value
+
+    def mapping(self) -> Mapping[str, V]:
+        """What has come of it."""
+        return updated(self._before, self._changes)
+
+
+def changes(
+    before: Mapping[str, V], after: Mapping[str, V]
+) -> Iterator[tuple[str, V | None, V | None]]:
+    """Keys whose value came, went, or is another object, with what it was and what it is. Between
+    a large mapping and one that was made from it, only what was touched is looked at."""
     if before is after:
         return iter(())
     if isinstance(before, BucketMap) and isinstance(after, BucketMap):
-        return before.changed_keys(after)
-    return _changed(before, after)
+        return before.changes(after)
+    return _changes(before, after)
 
 
-def _changed(before: Mapping[str, V], after: Mapping[str, V]) -> Iterator[str]:
+def changed_keys(before: Mapping[str, V], after: Mapping[str, V]) -> Iterator[str]:
+    """The keys of these changes."""
+    return (key for key, _, _ in changes(before, after))
+
+
+def _changes(
+    before: Mapping[str, V], after: Mapping[str, V]
+) -> Iterator[tuple[str, V | None, V | None]]:
     for key, value in after.items():
-        if before.get(key) is not value:
-            yield key
-    for key in before:
+        was = before.get(key)
+        if was is not value:
+            yield key, was, value
+    for key, was in before.items():
         if key not in after:
-            yield key
+            yield key, was, None
 
 
 def large(mapping: Mapping[str, V]) -> Mapping[str, V]:

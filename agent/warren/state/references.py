@@ -1,4 +1,4 @@
-"""Which services and tasks refer to which secrets and configs. Pure.
+"""Which services and tasks refer to which secrets and configs, as files or for pulls. Pure.
 
 Asked by `apply`, so that nothing that is needed goes and nothing that is not there is referred to,
 and by `core/` for what users are told.
@@ -45,10 +45,18 @@ def key_of(reference: Reference) -> FileKey:
 
 
 def keys_of(template: TaskTemplate) -> frozenset[FileKey]:
-    """All versions that a task of this template is given."""
+    """All versions that a task of this template is given as files."""
     if not template.secrets and not template.configs:
         return frozenset()
     return frozenset(map(key_of, all_of(template)))
+
+
+def pull_key(state: ClusterState, template: TaskTemplate) -> FileKey | None:
+    """The version of a secret that the template's image is pulled with now: the newest."""
+    name = template.registry_secret
+    if not name or name not in state.secrets:
+        return None
+    return FileKey(kind=FileKind.SECRET, name=name, number=state.secrets[name].newest.number)
 
 
 def follows(reference: Reference, name: str) -> bool:
@@ -69,10 +77,13 @@ def version(state: ClusterState, key: FileKey) -> object | None:
     return next((each for each in versions if each.number == key.number), None)
 
 
-def missing(state: ClusterState, template: TaskTemplate) -> FileKey | None:
-    """The first version that the template refers to and that is not there."""
+def missing(state: ClusterState, template: TaskTemplate) -> str:
+    """The first that the template refers to and that is not there, in words; empty: none."""
+    name = template.registry_secret
+    if name and name not in state.secrets:
+        return f"secret {name}"
     keys = map(key_of, all_of(template))
-    return next((key for key in keys if version(state, key) is None), None)
+    return next((str(key) for key in keys if version(state, key) is None), "")
 
 
 def users(state: ClusterState, kind: FileKind, name: str) -> tuple[str, ...]:
@@ -103,13 +114,13 @@ def uses(state: ClusterState) -> Uses:
     by_key: defaultdict[FileKey, set[str]] = defaultdict(set)
     for service in state.services.values():
         for template in _in_force(service):
-            for key in keys_of(template):
+            for key in _all_keys(state, template):
                 by_name[key.kind, key.name].add(service.spec.name)
         for template in _kept(service):
-            for key in keys_of(template):
+            for key in _all_keys(state, template):
                 by_key[key].add(service.spec.name)
     for task in _living(state):
-        for key in keys_of(task.template):
+        for key in _all_keys(state, task.template):
             by_name[key.kind, key.name].add(task.service)
             by_key[key].add(task.service)
     return Uses(
@@ -131,7 +142,15 @@ def numbers_needed(state: ClusterState, kind: FileKind, name: str) -> frozenset[
 
 
 def _refers(template: TaskTemplate, kind: FileKind, name: str) -> bool:
+    if kind is FileKind.SECRET and template.registry_secret == name:
+        return True
     return any(reference.name == name for reference in of_kind(template, kind))
+
+
+def _all_keys(state: ClusterState, template: TaskTemplate) -> frozenset[FileKey]:
+    pulled_with = pull_key(state, template)
+    keys = keys_of(template)
+    return keys if pulled_with is None else keys | {pulled_with}
 
 
 def _in_force(service: Service) -> Iterator[TaskTemplate]:

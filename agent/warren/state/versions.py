@@ -19,7 +19,7 @@ from warren.model.secrets import (
     SecretKeys,
     SecretReference,
 )
-from warren.model.services import ServiceSpec
+from warren.model.services import ServiceSpec, TaskTemplate
 from warren.model.tasks import Task
 from warren.state.commands import (
     AddSecretKey,
@@ -66,6 +66,8 @@ FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (Rollout, "slots_before"): 3,
     (KeyEncryptionKey, "locked"): 4,
     (SecretKeys, "lock"): 4,
+    (ServiceSpec, "registry_secret"): 4,
+    (TaskTemplate, "registry_secret"): 4,
 }
 """Fields that came after their type; they count only where they are not at their default."""
 

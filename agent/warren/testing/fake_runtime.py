@@ -13,7 +13,13 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 
 from warren.drivers.ports import ExecOutput, Instance, InstanceState, StartOrder
-from warren.model.errors import DeadlineExceeded, DriverError, ImageUnavailable, WarrenError
+from warren.model.errors import (
+    CredentialsRefused,
+    DeadlineExceeded,
+    DriverError,
+    ImageUnavailable,
+    WarrenError,
+)
 from warren.model.services import PullPolicy, RegistryAuth, TaskTemplate
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -183,9 +189,9 @@ class FakeRuntime:
     def _pull(self, image: str, auth: RegistryAuth | None) -> None:
         registry = image.partition("/")[0]
         if image in self.credentials and auth != self.credentials[image]:
-            raise ImageUnavailable(
-                f"image {image} cannot be pulled: registry {registry} refused the credentials"
-            )
+            wants = "wants credentials" if auth is None else "refused the credentials"
+            kind = ImageUnavailable if auth is None else CredentialsRefused
+            raise kind(f"image {image} cannot be pulled: registry {registry} {wants}")
         if self.registry is not None and image not in self.registry:
             raise ImageUnavailable(f"image {image} does not exist in its registry")
         self.pulls.append(image)

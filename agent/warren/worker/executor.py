@@ -64,7 +64,7 @@ class Executor:
             runtime=surroundings.runtime,
             prober=surroundings.prober,
             observer=self._observer,
-            images=Images(surroundings.runtime),
+            images=Images(surroundings.runtime, surroundings.files),
             reporter=surroundings.reporter,
             progress_file=surroundings.progress_file,
             starts=asyncio.Semaphore(STARTS_AT_ONCE),

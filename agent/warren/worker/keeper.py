@@ -41,6 +41,7 @@ class Keeper(Generic[W]):
         self._wish: W | None = None
         self._done: W | None = None
         """What the part is as, unless another program undid it."""
+        self._doubted = False
         self._changed = asyncio.Event()
         self._trouble = ""
 
@@ -54,6 +55,12 @@ class Keeper(Generic[W]):
         self._wish = wish
         self._changed.set()
 
+    def doubt(self) -> None:
+        """The part may have been undone: as it should be anyway, it is applied again, now."""
+        if self._wish is not None:
+            self._doubted = True
+            self._changed.set()
+
     async def run(self) -> None:
         """Until cancelled."""
         await self._changed.wait()
@@ -66,17 +73,18 @@ class Keeper(Generic[W]):
 
     async def _wait_different(self) -> None:
         await self._changed.wait()
-        while (
-            self._wish is not None and self._done is not None and self._same(self._done, self._wish)
-        ):
+        while self._wish is not None and self._is_done(self._wish):
             self._changed.clear()
             self._applied(self._wish)
             await self._changed.wait()
 
+    def _is_done(self, wish: W) -> bool:
+        return not self._doubted and self._done is not None and self._same(self._done, wish)
+
     async def _bring(self) -> None:
         wish = self._wish
         assert wish is not None, "there is one when it changed"
-        self._done = None
+        self._done, self._doubted = None, False
         try:
             await self._apply(wish)
         except WarrenError as error:

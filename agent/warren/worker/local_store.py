@@ -1,10 +1,11 @@
 """What the worker remembers of its tasks, so that a restart of the agent changes nothing of them.
 
-`worker/tasks.json` is the progress of tasks that ended or wait for their next start: so a new agent
-resets no backoff and repeats no finished task, also after a reboot. `worker/verdicts.json` is what
-health checks said of running tasks: so a new agent takes no healthy one out of traffic. A reboot
-ends these tasks, so it is not forced to the disk, which would hold up the checks of others. The
-rest of running tasks is not kept: their containers tell it.
+`worker/tasks.json` is the progress of tasks that ended by themselves or wait for their next start:
+so a new agent resets no backoff and repeats no finished task, also after a reboot.
+`worker/verdicts.json` is what health checks said of running tasks: so a new agent takes no healthy
+one out of traffic; and the end of those that were stopped. A reboot ends the first, and the others
+stay stopped by their assignment, so it is not forced to the disk, which would hold up the starts
+and the checks of others. The rest of running tasks is not kept: their containers tell it.
 """
 
 import json
@@ -22,6 +23,9 @@ from warren.model.tasks import Health, TaskState, TaskStatus
 
 log = logging.getLogger(__name__)
 
+_LASTING = (TaskState.RESTARTING, TaskState.COMPLETE, TaskState.FAILED)
+"""States that nothing but this host's disk would tell after a reboot."""
+
 
 class ProgressFile:
     """Progress by task id; loaded once, written at each change that must not be lost."""
@@ -31,11 +35,12 @@ class ProgressFile:
         self._verdicts = _Entries(path.with_name("verdicts.json"), durable=False)
 
     def get(self, task_id: str) -> Progress | None:
-        """What was kept of a task: a verdict, unless its attempt has ended since."""
+        """What was kept of a task: of a verdict and an end the later."""
         end, verdict = self._ends.kept.get(task_id), self._verdicts.kept.get(task_id)
         if end is None or verdict is None:
             return end or verdict
-        over = end.status.state.terminal or end.attempt > verdict.attempt
+        stopped = verdict.status.state.terminal
+        over = end.status.state.terminal or (end.attempt > verdict.attempt and not stopped)
         return end if over else verdict
 
     def task_ids(self) -> frozenset[str]:
@@ -47,8 +52,8 @@ class ProgressFile:
         kept = law.kept(progress)
         if kept is None:
             return
-        runs = kept.status.state is TaskState.ASSIGNED
-        (self._verdicts if runs else self._ends).put(task_id, kept)
+        lasting = kept.status.state in _LASTING
+        (self._ends if lasting else self._verdicts).put(task_id, kept)
 
     def forget(self, task_id: str) -> None:
         """Drop what is kept of a task."""

@@ -279,7 +279,9 @@ class Runner:
         """A pull may take minutes; `assign` cuts the wait short when the task is not wanted."""
         try:
             async with asyncio.timeout(None) as self._patience:
-                digest = await self._host.images.ensure(action.template)
+                digest = await self._host.images.ensure(
+                    action.template, lambda why: self._happened(law.Waiting(reason=why))
+                )
         except TimeoutError:
             if self._wanted:
                 raise

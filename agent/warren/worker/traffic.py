@@ -94,6 +94,10 @@ class Traffic:
         """Something else than before is known of this host's tasks."""
         self._changed.set()
 
+    def doubt(self) -> None:
+        """What the rules stand on was made anew: they are looked after now."""
+        self._balancer.doubt()
+
     async def wait_withdrawn(self, task: Task) -> None:
         """Until this host sends no new connections to the task; not for ever."""
         try:

@@ -100,7 +100,7 @@ class Worker:
         self._network = network.Network(
             drivers.network,
             mesh_interface=config.mesh_interface,
-            mesh_made=lambda: self._traffic.look_again(),
+            mesh_made=lambda: self._traffic.doubt(),
         )
         self._traffic = traffic.Traffic(
             drivers.traffic,

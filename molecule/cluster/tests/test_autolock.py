@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import INVENTORY, run, wait_until
-from marked_secrets import Marker, said
+from markers import Marker
 from warren.bootstrap import autolock
 from warren.client import rotations
 from warren.client.client import Client
@@ -19,6 +19,7 @@ from warren.model.services import Secret, ServiceSpec
 
 IMAGE = "10.78.0.1:5000/hello:1"
 MINUTE = timedelta(minutes=1)
+SECONDS = timedelta(seconds=10)
 WAITS = "waits for secret {} version 1: the managers are locked (warren cluster unlock)"
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -44,6 +45,11 @@ def locked(client: Client) -> tuple[str, ...] | None:
     return None if autolock.silent(view) else autolock.locked(view)
 
 
+def said(client: Client, name: str, command: str) -> str:
+    words = ("busybox", "sh", "-c", command)
+    return client.execute(f"{name}.1", words, timeout=SECONDS).stdout.decode().strip()
+
+
 def restart_managers() -> None:
     restart = ("ansible.builtin.systemd_service", "-a", "name=warren-manager state=restarted")
     run("ansible", "-i", str(INVENTORY), "warren_managers", "-m", *restart)
@@ -53,7 +59,7 @@ def test_restarted_managers_wait_for_a_passphrase_that_no_host_ever_has(
     client: Client, playbook: Playbook, name: str, tmp_path: Path
 ) -> None:
     marker, value = Marker(), Marker()
-    passphrase = Secret(marker.value.decode())
+    passphrase = Secret(marker.text)
     managers = tuple(each.node.spec.name for each in client.get_cluster().managers)
     client.apply_secret(SecretSpec(name=name), ("name",), value.value)
     spec = ServiceSpec(name=name, image=IMAGE, secrets=(SecretReference(name=name),))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import INVENTORY, run, wait_until
-from marked_secrets import Marker, said
+from markers import Marker
 from warren.client import rollouts
 from warren.client.client import Client
 from warren.client.waits import wait_service, wait_service_gone
@@ -18,6 +18,7 @@ from warren.model.units import parse_duration
 
 IMAGE = "10.78.0.1:5000/hello:1"
 MINUTE = timedelta(minutes=1)
+SECONDS = timedelta(seconds=10)
 NEEDS_GOOD = "busybox grep -q good /run/secrets/p && exec busybox sleep 99999"
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -43,6 +44,11 @@ def deploy(client: Client, name: str) -> None:
     )
     client.apply_service(spec, ("name", "image", "secrets", "configs"))
     wait_service(client, name, timeout=MINUTE)
+
+
+def said(client: Client, name: str, command: str) -> str:
+    words = ("busybox", "sh", "-c", command)
+    return client.execute(f"{name}.1", words, timeout=SECONDS).stdout.decode().strip()
 
 
 def test_a_secret_is_in_its_task_and_nowhere_else(

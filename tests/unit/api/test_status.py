@@ -23,6 +23,7 @@ EVERY_KIND = [
     errors.DriverError("nft failed"),
     errors.RuntimeUnavailable("containerd does not answer"),
     errors.ImageUnavailable("no such image"),
+    errors.CredentialsRefused("registry refused the credentials"),
 ]
 
 

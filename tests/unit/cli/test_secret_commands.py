@@ -41,6 +41,27 @@ def test_a_secret_is_created_from_a_file_rotated_from_stdin_and_removed(
     assert manager.state.secrets == {}
 
 
+def test_a_service_names_the_secret_that_it_is_pulled_with(
+    warren: Run, manager: FakeManager
+) -> None:
+    value = f'{{"username": "deploy", "password": "{MARKER}"}}'
+    early = warren("service", "create", "web", "web:1", "--registry-secret", "registry")
+    warren("secret", "create", "registry", "--from-literal", value)
+
+    created = warren("service", "create", "web", "web:1", "--registry-secret", "registry")
+    shown = warren("service", "inspect", "web")
+    malformed = warren("secret", "rotate", "registry", "--from-literal", MARKER)
+    kept = warren("secret", "rm", "registry")
+
+    assert early.err == "warren: web.registry_secret: there is no secret registry\n"
+    assert created.code == 0, created.err
+    assert yaml.safe_load(shown.out)["registry_secret"] == "registry"
+    assert malformed.err.startswith("warren: registry.value: is no JSON, and credentials of a")
+    assert kept.err == "warren: secret registry is used by service web\n"
+    assert MARKER not in shown.out + malformed.err
+    assert manager.state.services["web"].spec.registry_secret == "registry"
+
+
 def test_rotating_rolls_out_those_who_follow_and_waits_for_them(
     warren: Run, manager: FakeManager
 ) -> None:

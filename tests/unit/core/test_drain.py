@@ -81,12 +81,17 @@ def test_without_a_drain_delay_it_is_stopped_at_once() -> None:
     assert decision == Decision(commands=(withdraw(1), STOP))
 
 
-def test_what_does_not_run_any_more_is_not_waited_for() -> None:
-    ended = replace(TASK, status=replace(TASK.status, state=TaskState.RESTARTING))
+def test_what_is_said_to_be_restarting_is_drained_as_what_runs() -> None:
+    """It may run again, and its own node may have sent it connections, before that node hears."""
+    restarting = replace(TASK.status, state=TaskState.RESTARTING)
 
-    decision = drain.decide(a_draining_state(ended), at(1), {})
+    behind = drain.decide(a_draining_state(replace(TASK, status=restarting)), at(1), {})
+    withdrawn = drain.decide(
+        a_draining_state(replace(WITHDRAWN, status=restarting)), at(2.9), EVERYONE
+    )
 
-    assert decision == Decision(commands=(withdraw(1), STOP))
+    assert behind == Decision(wake_at=at(3))
+    assert withdrawn == Decision(wake_at=at(3))
 
 
 def test_what_has_ended_is_over() -> None:

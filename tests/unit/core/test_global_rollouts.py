@@ -20,6 +20,7 @@ from warren.model.services import (
     Service,
     template_of,
 )
+from warren.model.tasks import TaskState
 from warren.state import apply_rollouts
 from warren.state import commands as c
 from warren.testing.builders import (
@@ -109,6 +110,33 @@ class TestRolling:
         states = {t.id: t.status.message for t in world.state.tasks.values() if not t.node_id}
         assert list(states.values()) == ["w2 has less than 2 GiB of memory free"]
         assert places(world.state)["web.w1"] == "running w1"
+
+    def test_a_node_whose_task_failed_for_good_does_not_wait_for_its_turn(self) -> None:
+        """It would not come: w1 has no room for its new task, and its batch waits."""
+        nodes = (a_node("w1", memory=3 * GIB), a_node("w2"))
+        web = an_update(mode=GLOBAL, resources=reserving(2 * GIB))
+        old = a_node_task("w1", spec=web.spec)
+        ended = a_node_task("w2", state=TaskState.FAILED, failures=3)
+        world = World(a_world(web, old, ended, nodes=nodes))
+
+        world.run()
+
+        living = [t for t in world.state.tasks.values() if not t.status.state.terminal]
+        assert sorted((t.node, t.revision, t.status.state) for t in living) == [
+            ("w1", 1, TaskState.RUNNING),
+            ("w1", 2, TaskState.PENDING),
+            ("w2", 2, TaskState.RUNNING),
+        ]
+        assert of(world.state).batch == (1,)
+
+    def test_but_it_stays_empty_while_the_rollout_is_paused(self) -> None:
+        paused = {"batch": (1,), "state": RolloutState.PAUSED}
+        ended = a_node_task("w2", state=TaskState.FAILED, failures=3)
+        world = World(a_world(an_update(mode=GLOBAL, rollout=paused), OLD[0], ended, OLD[2]))
+
+        world.run()
+
+        assert [t for t in world.state.tasks.values() if t.node == "w2"] == [ended]
 
     def test_a_bad_revision_goes_back_on_every_node(self) -> None:
         world = World(a_world(an_update(mode=GLOBAL, update=rolling(parallelism="2")), *OLD))

@@ -20,6 +20,7 @@ from warren.testing.builders import (
     a_state,
     a_task,
     an_update,
+    at,
     counting_ids,
 )
 
@@ -44,6 +45,19 @@ def test_a_task_is_alone_if_it_is_ready_and_to_stay_and_has_no_other_beside_it()
     assert the_slot(a_task(1, "w1", state=TaskState.STARTING)).alone == 0
     assert the_slot(task, a_task(1, "w2", revision=5)).alone == 0
     assert the_slot(task, failed).alone == 0
+
+
+def test_what_failed_before_its_revision_was_gone_back_to_is_forgotten() -> None:
+    """Also once there is a newer rollout, during which the slot may need it again."""
+    web = an_update(revision=3, rollout={"started_at": at(20)})
+    back = replace(of(a_world(web)), id="web-r1", to_revision=1, started_at=at(10))
+    web = replace(web, rollouts=(replace(back, state=RolloutState.COMPLETE), *web.rollouts))
+    before = a_task(1, "w1", id="before", state=TaskState.FAILED, created_at=at(9))
+    since = a_task(1, "w1", id="since", state=TaskState.FAILED, created_at=at(11))
+
+    within, _ = slots.survey(a_state(), web, (before, since))
+
+    assert within == (Slot(1, final=(since,)),)
 
 
 def decided(state: ClusterState, service: Service, within: tuple[Slot, ...]) -> Decision:

@@ -1,7 +1,8 @@
 """What users read when an image cannot be had: error texts of real runtimes in, sentences out."""
 
 import pytest
-from warren.drivers.cri_errors import image_unavailable, registry_of
+from warren.drivers.cri_errors import image_unavailable
+from warren.model.errors import CredentialsRefused, ImageUnavailable
 
 _PREFIX = (
     'failed to pull and unpack image "registry.example/web:9": '
@@ -66,15 +67,8 @@ def test_says_why_an_image_cannot_be_had(details: str, sentence: str) -> None:
     assert str(error) == sentence
 
 
-@pytest.mark.parametrize(
-    ("image", "registry"),
-    [
-        ("10.77.0.1:5000/web:9", "10.77.0.1:5000"),
-        ("localhost/web", "localhost"),
-        ("registry.example/team/web:9", "registry.example"),
-        ("library/nginx:1", "docker.io"),
-        ("nginx", "docker.io"),
-    ],
-)
-def test_names_the_registry_of_an_image(image: str, registry: str) -> None:
-    assert registry_of(image) == registry
+def test_credentials_that_were_refused_are_told_from_those_that_were_not_sent() -> None:
+    details = "failed to resolve reference: unexpected status: 401 Unauthorized"
+
+    assert type(image_unavailable("r.example/web", details, anonymous=False)) is CredentialsRefused
+    assert type(image_unavailable("r.example/web", details, anonymous=True)) is ImageUnavailable

@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
+import pytest
 from warren.api import convert
+from warren.manager import reports
 from warren.manager.reports import Reports
 from warren.model.tasks import Task, TaskState, TaskStatus
 from warren.state.commands import Batch, SetTaskStatus
@@ -35,9 +38,9 @@ def written(kit: Kit) -> list[list[tuple[str, TaskState]]]:
 
 @asynccontextmanager
 async def running(kit: Kit) -> AsyncIterator[Reports]:
-    reports = Reports(kit.context)
-    loop = asyncio.create_task(reports.run())
-    yield reports
+    taken = Reports(kit.context)
+    loop = asyncio.create_task(taken.run())
+    yield taken
     loop.cancel()
 
 
@@ -50,29 +53,41 @@ async def wait_states(kit: Kit, **wanted: TaskState) -> None:
 
 
 async def test_a_state_that_is_passed_through_at_once_is_never_written() -> None:
-    async with a_kit(STATE) as kit, running(kit) as reports:
-        reports.add("w1", becomes(ONE, TaskState.PREPARING))
+    async with a_kit(STATE) as kit, running(kit) as taken:
+        taken.add("w1", becomes(ONE, TaskState.PREPARING))
         for _ in range(3):
             await asyncio.sleep(0)
-        reports.add("w1", becomes(ONE, TaskState.STARTING))
-        reports.add("w1", becomes(TWO, TaskState.RUNNING))
+        taken.add("w1", becomes(ONE, TaskState.STARTING))
+        taken.add("w1", becomes(TWO, TaskState.RUNNING))
         await wait_states(kit, one=TaskState.STARTING, two=TaskState.RUNNING)
 
         assert written(kit) == [[(ONE.id, TaskState.STARTING), (TWO.id, TaskState.RUNNING)]]
 
 
 async def test_a_state_that_lasts_is_written_after_a_moment() -> None:
-    async with a_kit(STATE) as kit, running(kit) as reports:
-        reports.add("w1", becomes(ONE, TaskState.PREPARING))
+    async with a_kit(STATE) as kit, running(kit) as taken:
+        taken.add("w1", becomes(ONE, TaskState.PREPARING))
         await wait_states(kit, one=TaskState.PREPARING)
 
         assert written(kit) == [[(ONE.id, TaskState.PREPARING)]]
 
 
+async def test_who_waits_for_all_to_be_written_waits_for_no_state_to_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reports, "PASSING_WAIT", timedelta(days=1))
+    async with a_kit(STATE) as kit, running(kit) as taken:
+        taken.add("w1", becomes(ONE, TaskState.PREPARING))
+        async with asyncio.timeout(10):
+            await taken.wait_written()
+
+        assert written(kit) == [[(ONE.id, TaskState.PREPARING)]]
+
+
 async def test_that_a_task_runs_or_has_ended_is_written_at_once() -> None:
-    async with a_kit(STATE) as kit, running(kit) as reports:
+    async with a_kit(STATE) as kit, running(kit) as taken:
         for task, state in ((ONE, TaskState.RUNNING), (TWO, TaskState.FAILED)):
-            reports.add("w1", becomes(task, state))
+            taken.add("w1", becomes(task, state))
             for _ in range(5):
                 await asyncio.sleep(0)
 

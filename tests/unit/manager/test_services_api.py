@@ -248,14 +248,12 @@ async def test_a_service_that_is_going_is_not_changed() -> None:
             await apply(kit, an_apply(a_spec(replicas=2), "replicas"))
 
 
-async def test_passwords_are_never_answered() -> None:
+async def test_passwords_that_were_stored_in_the_open_are_never_answered() -> None:
     auth = RegistryAuth(username="anna", password=Secret("geheim"))
-    async with a_kit() as kit:
+    async with a_kit(a_cluster_state(services=[a_service(registry_auth=auth)])) as kit:
         api = ServicesApi(kit.context)
 
-        applied = await api.apply_service(
-            an_apply(a_spec(registry_auth=auth), "image", "registry_auth"), ROOT
-        )
+        applied = await api.apply_service(an_apply(a_spec(replicas=2), "replicas"), ROOT)
         read = await api.get_service(warren_pb2.GetServiceRequest(name="web"), ROOT)
 
         for answer in (applied, read):

@@ -312,6 +312,20 @@ def test_a_batch_is_one_entry_whose_members_stand_alone() -> None:
     assert after == replace(a_state(tokens=[a_token()]), index=101)
 
 
+@settings(max_examples=300)
+@given(states(), st.lists(COMMANDS, max_size=10))
+def test_a_batch_leaves_what_its_members_would_one_by_one(
+    state: ClusterState, commands: list[c.Command]
+) -> None:
+    expected = state
+    for command in commands:
+        expected, _ = apply(replace(expected, index=state.index), command)
+
+    after, _ = apply(state, c.Batch(commands=tuple(commands)))
+
+    assert after == replace(expected, index=state.index + 1)
+
+
 @settings(max_examples=500)
 @given(st.lists(COMMANDS, max_size=30))
 def test_no_commands_in_any_order_raise_or_break_the_state(commands: list[c.Command]) -> None:

@@ -255,6 +255,27 @@ def test_tells_who_could_go_back_to_a_version() -> None:
     )
 
 
+def test_a_secret_that_is_pulled_with_stays_and_its_new_version_touches_no_service() -> None:
+    service = a_service("web", registry_secret="db")
+    state = a_state(secrets=[a_secret()], services=[service])
+
+    after = applied(state, put(2))
+
+    assert after.services["web"] == service
+    assert references.pull_key(after, service.spec) == FileKey(
+        kind=FileKind.SECRET, name="db", number=2
+    )
+    refusal = "FailedPrecondition: secret db is used by service web"
+    assert refused(after, c.RemoveSecret(name="db")) == refusal
+    assert references.uses(after).by_name == {(FileKind.SECRET, "db"): frozenset({"web"})}
+
+
+def test_a_service_that_pulls_with_a_secret_that_is_not_there_is_refused() -> None:
+    command = c.PutService(spec=a_spec(registry_secret="db"), expected_version=0, now=at(5))
+
+    assert refused(a_state(), command) == "FailedPrecondition: there is no secret db"
+
+
 def a_kek(name: str) -> KeyEncryptionKey:
     return KeyEncryptionKey(id=name, key=b"", created_at=NOON)
 

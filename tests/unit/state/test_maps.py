@@ -37,6 +37,42 @@ def test_finds_what_changed_between_two(before: dict[str, int], after: dict[str,
     assert set(maps.changed_keys(before, maps.bucketed(after))) == keys
 
 
+@given(
+    st.dictionaries(KEYS, st.integers()),
+    st.lists(st.tuples(KEYS, st.none() | st.integers())),
+    st.booleans(),
+)
+def test_a_draft_is_what_its_changes_one_by_one_would_leave(
+    before: dict[str, int], changes: list[tuple[str, int | None]], large: bool
+) -> None:
+    mapping: Mapping[str, int] = maps.bucketed(before) if large else before
+    plain = dict(before)
+    draft = maps.Draft(mapping)
+    for key, value in changes:
+        draft.put(key, value)
+        if value is None:
+            plain.pop(key, None)
+        else:
+            plain[key] = value
+        assert draft.get(key) == plain.get(key)
+
+    assert draft.mapping() == plain
+    assert isinstance(draft.mapping(), BucketMap) is large
+    assert mapping == before
+
+
+@given(st.dictionaries(KEYS, st.integers(0, 2)), st.dictionaries(KEYS, st.integers(0, 2)))
+def test_tells_what_each_change_made_of_what(before: dict[str, int], after: dict[str, int]) -> None:
+    found = {
+        (key, before.get(key), after.get(key))
+        for key in before | after
+        if before.get(key) != after.get(key)
+    }
+
+    assert set(maps.changes(maps.bucketed(before), maps.bucketed(after))) == found
+    assert set(maps.changes(before, maps.bucketed(after))) == found
+
+
 def test_a_change_leaves_the_mapping_before_it_as_it_was() -> None:
     before = maps.bucketed({"a": 1})
 

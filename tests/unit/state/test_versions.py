@@ -58,3 +58,11 @@ def test_a_global_service_needs_managers_that_know_of_nodes_as_slots() -> None:
     assert versions.version_of(PutService(spec=spec, expected_version=0, now=NOON)) == 3
     assert versions.version_of(task) == 3
     assert versions.version_of(CreateTask(task=a_task())) == 1
+
+
+def test_a_secret_for_pulls_needs_managers_that_know_it() -> None:
+    spec = a_spec(registry_secret="registry")
+    template = replace(a_task().template, registry_secret="registry")
+
+    assert versions.version_of(PutService(spec=spec, expected_version=0, now=NOON)) == 4
+    assert versions.version_of(CreateTask(task=replace(a_task(), template=template))) == 4

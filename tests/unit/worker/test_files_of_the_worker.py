@@ -95,6 +95,25 @@ def test_the_end_of_an_attempt_counts_more_than_the_verdict_on_it(tmp_path: Path
     assert ProgressFile(path).task_ids() == frozenset()
 
 
+def test_only_what_nothing_else_tells_after_a_reboot_is_forced_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop is in the assignment, and many tasks stop while others start."""
+    forced: list[int] = []
+    monkeypatch.setattr("warren.files.os.fsync", forced.append)
+    stopped = Progress(status=TaskStatus(state=TaskState.STOPPED, since=START, exit_code=0))
+    file = ProgressFile(tmp_path / "tasks.json")
+
+    file.keep("web-1-abcde", stopped)
+    kept = ProgressFile(tmp_path / "tasks.json").get("web-1-abcde")
+    file.forget("web-1-abcde")
+    by_stopping = list(forced)
+    file.keep("web-2-abcde", WAITING)
+
+    assert (kept, by_stopping) == (stopped, [])
+    assert forced
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"a": {}}', '{"a": 1}', "{"])
 def test_a_damaged_progress_file_is_as_good_as_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tasks.json"

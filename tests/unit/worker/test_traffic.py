@@ -225,6 +225,33 @@ async def test_rules_are_looked_after_every_five_seconds() -> None:
 
 
 @in_virtual_time
+async def test_what_this_hosts_tasks_pass_through_touches_no_rule() -> None:
+    async with a_host() as host:
+        host.traffic.assign(assigned(7))
+        await asyncio.sleep(0.001)
+        host.reporter.put(TASK.id, replace(TASK.status, state=TaskState.PREPARING))
+        await asyncio.sleep(0.001)
+        host.reporter.put(TASK.id, READY)
+        await asyncio.sleep(0.001)
+        host.balancer.endpoints.clear()
+        host.traffic.assign(assigned(8))
+        await asyncio.sleep(0.001)
+
+        assert (host.balancer.endpoints, host.carried[-1]) == ([], 8)
+
+
+@in_virtual_time
+async def test_rules_are_looked_after_at_once_when_the_mesh_was_made_anew() -> None:
+    async with a_host() as host:
+        host.traffic.assign(assigned())
+        await asyncio.sleep(1)
+        host.traffic.doubt()
+        await asyncio.sleep(0.001)
+
+        assert len(host.balancer.configs) == 2
+
+
+@in_virtual_time
 async def test_names_follow_what_is_known_of_this_hosts_tasks() -> None:
     async with a_host() as host:
         host.traffic.assign(assigned())
