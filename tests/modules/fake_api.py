@@ -55,12 +55,12 @@ class FakeApi:
     _wait_for_change: Callable[[], None]
 
     def __init__(self) -> None:
+        self.keyrings = {name: Keyring() for name in MANAGERS}
         context = cast(ManagerContext, _Context(self))
         self._services, self._rollouts = ServicesApi(context), RolloutsApi(context)
         self._secrets, self._configs = SecretsApi(context), ConfigsApi(context)
         self._secret_keys = SecretKeysApi(context)
         self._autolock = AutolockApi(context, self._ask_member, self._unlock_member)
-        self.keyrings = {name: Keyring() for name in MANAGERS}
         self._resealer = Resealer(context)
         self._new_rollout_id = counting_ids()
 
