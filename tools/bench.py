@@ -33,6 +33,7 @@ from warren.model.services import Port, ServiceSpec
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from tests.bench import rollouts as bench_rollouts  # noqa: E402 - the checkout is no package
+from tests.bench import secret_tasks  # noqa: E402
 
 FLEET = "bench"
 SUBNET = "10.81.0.0/24"
@@ -72,6 +73,7 @@ def main() -> int:
         if not options.reuse:
             figures += bootstrap()
         figures += services(options.rounds)
+        figures += secrets(options.rounds)
         figures += rollouts(options.rounds // 4)
         figures += playbooks()
         figures += writes()
@@ -151,6 +153,14 @@ def service(client: Client, *, replicas: int) -> Iterator[float]:
     finally:
         client.delete_service("bench")
         wait_service_gone(client, "bench", timeout=timedelta(minutes=1))
+
+
+def secrets(rounds: int) -> list[Figure]:
+    """A secret that is new, in a task that is new."""
+    say("secrets")
+    with connect() as client:
+        values = secret_tasks.to_new_tasks(client, IMAGE, rounds)
+    return [Figure(name="secret created, to readable in a new task", values=values, target=0.5)]
 
 
 def rollouts(rounds: int) -> list[Figure]:

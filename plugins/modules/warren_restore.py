@@ -122,6 +122,11 @@ backup:
   description: What the backup is of, as M(warren.core.warren_backup) returns it.
   returned: success with O(state=verified) or O(state=prepared)
   type: dict
+damaged:
+  description: Why secrets in it do not open. Tasks with them will not start; all else comes back.
+  returned: success with O(state=verified)
+  type: list
+  elements: str
 mark:
   description: What a host that was restored from it says in O(marks).
   returned: success with O(state=verified)
@@ -232,11 +237,14 @@ def verified(module: AnsibleModule) -> dict[str, Any]:
 
     params = module.params
     checked, state = backups.read(Path(params["src"]), _passphrase(params))
+    for damage in checked.damaged:
+        module.warn(f"{params['src']}: {damage}; all else can be restored")
     mark = restore.identity_of(checked.head)
     resumed = mark in [each.strip() for each in params["marks"]]
     return {
         "changed": False,
         "backup": backups.described(checked),
+        "damaged": list(checked.damaged),
         "mark": mark,
         "resumed": resumed,
         "living": [] if resumed else list(restore.living(state, params["addresses"])),

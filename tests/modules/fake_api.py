@@ -7,25 +7,36 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 from warren.api import warren_pb2
+from warren.core import assignment
 from warren.manager.authorization import OPERATOR, Caller
+from warren.manager.autolock_api import AutolockApi
 from warren.manager.cluster import ManagerContext
 from warren.manager.configs_api import ConfigsApi
 from warren.manager.planning import Planning
 from warren.manager.resealer import Resealer
 from warren.manager.rollouts_api import RolloutsApi
-from warren.manager.secrets_api import SecretKeysApi, SecretsApi
+from warren.manager.secret_keys_api import SecretKeysApi
+from warren.manager.secrets_api import SecretsApi
 from warren.manager.services_api import ServicesApi
 from warren.manager.sessions import Sessions
 from warren.manager.volumes_api import VolumesApi
+from warren.model.assignments import ManagerAddress
 from warren.model.rollouts import RolloutState
+from warren.model.views import MemberView
 from warren.state import commands
 from warren.state.cluster import ClusterState
+from warren.store.locking import Keyring
+from warren.store.log import LogMember, LogMetrics
 from warren.testing.builders import counting_ids
+from warren.testing.fake_log import FakeLog
 
 USER = "alice"
+MANAGERS = ("m1", "m2", "m3")
+"""The first leads."""
 _CALLER = Caller(name=USER, roles=frozenset({OPERATOR}))
 _ENDED = tuple(
     warren_pb2.RolloutState.Value(f"ROLLOUT_STATE_{state.name}")
@@ -46,10 +57,12 @@ class FakeApi:
     _wait_for_change: Callable[[], None]
 
     def __init__(self) -> None:
+        self.keyrings = {name: Keyring() for name in MANAGERS}
         context = cast(ManagerContext, _Context(self))
         self._services, self._rollouts = ServicesApi(context), RolloutsApi(context)
         self._secrets, self._configs = SecretsApi(context), ConfigsApi(context)
         self._secret_keys = SecretKeysApi(context)
+        self._autolock = AutolockApi(context, self._ask_member, self._unlock_member)
         self._resealer = Resealer(context)
         self._volumes = VolumesApi(context, Sessions())
         self._new_rollout_id = counting_ids()
@@ -81,6 +94,34 @@ class FakeApi:
         """While somebody looks, the leader goes on."""
         asyncio.run(self._resealer.step())
         return self._real("GetSecretKeys", self._secret_keys.get_secret_keys, request, context)
+
+    def GetAutolock(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("GetAutolock", self._autolock.get_autolock, request, context)
+
+    def ApplyAutolock(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("ApplyAutolock", self._autolock.apply_autolock, request, context)
+
+    def Unlock(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._real("Unlock", self._autolock.unlock, request, context)
+
+    def restart_managers(self, *names: str) -> None:
+        """They have forgotten what only their memory had."""
+        self.keyrings |= {name: Keyring() for name in names}
+
+    def locked(self) -> list[str]:
+        """Managers that are."""
+        keys = self.state.secret_keys
+        return [name for name, ring in self.keyrings.items() if ring.is_locked(keys)]
+
+    async def _ask_member(self, manager: ManagerAddress) -> MemberView:
+        locked = manager.name in self.locked()
+        return MemberView(node_id=manager.node_id, answered=True, locked=locked)
+
+    async def _unlock_member(
+        self, manager: ManagerAddress, request: warren_pb2.UnlockRequest
+    ) -> None:
+        assert self.state.secret_keys is not None
+        self.keyrings[manager.name].unlock("c1", self.state.secret_keys, request.key)
 
     def ApplyConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._real("ApplyConfig", self._configs.apply_config, request, context)
@@ -169,6 +210,24 @@ class _Context:
         self._manager = manager
         self.store = self
         self.planning = Planning()
+        self.membership = SimpleNamespace(node_id=MANAGERS[0])
+
+    @property
+    def keyring(self) -> Keyring:
+        return self._manager.keyrings[MANAGERS[0]]
+
+    def managers(self) -> tuple[ManagerAddress, ...]:
+        assert self.state.cluster is not None
+        spec = self.state.cluster.spec
+        return tuple(assignment.manager_address(spec, node) for node in self.state.managers())
+
+    async def metrics(self) -> LogMetrics:
+        log = FakeLog(node_id=MANAGERS[0])
+        log.seat(*(LogMember(node_id=each.node_id, address=each.raft) for each in self.managers()))
+        return await log.metrics()
+
+    def wake(self) -> None:
+        """Nobody waits."""
 
     @property
     def state(self) -> ClusterState:

@@ -1872,24 +1872,71 @@ class KeyEncryptionKey(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     key: _builtins.bytes
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def locked(self) -> Global___WrappedKey: ...
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         key: _builtins.bytes = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        locked: Global___WrappedKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_locked", b"_locked", "created_at", b"created_at", "locked", b"locked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_locked", b"_locked", "created_at", b"created_at", "id", b"id", "key", b"key", "locked", b"locked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__locked: _TypeAlias = _typing.Literal["locked"]  # noqa: Y015
+    _WhichOneofArgType__locked: _TypeAlias = _typing.Literal["_locked", b"_locked"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__locked) -> _WhichOneofReturnType__locked | None: ...
+
+Global___KeyEncryptionKey: _TypeAlias = KeyEncryptionKey  # noqa: Y015
+
+@_typing.final
+class KeyLock(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    SCRYPT_LOG_N_FIELD_NUMBER: _builtins.int
+    SCRYPT_R_FIELD_NUMBER: _builtins.int
+    SCRYPT_P_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    salt: _builtins.bytes
+    scrypt_log_n: _builtins.int
+    scrypt_r: _builtins.int
+    scrypt_p: _builtins.int
+    nonce: _builtins.bytes
+    data: _builtins.bytes
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        salt: _builtins.bytes = ...,
+        scrypt_log_n: _builtins.int = ...,
+        scrypt_r: _builtins.int = ...,
+        scrypt_p: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
+        data: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "id", b"id", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "id", b"id", "nonce", b"nonce", "salt", b"salt", "scrypt_log_n", b"scrypt_log_n", "scrypt_p", b"scrypt_p", "scrypt_r", b"scrypt_r"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___KeyEncryptionKey: _TypeAlias = KeyEncryptionKey  # noqa: Y015
+Global___KeyLock: _TypeAlias = KeyLock  # noqa: Y015
 
 @_typing.final
 class SecretKeys(_message.Message):
@@ -1897,21 +1944,27 @@ class SecretKeys(_message.Message):
 
     KEYS_FIELD_NUMBER: _builtins.int
     HASH_KEY_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyEncryptionKey]: ...
     @_builtins.property
     def hash_key(self) -> Global___WrappedKey: ...
+    @_builtins.property
+    def lock(self) -> Global___KeyLock: ...
     def __init__(
         self,
         *,
         keys: _abc.Iterable[Global___KeyEncryptionKey] | None = ...,
         hash_key: Global___WrappedKey | None = ...,
+        lock: Global___KeyLock | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hash_key", b"hash_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lock", b"_lock", "hash_key", b"hash_key", "lock", b"lock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash_key", b"hash_key", "keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lock", b"_lock", "hash_key", b"hash_key", "keys", b"keys", "lock", b"lock"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__lock: _TypeAlias = _typing.Literal["lock"]  # noqa: Y015
+    _WhichOneofArgType__lock: _TypeAlias = _typing.Literal["_lock", b"_lock"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lock) -> _WhichOneofReturnType__lock | None: ...
 
 Global___SecretKeys: _TypeAlias = SecretKeys  # noqa: Y015
 
@@ -3639,6 +3692,35 @@ class AddSecretKey(_message.Message):
 Global___AddSecretKey: _TypeAlias = AddSecretKey  # noqa: Y015
 
 @_typing.final
+class LockSecretKeys(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCK_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    expected: _builtins.str
+    @_builtins.property
+    def lock(self) -> Global___KeyLock: ...
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyEncryptionKey]: ...
+    def __init__(
+        self,
+        *,
+        lock: Global___KeyLock | None = ...,
+        keys: _abc.Iterable[Global___KeyEncryptionKey] | None = ...,
+        expected: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lock", b"_lock", "lock", b"lock"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lock", b"_lock", "expected", b"expected", "keys", b"keys", "lock", b"lock"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lock: _TypeAlias = _typing.Literal["lock"]  # noqa: Y015
+    _WhichOneofArgType__lock: _TypeAlias = _typing.Literal["_lock", b"_lock"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lock) -> _WhichOneofReturnType__lock | None: ...
+
+Global___LockSecretKeys: _TypeAlias = LockSecretKeys  # noqa: Y015
+
+@_typing.final
 class ResealedSecret(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -3985,6 +4067,7 @@ class Command(_message.Message):
     REMOVE_VOLUME_FIELD_NUMBER: _builtins.int
     FORGET_VOLUME_FIELD_NUMBER: _builtins.int
     RELEASE_VOLUME_FIELD_NUMBER: _builtins.int
+    LOCK_SECRET_KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_cluster(self) -> Global___CreateCluster: ...
     @_builtins.property
@@ -4069,6 +4152,8 @@ class Command(_message.Message):
     def forget_volume(self) -> Global___ForgetVolume: ...
     @_builtins.property
     def release_volume(self) -> Global___ReleaseVolume: ...
+    @_builtins.property
+    def lock_secret_keys(self) -> Global___LockSecretKeys: ...
     def __init__(
         self,
         *,
@@ -4114,12 +4199,13 @@ class Command(_message.Message):
         remove_volume: Global___RemoveVolume | None = ...,
         forget_volume: Global___ForgetVolume | None = ...,
         release_volume: Global___ReleaseVolume | None = ...,
+        lock_secret_keys: Global___LockSecretKeys | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "forget_volume", b"forget_volume", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "put_volume", b"put_volume", "record_analysis", b"record_analysis", "release_volume", b"release_volume", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "remove_volume", b"remove_volume", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "forget_volume", b"forget_volume", "lock_secret_keys", b"lock_secret_keys", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "put_volume", b"put_volume", "record_analysis", b"record_analysis", "release_volume", b"release_volume", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "remove_volume", b"remove_volume", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "forget_volume", b"forget_volume", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "put_volume", b"put_volume", "record_analysis", b"record_analysis", "release_volume", b"release_volume", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "remove_volume", b"remove_volume", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_join_token", b"add_join_token", "add_node", b"add_node", "add_secret_key", b"add_secret_key", "allow_key_switch", b"allow_key_switch", "assign_task", b"assign_task", "batch", b"batch", "command", b"command", "create_cluster", b"create_cluster", "create_task", b"create_task", "finish_key_rotation", b"finish_key_rotation", "forget_service", b"forget_service", "forget_volume", b"forget_volume", "lock_secret_keys", b"lock_secret_keys", "offer_node_key", b"offer_node_key", "put_cluster_spec", b"put_cluster_spec", "put_config", b"put_config", "put_node_spec", b"put_node_spec", "put_secret", b"put_secret", "put_service", b"put_service", "put_volume", b"put_volume", "record_analysis", b"record_analysis", "release_volume", b"release_volume", "remove_config", b"remove_config", "remove_join_token", b"remove_join_token", "remove_node", b"remove_node", "remove_secret", b"remove_secret", "remove_service", b"remove_service", "remove_task", b"remove_task", "remove_volume", b"remove_volume", "replace_task", b"replace_task", "request_key_rotation", b"request_key_rotation", "reseal_secrets", b"reseal_secrets", "set_held_ports", b"set_held_ports", "set_node_description", b"set_node_description", "set_node_public_key", b"set_node_public_key", "set_node_seen_address", b"set_node_seen_address", "set_node_status", b"set_node_status", "set_rollout", b"set_rollout", "set_secret_keys", b"set_secret_keys", "set_service_vip", b"set_service_vip", "set_task_desired", b"set_task_desired", "set_task_status", b"set_task_status", "start_rollout", b"start_rollout", "withdraw_task", b"withdraw_task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports", "replace_task", "start_rollout", "set_rollout", "record_analysis", "set_secret_keys", "put_secret", "remove_secret", "put_config", "remove_config", "add_secret_key", "reseal_secrets", "put_volume", "remove_volume", "forget_volume", "release_volume"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["create_cluster", "put_cluster_spec", "put_service", "remove_service", "forget_service", "add_node", "put_node_spec", "set_node_description", "set_node_status", "set_node_public_key", "remove_node", "create_task", "assign_task", "set_task_desired", "set_task_status", "remove_task", "add_join_token", "remove_join_token", "batch", "withdraw_task", "set_service_vip", "set_node_seen_address", "request_key_rotation", "offer_node_key", "allow_key_switch", "finish_key_rotation", "set_held_ports", "replace_task", "start_rollout", "set_rollout", "record_analysis", "set_secret_keys", "put_secret", "remove_secret", "put_config", "remove_config", "add_secret_key", "reseal_secrets", "put_volume", "remove_volume", "forget_volume", "release_volume", "lock_secret_keys"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -4652,6 +4738,7 @@ class MemberView(_message.Message):
     SYNC_P50_FIELD_NUMBER: _builtins.int
     SYNC_P99_FIELD_NUMBER: _builtins.int
     ELECTIONS_WON_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     voter: _builtins.bool
     answered: _builtins.bool
@@ -4664,6 +4751,7 @@ class MemberView(_message.Message):
     snapshot_bytes: _builtins.int
     journal_bytes: _builtins.int
     elections_won: _builtins.int
+    locked: _builtins.bool
     @_builtins.property
     def sync_p50(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -4685,10 +4773,11 @@ class MemberView(_message.Message):
         sync_p50: _duration_pb2.Duration | None = ...,
         sync_p99: _duration_pb2.Duration | None = ...,
         elections_won: _builtins.int = ...,
+        locked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sync_p50", b"sync_p50", "sync_p99", b"sync_p99"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "applied_index", b"applied_index", "commit_index", b"commit_index", "elections_won", b"elections_won", "journal_bytes", b"journal_bytes", "lag", b"lag", "last_index", b"last_index", "node_id", b"node_id", "snapshot_bytes", b"snapshot_bytes", "snapshot_index", b"snapshot_index", "sync_p50", b"sync_p50", "sync_p99", b"sync_p99", "term", b"term", "voter", b"voter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "applied_index", b"applied_index", "commit_index", b"commit_index", "elections_won", b"elections_won", "journal_bytes", b"journal_bytes", "lag", b"lag", "last_index", b"last_index", "locked", b"locked", "node_id", b"node_id", "snapshot_bytes", b"snapshot_bytes", "snapshot_index", b"snapshot_index", "sync_p50", b"sync_p50", "sync_p99", b"sync_p99", "term", b"term", "voter", b"voter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4712,6 +4801,7 @@ class ClusterView(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     CA_DIGEST_FIELD_NUMBER: _builtins.int
     WARREN_FIELD_NUMBER: _builtins.int
+    AUTOLOCK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     leader: _builtins.str
@@ -4723,6 +4813,7 @@ class ClusterView(_message.Message):
     index: _builtins.int
     ca_digest: _builtins.str
     warren: _builtins.str
+    autolock: _builtins.bool
     @_builtins.property
     def spec(self) -> Global___ClusterSpec: ...
     @_builtins.property
@@ -4746,10 +4837,11 @@ class ClusterView(_message.Message):
         index: _builtins.int = ...,
         ca_digest: _builtins.str = ...,
         warren: _builtins.str = ...,
+        autolock: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_digest", b"ca_digest", "created_at", b"created_at", "id", b"id", "index", b"index", "leader", b"leader", "managers", b"managers", "nodes", b"nodes", "nodes_ready", b"nodes_ready", "services", b"services", "spec", b"spec", "tasks_running", b"tasks_running", "term", b"term", "version", b"version", "warren", b"warren"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "ca_digest", b"ca_digest", "created_at", b"created_at", "id", b"id", "index", b"index", "leader", b"leader", "managers", b"managers", "nodes", b"nodes", "nodes_ready", b"nodes_ready", "services", b"services", "spec", b"spec", "tasks_running", b"tasks_running", "term", b"term", "version", b"version", "warren", b"warren"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -5320,6 +5412,60 @@ class VolumeApplied(_message.Message):
 Global___VolumeApplied: _TypeAlias = VolumeApplied  # noqa: Y015
 
 @_typing.final
+class ManagerLock(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    answered: _builtins.bool
+    locked: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        answered: _builtins.bool = ...,
+        locked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "locked", b"locked", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ManagerLock: _TypeAlias = ManagerLock  # noqa: Y015
+
+@_typing.final
+class AutolockView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
+    MANAGERS_FIELD_NUMBER: _builtins.int
+    cluster_id: _builtins.str
+    @_builtins.property
+    def lock(self) -> Global___KeyLock: ...
+    @_builtins.property
+    def managers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManagerLock]: ...
+    def __init__(
+        self,
+        *,
+        cluster_id: _builtins.str = ...,
+        lock: Global___KeyLock | None = ...,
+        managers: _abc.Iterable[Global___ManagerLock] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lock", b"_lock", "lock", b"lock"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lock", b"_lock", "cluster_id", b"cluster_id", "lock", b"lock", "managers", b"managers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lock: _TypeAlias = _typing.Literal["lock"]  # noqa: Y015
+    _WhichOneofArgType__lock: _TypeAlias = _typing.Literal["_lock", b"_lock"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lock) -> _WhichOneofReturnType__lock | None: ...
+
+Global___AutolockView: _TypeAlias = AutolockView  # noqa: Y015
+
+@_typing.final
 class JoinTokenView(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -5852,6 +5998,94 @@ class RotateSecretKeysResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__view) -> _WhichOneofReturnType__view | None: ...
 
 Global___RotateSecretKeysResponse: _TypeAlias = RotateSecretKeysResponse  # noqa: Y015
+
+@_typing.final
+class GetAutolockRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STALE_FIELD_NUMBER: _builtins.int
+    stale: _builtins.bool
+    def __init__(
+        self,
+        *,
+        stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAutolockRequest: _TypeAlias = GetAutolockRequest  # noqa: Y015
+
+@_typing.final
+class ApplyAutolockRequest(_message.Message):
+    """Autolock on, with another lock, or without `lock` off. `key`: the new lock's, open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCK_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    expected: _builtins.str
+    @_builtins.property
+    def lock(self) -> Global___KeyLock: ...
+    def __init__(
+        self,
+        *,
+        lock: Global___KeyLock | None = ...,
+        key: _builtins.bytes = ...,
+        expected: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lock", b"_lock", "lock", b"lock"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lock", b"_lock", "expected", b"expected", "key", b"key", "lock", b"lock"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lock: _TypeAlias = _typing.Literal["lock"]  # noqa: Y015
+    _WhichOneofArgType__lock: _TypeAlias = _typing.Literal["_lock", b"_lock"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lock) -> _WhichOneofReturnType__lock | None: ...
+
+Global___ApplyAutolockRequest: _TypeAlias = ApplyAutolockRequest  # noqa: Y015
+
+@_typing.final
+class UnlockRequest(_message.Message):
+    """`key`: that of the lock with this id, open. Managers that do not answer stay locked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCK_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    lock_id: _builtins.str
+    key: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        lock_id: _builtins.str = ...,
+        key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lock_id", b"lock_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlockRequest: _TypeAlias = UnlockRequest  # noqa: Y015
+
+@_typing.final
+class UnlockResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlockResponse: _TypeAlias = UnlockResponse  # noqa: Y015
 
 @_typing.final
 class ApplyConfigRequest(_message.Message):
@@ -8071,21 +8305,27 @@ Global___Heard: _TypeAlias = Heard  # noqa: Y015
 
 @_typing.final
 class TaskFiles(_message.Message):
-    """Secrets and configs that tasks of the node refer to, as far as this session has not told them yet."""
+    """Secrets and configs that tasks of the node refer to, as far as this session has not told them yet.
+    `locked`: those that the manager cannot open until it is unlocked; what was told of them stays.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILES_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskFile]: ...
+    @_builtins.property
+    def locked(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileKey]: ...
     def __init__(
         self,
         *,
         files: _abc.Iterable[Global___TaskFile] | None = ...,
+        locked: _abc.Iterable[Global___FileKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "locked", b"locked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

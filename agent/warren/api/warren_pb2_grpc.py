@@ -134,6 +134,21 @@ class ControlStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.FromString,
                 _registered_method=True)
+        self.GetAutolock = channel.unary_unary(
+                '/warren.v1.Control/GetAutolock',
+                request_serializer=warren_dot_api_dot_warren__pb2.GetAutolockRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.AutolockView.FromString,
+                _registered_method=True)
+        self.ApplyAutolock = channel.unary_unary(
+                '/warren.v1.Control/ApplyAutolock',
+                request_serializer=warren_dot_api_dot_warren__pb2.ApplyAutolockRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.AutolockView.FromString,
+                _registered_method=True)
+        self.Unlock = channel.unary_unary(
+                '/warren.v1.Control/Unlock',
+                request_serializer=warren_dot_api_dot_warren__pb2.UnlockRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.AutolockView.FromString,
+                _registered_method=True)
         self.ApplyConfig = channel.unary_unary(
                 '/warren.v1.Control/ApplyConfig',
                 request_serializer=warren_dot_api_dot_warren__pb2.ApplyConfigRequest.SerializeToString,
@@ -387,6 +402,25 @@ class ControlServicer:
 
     def RotateSecretKeys(self, request, context):
         """Asks only: the leader reseals, a few at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAutolock(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyAutolock(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unlock(self, request, context):
+        """The leader unlocks itself and passes the key on to the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -653,6 +687,21 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RotateSecretKeys,
                     request_deserializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.SerializeToString,
+            ),
+            'GetAutolock': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAutolock,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.GetAutolockRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.AutolockView.SerializeToString,
+            ),
+            'ApplyAutolock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyAutolock,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.ApplyAutolockRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.AutolockView.SerializeToString,
+            ),
+            'Unlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unlock,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.UnlockRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.AutolockView.SerializeToString,
             ),
             'ApplyConfig': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyConfig,
@@ -1325,6 +1374,87 @@ class Control:
             '/warren.v1.Control/RotateSecretKeys',
             warren_dot_api_dot_warren__pb2.RotateSecretKeysRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.RotateSecretKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAutolock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/GetAutolock',
+            warren_dot_api_dot_warren__pb2.GetAutolockRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.AutolockView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyAutolock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/ApplyAutolock',
+            warren_dot_api_dot_warren__pb2.ApplyAutolockRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.AutolockView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Control/Unlock',
+            warren_dot_api_dot_warren__pb2.UnlockRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.AutolockView.FromString,
             options,
             channel_credentials,
             insecure,
@@ -2139,6 +2269,11 @@ class ManagersStub:
                 request_serializer=warren_dot_api_dot_warren__pb2.GetMemberRequest.SerializeToString,
                 response_deserializer=warren_dot_api_dot_warren__pb2.MemberView.FromString,
                 _registered_method=True)
+        self.UnlockMember = channel.unary_unary(
+                '/warren.v1.Managers/UnlockMember',
+                request_serializer=warren_dot_api_dot_warren__pb2.UnlockRequest.SerializeToString,
+                response_deserializer=warren_dot_api_dot_warren__pb2.UnlockResponse.FromString,
+                _registered_method=True)
 
 
 class ManagersServicer:
@@ -2170,6 +2305,13 @@ class ManagersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UnlockMember(self, request, context):
+        """The answering manager itself: by the leader, which was told the key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ManagersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -2192,6 +2334,11 @@ def add_ManagersServicer_to_server(servicer, server):
                     servicer.GetMember,
                     request_deserializer=warren_dot_api_dot_warren__pb2.GetMemberRequest.FromString,
                     response_serializer=warren_dot_api_dot_warren__pb2.MemberView.SerializeToString,
+            ),
+            'UnlockMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlockMember,
+                    request_deserializer=warren_dot_api_dot_warren__pb2.UnlockRequest.FromString,
+                    response_serializer=warren_dot_api_dot_warren__pb2.UnlockResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2302,6 +2449,33 @@ class Managers:
             '/warren.v1.Managers/GetMember',
             warren_dot_api_dot_warren__pb2.GetMemberRequest.SerializeToString,
             warren_dot_api_dot_warren__pb2.MemberView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlockMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/warren.v1.Managers/UnlockMember',
+            warren_dot_api_dot_warren__pb2.UnlockRequest.SerializeToString,
+            warren_dot_api_dot_warren__pb2.UnlockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,10 @@ class ControlStub:
     GetSecretKeys: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetSecretKeysRequest, _warren_pb2.SecretKeysView]
     RotateSecretKeys: _grpc.UnaryUnaryMultiCallable[_warren_pb2.RotateSecretKeysRequest, _warren_pb2.RotateSecretKeysResponse]
     """Asks only: the leader reseals, a few at a time."""
+    GetAutolock: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetAutolockRequest, _warren_pb2.AutolockView]
+    ApplyAutolock: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyAutolockRequest, _warren_pb2.AutolockView]
+    Unlock: _grpc.UnaryUnaryMultiCallable[_warren_pb2.UnlockRequest, _warren_pb2.AutolockView]
+    """The leader unlocks itself and passes the key on to the others."""
     ApplyConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ApplyConfigRequest, _warren_pb2.ConfigApplied]
     GetConfig: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetConfigRequest, _warren_pb2.ConfigView]
     ListConfigs: _grpc.UnaryUnaryMultiCallable[_warren_pb2.ListConfigsRequest, _warren_pb2.ListConfigsResponse]
@@ -113,6 +117,10 @@ class ControlAsyncStub(ControlStub):
     GetSecretKeys: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetSecretKeysRequest, _warren_pb2.SecretKeysView]  # type: ignore[assignment]
     RotateSecretKeys: _aio.UnaryUnaryMultiCallable[_warren_pb2.RotateSecretKeysRequest, _warren_pb2.RotateSecretKeysResponse]  # type: ignore[assignment]
     """Asks only: the leader reseals, a few at a time."""
+    GetAutolock: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetAutolockRequest, _warren_pb2.AutolockView]  # type: ignore[assignment]
+    ApplyAutolock: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyAutolockRequest, _warren_pb2.AutolockView]  # type: ignore[assignment]
+    Unlock: _aio.UnaryUnaryMultiCallable[_warren_pb2.UnlockRequest, _warren_pb2.AutolockView]  # type: ignore[assignment]
+    """The leader unlocks itself and passes the key on to the others."""
     ApplyConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.ApplyConfigRequest, _warren_pb2.ConfigApplied]  # type: ignore[assignment]
     GetConfig: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetConfigRequest, _warren_pb2.ConfigView]  # type: ignore[assignment]
     ListConfigs: _aio.UnaryUnaryMultiCallable[_warren_pb2.ListConfigsRequest, _warren_pb2.ListConfigsResponse]  # type: ignore[assignment]
@@ -286,6 +294,28 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.RotateSecretKeysResponse, _abc.Awaitable[_warren_pb2.RotateSecretKeysResponse]]:
         """Asks only: the leader reseals, a few at a time."""
+
+    @_abc_1.abstractmethod
+    def GetAutolock(
+        self,
+        request: _warren_pb2.GetAutolockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.AutolockView, _abc.Awaitable[_warren_pb2.AutolockView]]: ...
+
+    @_abc_1.abstractmethod
+    def ApplyAutolock(
+        self,
+        request: _warren_pb2.ApplyAutolockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.AutolockView, _abc.Awaitable[_warren_pb2.AutolockView]]: ...
+
+    @_abc_1.abstractmethod
+    def Unlock(
+        self,
+        request: _warren_pb2.UnlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.AutolockView, _abc.Awaitable[_warren_pb2.AutolockView]]:
+        """The leader unlocks itself and passes the key on to the others."""
 
     @_abc_1.abstractmethod
     def ApplyConfig(
@@ -507,6 +537,8 @@ class ManagersStub:
     """Answered by any manager from what it knows, also without a quorum."""
     GetMember: _grpc.UnaryUnaryMultiCallable[_warren_pb2.GetMemberRequest, _warren_pb2.MemberView]
     """The figures of the answering manager itself."""
+    UnlockMember: _grpc.UnaryUnaryMultiCallable[_warren_pb2.UnlockRequest, _warren_pb2.UnlockResponse]
+    """The answering manager itself: by the leader, which was told the key."""
 
 @_typing.type_check_only
 class ManagersAsyncStub(ManagersStub):
@@ -517,6 +549,8 @@ class ManagersAsyncStub(ManagersStub):
     """Answered by any manager from what it knows, also without a quorum."""
     GetMember: _aio.UnaryUnaryMultiCallable[_warren_pb2.GetMemberRequest, _warren_pb2.MemberView]  # type: ignore[assignment]
     """The figures of the answering manager itself."""
+    UnlockMember: _aio.UnaryUnaryMultiCallable[_warren_pb2.UnlockRequest, _warren_pb2.UnlockResponse]  # type: ignore[assignment]
+    """The answering manager itself: by the leader, which was told the key."""
 
 class ManagersServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -548,6 +582,14 @@ class ManagersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_warren_pb2.MemberView, _abc.Awaitable[_warren_pb2.MemberView]]:
         """The figures of the answering manager itself."""
+
+    @_abc_1.abstractmethod
+    def UnlockMember(
+        self,
+        request: _warren_pb2.UnlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_warren_pb2.UnlockResponse, _abc.Awaitable[_warren_pb2.UnlockResponse]]:
+        """The answering manager itself: by the leader, which was told the key."""
 
 def add_ManagersServicer_to_server(servicer: ManagersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -8,7 +8,7 @@ passphrase never leaves this process.
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,7 @@ from warren.model.errors import InvalidInput, NotFound
 from warren.model.services import Secret
 from warren.model.views import BackupHead
 from warren.state.cluster import ClusterState
-from warren.store import archives, backup
+from warren.store import archives, backup, passphrases, sealing
 from warren.store.backup import Archive
 
 PASSPHRASE_VARIABLE = "WARREN_BACKUP_PASSPHRASE"
@@ -37,6 +37,10 @@ class Checked:
     sha256: str
     opened: bool = False
     """The passphrase was given, and is right."""
+    locked: bool = False
+    """Its secrets are under autolock, so that none could be opened here."""
+    damaged: tuple[str, ...] = ()
+    """Why secrets in it do not open. The rest can be restored."""
 
 
 def passphrase_from(file: str = "") -> Secret:
@@ -71,14 +75,15 @@ def check(path: Path, passphrase: Secret | None = None) -> Checked:
     with opened(path) as file:
         archive = Archive(file, str(path))
         sha256 = archive.check()
-        if passphrase is not None:
-            archive.state(passphrase)
+        state = archive.state(passphrase) if passphrase is not None else ClusterState()
         return Checked(
             head=archive.head,
             path=path,
             size_bytes=path.stat().st_size,
             sha256=sha256,
             opened=passphrase is not None,
+            locked=state.secret_keys is not None and state.secret_keys.lock is not None,
+            damaged=sealing.damaged(state),
         )
 
 
@@ -87,7 +92,7 @@ def read(path: Path, passphrase: Secret) -> tuple[Checked, ClusterState]:
     with opened(path) as file:
         archive = Archive(file, str(path))
         state = archive.state(passphrase)
-    return check(path), state
+    return replace(check(path), damaged=sealing.damaged(state)), state
 
 
 def rewrap(path: Path, passphrase: Secret, copy: Path) -> Secret:
@@ -101,7 +106,7 @@ def rewrap(path: Path, passphrase: Secret, copy: Path) -> Secret:
         archive.check()
         pieces = archive.pieces(passphrase)
         chance = secrets.token_bytes(archives.CHANCE_BYTES)
-        parts = backup.write(archive.head, pieces, once, chance=chance, cost=archives.CHEAP)
+        parts = backup.write(archive.head, pieces, once, chance=chance, cost=passphrases.CHEAP)
         write(copy, parts)
     return once
 

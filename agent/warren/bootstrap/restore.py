@@ -33,7 +33,7 @@ from warren.model.views import BackupHead
 from warren.model.volumes import Volume
 from warren.state import versions
 from warren.state.cluster import ClusterState
-from warren.store import sealing, store
+from warren.store import store
 from warren.store.raft import renewal
 from warren.store.raft.disks import RealDisk
 from warren.store.raft.journal import Identity
@@ -63,7 +63,6 @@ def restore_cluster(
     head = checked.head
     if head.commands_version > versions.COMMANDS_VERSION:
         raise FailedPrecondition(f"the backup was made by Warren {head.warren}: use that, or newer")
-    sealing.check_all(backed_up)
     now = datetime.now(UTC)
     state = restored_state(backed_up, hosts, now, lambda: new_id(NODE_ID_DIGITS))
     cluster, node = _cluster(state), state.node_named(founder)

@@ -48,11 +48,12 @@ def verify(options: Options) -> int:
 
     found = backups.check(Path(options.file), given_passphrase(options))
     if options.output != "table":
-        return common.show_data(options, {**backups.described(found), "opened": found.opened})
+        known = {"opened": found.opened, "damaged": list(found.damaged)}
+        return common.show_data(options, {**backups.described(found), **known})
     print(f"{found.path}: {_described(found)}, {size(found.size_bytes)}")
-    print(
-        "whole, and can be restored" if found.opened else "whole; not opened: no passphrase given"
-    )
+    print(_verdict(found))
+    for line in found.damaged:
+        print(line)
     return 0
 
 
@@ -74,6 +75,14 @@ def add_passphrase(verb: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="file that holds the passphrase (WARREN_BACKUP_PASSPHRASE)",
     )
+
+
+def _verdict(found: "Checked") -> str:
+    if not found.opened:
+        return "whole; not opened: no passphrase given"
+    if found.locked:
+        return "whole, and can be restored; its secrets are under autolock, and were not opened"
+    return f"whole, and can be restored{', but for this:' if found.damaged else ''}"
 
 
 def _described(found: "Checked") -> str:

@@ -4,7 +4,7 @@ import argparse
 import socket
 from datetime import timedelta
 
-from warren.cli import backups, common, nodes
+from warren.cli import autolock, backups, common, nodes
 from warren.cli.common import Nouns, Options
 from warren.model.errors import NotFound
 from warren.model.manifest import parse_cluster, parse_node
@@ -41,6 +41,7 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
     verb.add_argument("--task-network", metavar="CIDR")
 
     backups.register(verbs, shared)
+    autolock.register(verbs, shared)
 
     tokens = common.add_noun(verbs, "join-token", "tokens that let hosts join")
     verb = common.add_verb(tokens, shared, "create", "make a token and print it", create_token)
@@ -160,6 +161,17 @@ def _member(view: NodeView) -> tuple[str, ...]:
     )
 
 
+def _autolock(view: ClusterView) -> str:
+    if not view.autolock:
+        return "off"
+    found = [(each.node.spec.name, each.member) for each in view.managers]
+    locked = [name for name, member in found if member is not None and member.locked]
+    silent = [name for name, member in found if member is None or not member.answered]
+    words = [f"locked: {', '.join(locked)}"] if locked else []
+    words += [f"not known: {', '.join(silent)}"] if silent else []
+    return f"on, {'; '.join(words) or 'all managers are unlocked'}"
+
+
 def _facts(view: ClusterView) -> list[tuple[str, str]]:
     managers = ", ".join(
         each.node.spec.name + ("" if each.reachable else " (unreachable)") for each in view.managers
@@ -169,6 +181,7 @@ def _facts(view: ClusterView) -> list[tuple[str, str]]:
         ("Leader", view.leader or "none"),
         ("Managers", managers),
         ("Nodes", f"{view.nodes_ready} of {view.nodes} ready"),
+        ("Autolock", _autolock(view)),
         ("Services", f"{view.services} with {view.tasks_running} running tasks"),
         ("Mesh network", view.spec.mesh_network),
         ("Task network", f"{view.spec.task_network}, /{view.spec.task_subnet_prefix} per node"),

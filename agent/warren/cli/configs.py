@@ -5,7 +5,7 @@ import sys
 
 from warren.cli import common, values
 from warren.cli.common import Nouns, Options
-from warren.model.errors import AlreadyExists, NotFound
+from warren.model.errors import NotFound
 from warren.model.manifest import parse_config
 
 
@@ -69,13 +69,10 @@ def create(options: Options) -> int:
     name = options.config_name
     spec, fields = parse_config(values.manifest(options, name))
     with common.client(options) as client:
-        try:
-            client.get_config(name)
-        except NotFound:
-            value = values.read_value(options, f"text of {name}")
-            applied = client.apply_config(spec, fields, value, dry_run=options.dry_run)
-        else:
-            raise AlreadyExists(f"config {name} exists: warren config update changes it")
+        instead = "warren config update changes it"
+        values.require_new(f"config {name}", lambda: client.get_config(name), instead)
+        value = values.read_value(options, f"text of {name}")
+        applied = client.apply_config(spec, fields, value, dry_run=options.dry_run)
     print(values.summary(name, applied, options))
     return 0
 
@@ -99,8 +96,5 @@ def update(options: Options) -> int:
 def rm(options: Options) -> int:
     """Remove configs."""
     with common.client(options) as client:
-        for name in options.config_name:
-            if not client.delete_config(name):
-                raise NotFound(f"there is no config {name}")
-            print(f"{name}: removed")
+        values.remove("config", options.config_name, client.delete_config)
     return 0

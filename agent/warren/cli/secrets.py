@@ -5,7 +5,6 @@ from datetime import timedelta
 
 from warren.cli import common, deploying, values
 from warren.cli.common import Nouns, Options
-from warren.model.errors import AlreadyExists, NotFound
 from warren.model.manifest import parse_secret
 
 
@@ -66,14 +65,10 @@ def create(options: Options) -> int:
     name = options.secret_name
     spec, fields = parse_secret(values.manifest(options, name))
     with common.client(options) as client:
-        try:
-            client.get_secret(name)
-        except NotFound:
-            value = values.read_value(options, f"value of {name}")
-            applied = client.apply_secret(spec, fields, value, dry_run=options.dry_run)
-        else:
-            message = f"secret {name} exists: warren secret rotate gives it another value"
-            raise AlreadyExists(message)
+        instead = "warren secret rotate gives it another value"
+        values.require_new(f"secret {name}", lambda: client.get_secret(name), instead)
+        value = values.read_value(options, f"value of {name}")
+        applied = client.apply_secret(spec, fields, value, dry_run=options.dry_run)
     print(values.summary(name, applied, options))
     return 0
 
@@ -112,8 +107,5 @@ def rotate_key(options: Options) -> int:
 def rm(options: Options) -> int:
     """Remove secrets."""
     with common.client(options) as client:
-        for name in options.secret_name:
-            if not client.delete_secret(name):
-                raise NotFound(f"there is no secret {name}")
-            print(f"{name}: removed")
+        values.remove("secret", options.secret_name, client.delete_secret)
     return 0

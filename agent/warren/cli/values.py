@@ -3,7 +3,7 @@ two nouns."""
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from getpass import getpass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from warren.cli import common, deploying
 from warren.cli.common import Options
 from warren.cli.progress import Progress
-from warren.model.errors import InvalidInput
+from warren.model.errors import AlreadyExists, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from warren.client import Client
@@ -50,6 +50,23 @@ def read_value(options: Options, noun: str) -> bytes:
     if sys.stdin.isatty():
         return getpass(f"{noun}: ").encode()
     return sys.stdin.buffer.read()
+
+
+def require_new(what: str, get: Callable[[], object], instead: str) -> None:
+    """AlreadyExists says what to do instead. `what`: `secret db`."""
+    try:
+        get()
+    except NotFound:
+        return
+    raise AlreadyExists(f"{what} exists: {instead}")
+
+
+def remove(noun: str, names: Iterable[str], delete: Callable[[str], bool]) -> None:
+    """One after another, up to one that is not there or is used."""
+    for name in names:
+        if not delete(name):
+            raise NotFound(f"there is no {noun} {name}")
+        print(f"{name}: removed")
 
 
 def manifest(options: Options, name: str) -> dict[str, Any]:

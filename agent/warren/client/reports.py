@@ -14,6 +14,7 @@ from warren.model.rollouts import Rollout
 from warren.model.services import PortMode, ServiceSpec
 from warren.model.tasks import Task
 from warren.model.views import (
+    AutolockView,
     Change,
     ClusterView,
     ConfigView,
@@ -138,6 +139,18 @@ def secret_keys(view: SecretKeysView) -> dict[str, Any]:
         "created_at": _time(view.created_at),
         "versions": view.versions,
         "left": view.left,
+    }
+
+
+def autolock(view: AutolockView) -> dict[str, Any]:
+    """Whether managers are locked when they start, and who is; no key is here."""
+    return {
+        "enabled": view.lock is not None,
+        "since": _time(view.lock.created_at) if view.lock is not None else None,
+        "managers": [
+            {"name": each.name, "locked": each.locked if each.answered else None}
+            for each in view.managers
+        ],
     }
 
 
@@ -417,6 +430,7 @@ def cluster(view: ClusterView) -> dict[str, Any]:
         "nodes_ready": view.nodes_ready,
         "services": view.services,
         "tasks_running": view.tasks_running,
+        "autolock": view.autolock,
         "term": view.term,
         "index": view.index,
         "ca_digest": view.ca_digest,
@@ -441,6 +455,7 @@ def member(view: MemberView) -> dict[str, Any]:
         "sync_p50_ms": round(view.sync_p50 / timedelta(milliseconds=1), 3),
         "sync_p99_ms": round(view.sync_p99 / timedelta(milliseconds=1), 3),
         "elections_won": view.elections_won,
+        "locked": view.locked,
     }
 
 

@@ -9,8 +9,15 @@ from datetime import timedelta
 from typing import Any
 
 from warren.api import convert, warren_pb2
-from warren.model.secrets import ConfigSpec, SecretSpec
-from warren.model.views import ConfigApplied, ConfigView, SecretApplied, SecretKeysView, SecretView
+from warren.model.secrets import ConfigSpec, KeyLock, SecretSpec
+from warren.model.views import (
+    AutolockView,
+    ConfigApplied,
+    ConfigView,
+    SecretApplied,
+    SecretKeysView,
+    SecretView,
+)
 
 
 class SecretCalls:
@@ -71,6 +78,24 @@ class SecretCalls:
         request = warren_pb2.RotateSecretKeysRequest(dry_run=dry_run)
         request.older_than.FromTimedelta(older_than)
         return bool(self._call("RotateSecretKeys", request).changed)
+
+    def get_autolock(self, *, stale: bool = False) -> AutolockView:
+        """Whether managers are locked when they start, and who is now."""
+        request = warren_pb2.GetAutolockRequest(stale=stale)
+        return convert.from_message(self._call("GetAutolock", request), AutolockView)
+
+    def apply_autolock(self, lock: KeyLock | None, key: bytes, *, expected: str) -> AutolockView:
+        """Autolock on with this lock and its key, or off. `expected`: id of the lock before.
+        `bootstrap.autolock` makes locks from passphrases."""
+        request = warren_pb2.ApplyAutolockRequest(
+            lock=convert.to_message(lock) if lock is not None else None, key=key, expected=expected
+        )
+        return convert.from_message(self._call("ApplyAutolock", request), AutolockView)
+
+    def unlock(self, lock_id: str, key: bytes) -> AutolockView:
+        """Give all managers the key of the lock. InvalidInput: it is not that."""
+        request = warren_pb2.UnlockRequest(lock_id=lock_id, key=key)
+        return convert.from_message(self._call("Unlock", request), AutolockView)
 
     def apply_config(
         self,

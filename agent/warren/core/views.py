@@ -257,6 +257,7 @@ def cluster_view(
         index=state.index,
         ca_digest=_digest(cluster.ca_certificate),
         warren=warren,
+        autolock=state.secret_keys is not None and state.secret_keys.lock is not None,
     )
 
 

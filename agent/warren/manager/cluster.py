@@ -19,6 +19,7 @@ from warren.model.assignments import ManagerAddress
 from warren.model.clusters import Cluster
 from warren.model.errors import FailedPrecondition, LeaderMoved
 from warren.state.cluster import ClusterState
+from warren.store.locking import Keyring
 from warren.store.store import Store
 
 TASK_ID_DIGITS = 5
@@ -40,6 +41,8 @@ class ManagerContext:
     new_call: Callable[[], str] = lambda: secrets.token_hex(16)
     """A name for a call whose caller gave it none."""
     planning: Planning = field(default_factory=Planning)
+    keyring: Keyring = field(default_factory=Keyring)
+    """What opens the keys of secrets under autolock, once somebody brought it."""
 
     def managers(self) -> tuple[ManagerAddress, ...]:
         """All managers: by the state, or before there is one, by node.json."""

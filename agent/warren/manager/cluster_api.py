@@ -10,7 +10,7 @@ from warren.core.specs import Edit
 from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out, edit_fields
 from warren.manager.cluster import ManagerContext, cluster_of
-from warren.manager.members_api import AskMember, all_members, ask_nobody
+from warren.manager.members_api import AskMember, ask_nobody, members_of
 from warren.model.clusters import ClusterSpec
 from warren.model.errors import InvalidInput
 from warren.state.cluster import ClusterState
@@ -50,8 +50,7 @@ class ClusterApi:
             warren=warren.__version__,
         )
         if request.members:
-            metrics = await self._context.store.metrics()
-            found = await all_members(metrics, self._context.managers(), self._ask_member)
+            found = await members_of(self._context, self._ask_member)
             managers = (replace(each, member=found.get(each.node.id)) for each in view.managers)
             view = replace(view, managers=tuple(managers))
         answer: warren_pb2.ClusterView = convert.to_message(view)

@@ -1,20 +1,17 @@
 """Control, configs: Apply, Get, List, Delete. As secrets, but in the open."""
 
-from dataclasses import replace
-
 from warren.api import convert, warren_pb2
 from warren.core import secrets
 from warren.core.specs import Edit
+from warren.manager import versioned_files
 from warren.manager.authorization import Caller
-from warren.manager.changing import NOTHING, Intent, Wish, carry_out
+from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
-from warren.model.errors import NotFound
 from warren.model.secrets import ConfigSpec, ConfigVersion, FileKind, VersionedConfig
 from warren.model.views import ConfigApplied
 from warren.state import references
-from warren.state.apply import apply
 from warren.state.cluster import ClusterState
-from warren.state.commands import PutConfig, RemoveConfig
+from warren.state.commands import PutConfig
 
 
 class ConfigsApi:
@@ -26,26 +23,35 @@ class ConfigsApi:
     async def apply_config(
         self, request: warren_pb2.ApplyConfigRequest, caller: Caller
     ) -> warren_pb2.ConfigApplied:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
         given = convert.from_message(request.spec, ConfigSpec)
         value = request.value if request.HasField("value") else None
         secrets.check_value(FileKind.CONFIG, given.name, value, is_new=False)
 
         def decide(state: ClusterState, wish: Wish) -> Intent[ConfigApplied]:
             stored = state.configs.get(given.name)
-            if stored is None and wish.expected_version:
-                raise NotFound(f"there is no config {given.name}")
-            wish.require_version(stored.version if stored else 0, f"config {given.name}")
+            versioned_files.require_stored(FileKind.CONFIG, given.name, stored, wish)
             before = stored.spec if stored is not None else None
             after = secrets.merge_config(before, given, request.fields)
             secrets.check_value(FileKind.CONFIG, given.name, value, is_new=stored is None)
             if value is not None:
                 secrets.check_followers(state, after.name, value)
             edit = Edit(before=before, after=after, version=stored.version if stored else 0)
-            return self._put(state, edit, self._version(stored, value), wish)
+            command = PutConfig(
+                value=self._version(stored, value),
+                **versioned_files.put_fields(self._context, edit, wish),
+            )
+            return versioned_files.intent(
+                state,
+                edit,
+                command,
+                lambda after, fields: ConfigApplied(
+                    **fields,
+                    data_before=_data(state, given.name),
+                    data_after=_data(after, given.name),
+                ),
+            )
 
+        wish = versioned_files.wish_of(request, caller)
         applied = await carry_out(self._context, wish, decide)
         message: warren_pb2.ConfigApplied = convert.to_message(applied)
         return message
@@ -56,44 +62,6 @@ class ConfigsApi:
             return None
         number = stored.newest.number + 1 if stored is not None else 1
         return ConfigVersion(number=number, created_at=self._context.now(), data=value)
-
-    def _put(
-        self,
-        state: ClusterState,
-        edit: Edit[ConfigSpec],
-        value: ConfigVersion | None,
-        wish: Wish,
-    ) -> Intent[ConfigApplied]:
-        name = edit.after.name
-        command = PutConfig(
-            spec=edit.after,
-            value=value,
-            expected_version=wish.expected_version or edit.version,
-            mark=wish.caller.mark or self._context.new_id(),
-            by=wish.caller.name,
-            now=self._context.now(),
-        )
-        needed = edit.needed or value is not None
-        after = apply(state, command)[0] if needed else state
-        was = references.newest_number(state, FileKind.CONFIG, name)
-        number = references.newest_number(after, FileKind.CONFIG, name)
-        answer = ConfigApplied(
-            changed=needed,
-            before=edit.before,
-            after=edit.after,
-            changes=secrets.changes(edit.before, edit.after, (was, number), hidden=False),
-            number=number,
-            rollouts=secrets.rollouts(state, after, FileKind.CONFIG, name),
-            data_before=_data(state, name),
-            data_after=_data(after, name),
-        )
-        return Intent(
-            needed=needed,
-            command=command if needed else NOTHING,
-            version=edit.version,
-            answer=lambda changed, version: replace(answer, changed=changed, version=version),
-            summary=f"config {name} {'created' if edit.before is None else 'changed'}",
-        )
 
     async def get_config(
         self, request: warren_pb2.GetConfigRequest, caller: Caller
@@ -116,24 +84,8 @@ class ConfigsApi:
     async def delete_config(
         self, request: warren_pb2.DeleteConfigRequest, caller: Caller
     ) -> warren_pb2.DeleteConfigResponse:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
-
-        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.DeleteConfigResponse]:
-            stored = state.configs.get(request.name)
-            if stored is not None:
-                wish.require_version(stored.version, f"config {request.name}")
-                secrets.check_unused(state, FileKind.CONFIG, request.name)
-            return Intent(
-                needed=stored is not None,
-                command=RemoveConfig(name=request.name, expected_version=request.expected_version),
-                version=stored.version if stored is not None else state.index,
-                answer=lambda changed, _: warren_pb2.DeleteConfigResponse(changed=changed),
-                summary=f"config {request.name} removed",
-            )
-
-        return await carry_out(self._context, wish, decide)
+        changed = await versioned_files.delete(self._context, FileKind.CONFIG, request, caller)
+        return warren_pb2.DeleteConfigResponse(changed=changed)
 
 
 def _data(state: ClusterState, name: str) -> bytes:

@@ -64,7 +64,7 @@ class Dispatcher:
         self._contacts = contacts
         self._reports = reports
         self._telling = Telling()
-        self._opener = Opener()
+        self._opener = Opener(context.keyring)
 
     async def serve(self, requests: Messages, stream: Stream) -> None:
         """One session, as gRPC calls it."""

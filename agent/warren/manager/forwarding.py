@@ -9,7 +9,7 @@ passed on to it is given up as soon as this manager knows another leader, or is 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -78,20 +78,32 @@ class Forwarder:
                 call.cancel()
 
     async def member(self, manager: ManagerAddress) -> MemberView:
-        """What a manager says of itself; a channel for this one question."""
-        async with open_channel(manager.api, self._credentials()) as channel:
-            stub = warren_pb2_grpc.ManagersStub(channel)
-            try:
-                answer = await stub.GetMember(warren_pb2.GetMemberRequest(), timeout=_ASK_TIMEOUT)
-            except grpc.aio.AioRpcError as error:
-                raise status.error_from_rpc(error) from error
+        """What a manager says of itself."""
+        async with self._asking(manager) as stub:
+            answer = await stub.GetMember(warren_pb2.GetMemberRequest(), timeout=_ASK_TIMEOUT)
         return convert.from_message(answer, MemberView)
+
+    async def unlock_member(
+        self, manager: ManagerAddress, request: warren_pb2.UnlockRequest
+    ) -> None:
+        """Give a manager the key of the lock."""
+        async with self._asking(manager) as stub:
+            await stub.UnlockMember(request, timeout=2 * _ASK_TIMEOUT)
 
     async def close(self) -> None:
         """Let go of the connection."""
         link, self._link = self._link, None
         if link is not None:
             await link.close()
+
+    @asynccontextmanager
+    async def _asking(self, manager: ManagerAddress) -> AsyncIterator[Any]:
+        """A channel to a manager for one question."""
+        async with open_channel(manager.api, self._credentials()) as channel:
+            try:
+                yield warren_pb2_grpc.ManagersStub(channel)
+            except grpc.aio.AioRpcError as error:
+                raise status.error_from_rpc(error) from error
 
     @asynccontextmanager
     async def _linked(self) -> AsyncIterator["_Link"]:

@@ -22,6 +22,7 @@ from warren.manager.forwarding import Forwarder
 from warren.manager.founding import found_cluster
 from warren.manager.joining import join_members, refresh_managers, wait_demoted
 from warren.manager.leadership import Leadership
+from warren.manager.lock_watch import LockWatch
 from warren.manager.reconciler import Reconciler
 from warren.manager.reports import Reports
 from warren.manager.resealer import Resealer
@@ -47,7 +48,13 @@ class Manager:
         self._forwarder = Forwarder(context, self._credentials.newest)
         sessions, contacts, reports = Sessions(), Contacts(), Reports(context)
         self._event_log = EventLog(context)
-        routes = all_routes(context, sessions, self._forwarder.member, self._event_log)
+        routes = all_routes(
+            context,
+            sessions,
+            self._forwarder.member,
+            self._event_log,
+            self._forwarder.unlock_member,
+        )
         router = Router(context, self._forwarder, routes)
         self.dispatcher = Dispatcher(context, sessions, contacts, reports)
         self._server = Server(context, router, self.dispatcher)
@@ -63,6 +70,7 @@ class Manager:
         )
         self._metrics = MetricsServer(self._metrics_text)
         self._leadership = Leadership(context, contacts, loops)
+        self._lock_watch = LockWatch(context, self._forwarder.member)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop` is set. `ready` is called when calls are accepted."""
@@ -86,6 +94,7 @@ class Manager:
                 group.create_task(refresh_managers(self._context)),
                 group.create_task(self._stop_when_demoted(stop)),
                 group.create_task(self._event_log.run()),
+                group.create_task(self._lock_watch.run()),
             ]
             await self._wait_first_leader(stop)
             ready()
@@ -109,7 +118,11 @@ class Manager:
     async def _metrics_text(self) -> str:
         store = self._context.store
         figures = metrics.of_manager(
-            await store.metrics(), store.status, store.state, version=warren.__version__
+            await store.metrics(),
+            store.status,
+            store.state,
+            version=warren.__version__,
+            locked=self._context.keyring.is_locked(store.state.secret_keys),
         )
         return exposition.render(figures)
 

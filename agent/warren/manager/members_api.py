@@ -37,15 +37,23 @@ class MembersApi:
         self, request: warren_pb2.GetMemberRequest, caller: Caller
     ) -> warren_pb2.MemberView:
         metrics = await self._context.store.metrics()
-        view: warren_pb2.MemberView = convert.to_message(own_view(metrics))
+        locked = self._context.keyring.is_locked(self._context.store.state.secret_keys)
+        view: warren_pb2.MemberView = convert.to_message(own_view(metrics, locked=locked))
         return view
 
 
+async def members_of(context: ManagerContext, ask: AskMember) -> Mapping[str, MemberView]:
+    """What all managers say of themselves, by node id."""
+    metrics = await context.store.metrics()
+    locked = context.keyring.is_locked(context.store.state.secret_keys)
+    return await all_members(metrics, context.managers(), ask, locked=locked)
+
+
 async def all_members(
-    metrics: LogMetrics, managers: Iterable[ManagerAddress], ask: AskMember
+    metrics: LogMetrics, managers: Iterable[ManagerAddress], ask: AskMember, *, locked: bool
 ) -> Mapping[str, MemberView]:
     """By node id: what this manager, the leader, knows of each, with what each says of itself."""
-    known = {view.node_id: view for view in views(metrics)}
+    known = {view.node_id: view for view in views(metrics, locked=locked)}
     others = [m for m in managers if m.node_id in known and m.node_id != metrics.node_id]
     answers = await asyncio.gather(*(_ask(ask, manager) for manager in others))
     for manager, answer in zip(others, answers, strict=True):
@@ -60,10 +68,10 @@ def merged(own: MemberView, seen: MemberView) -> MemberView:
     return replace(own, voter=seen.voter, lag=seen.lag)
 
 
-def views(metrics: LogMetrics) -> tuple[MemberView, ...]:
+def views(metrics: LogMetrics, *, locked: bool) -> tuple[MemberView, ...]:
     """All members as the manager of these figures sees them: itself in full."""
     return tuple(
-        own_view(metrics)
+        own_view(metrics, locked=locked)
         if member.node_id == metrics.node_id
         else MemberView(
             node_id=member.node_id,
@@ -75,7 +83,7 @@ def views(metrics: LogMetrics) -> tuple[MemberView, ...]:
     )
 
 
-def own_view(metrics: LogMetrics) -> MemberView:
+def own_view(metrics: LogMetrics, *, locked: bool) -> MemberView:
     """The manager of these figures, by itself."""
     own = next((m for m in metrics.members if m.node_id == metrics.node_id), None)
     return MemberView(
@@ -92,6 +100,7 @@ def own_view(metrics: LogMetrics) -> MemberView:
         sync_p50=metrics.sync_p50,
         sync_p99=metrics.sync_p99,
         elections_won=metrics.elections_won,
+        locked=locked,
     )
 
 

@@ -11,12 +11,13 @@ from warren.store.log import LogMetrics, LogStatus
 
 
 def of_manager(
-    log: LogMetrics, status: LogStatus, state: ClusterState, *, version: str
+    log: LogMetrics, status: LogStatus, state: ClusterState, *, version: str, locked: bool
 ) -> tuple[Metric, ...]:
     """Everything that this manager has to say."""
     leads = status.is_leader
     return (
         one("info", "Always 1; the label says which version.", 1, version=version),
+        one("secrets_locked", "1 while this manager is locked and opens no secret.", locked),
         one("raft_is_leader", "1 on the manager that leads.", leads),
         one("raft_has_leader", "1 while a leader is known.", status.leader is not None),
         one("raft_in_trouble", "1 while the disk or the peers keep it out.", bool(status.trouble)),

@@ -2,7 +2,8 @@
 
 A few versions a command, so that other changes go on. How far it is stands in the state alone: what
 is wrapped by an older key is still to be done, so the next leader goes on there. A version that
-cannot be opened is passed over and named in the log; until it is removed, its key stays.
+cannot be opened is passed over and named in the log; until it is removed, its key stays. A leader
+that is locked waits until it is unlocked.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from itertools import islice
 from warren.core import secrets
 from warren.manager.cluster import ManagerContext
 from warren.model.errors import WarrenError
-from warren.model.secrets import FileKey, FileKind
+from warren.model.secrets import FileKey, FileKind, SecretKeys
 from warren.state.cluster import ClusterState
 from warren.state.commands import ResealedSecret, ResealSecrets
 from warren.store.sealing import Sealer
@@ -54,20 +55,23 @@ class Resealer:
         if keys is None or len(keys.keys) < 2:
             self._broken.clear()
             return False
+        if self._context.keyring.is_locked(keys):
+            return False
         chosen = _bounded(state, self._broken)
-        command = await asyncio.to_thread(self._resealed, state, chosen)
+        command = await asyncio.to_thread(self._resealed, state, keys, chosen)
         if command.secrets or command.hash_key is not None:
             await self._context.store.propose(command)
             return True
         return bool(chosen)
 
-    def _resealed(self, state: ClusterState, chosen: tuple[ResealedSecret, ...]) -> ResealSecrets:
+    def _resealed(
+        self, state: ClusterState, keys: SecretKeys, chosen: tuple[ResealedSecret, ...]
+    ) -> ResealSecrets:
         """Beside the loop: a megabyte takes some milliseconds."""
         assert state.cluster is not None
-        assert state.secret_keys is not None
-        keys = state.secret_keys
         try:
-            sealer = Sealer(state.cluster.id, keys)
+            opened = self._context.keyring.require_opened(state.cluster.id, keys)
+            sealer = Sealer(state.cluster.id, opened)
         except WarrenError as error:
             self._pass_over(chosen, error)
             return ResealSecrets()

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from warren.api import warren_pb2
 from warren.manager.authorization import ANYONE, MANAGER, OPERATOR, WORKER
+from warren.manager.autolock_api import AutolockApi, UnlockMember, unlock_nobody
 from warren.manager.backup_api import BackupApi
 from warren.manager.certificates_api import CertificatesApi
 from warren.manager.cluster import ManagerContext
@@ -21,7 +22,8 @@ from warren.manager.mesh_api import MeshApi
 from warren.manager.nodes_api import NodesApi
 from warren.manager.rollouts_api import RolloutsApi
 from warren.manager.rpc import Route
-from warren.manager.secrets_api import SecretKeysApi, SecretsApi
+from warren.manager.secret_keys_api import SecretKeysApi
+from warren.manager.secrets_api import SecretsApi
 from warren.manager.services_api import ServicesApi
 from warren.manager.sessions import Sessions
 from warren.manager.tasks_api import TasksApi
@@ -45,6 +47,7 @@ def all_routes(
     sessions: Sessions,
     ask_member: AskMember = ask_nobody,
     event_log: EventLog | None = None,
+    unlock_member: UnlockMember = unlock_nobody,
 ) -> dict[str, Route]:
     """By full method name."""
     services, nodes = ServicesApi(context), NodesApi(context)
@@ -54,6 +57,7 @@ def all_routes(
     rollouts = RolloutsApi(context)
     secrets, configs = SecretsApi(context), ConfigsApi(context)
     secret_keys = SecretKeysApi(context)
+    autolock = AutolockApi(context, ask_member, unlock_member)
     members, mesh = MembersApi(context), MeshApi(context, sessions)
     volumes = VolumesApi(context, sessions)
     events = EventsApi(context, event_log or EventLog(context))
@@ -82,6 +86,9 @@ def all_routes(
                 "DeleteSecret": secrets.delete_secret,
                 "GetSecretKeys": secret_keys.get_secret_keys,
                 "RotateSecretKeys": secret_keys.rotate_secret_keys,
+                "GetAutolock": autolock.get_autolock,
+                "ApplyAutolock": autolock.apply_autolock,
+                "Unlock": autolock.unlock,
                 "ApplyConfig": configs.apply_config,
                 "GetConfig": configs.get_config,
                 "ListConfigs": configs.list_configs,
@@ -122,6 +129,12 @@ def all_routes(
             "Managers",
             NODES | {OPERATOR},
             {"GetLeader": membership.get_leader, "GetMember": members.get_member},
+            leader_only=False,
+        ),
+        **_routes(
+            "Managers",
+            frozenset({MANAGER}),
+            {"UnlockMember": autolock.unlock_member},
             leader_only=False,
         ),
         **_routes("Membership", ANYONE, {"Join": membership.join}),

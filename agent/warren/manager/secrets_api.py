@@ -5,25 +5,20 @@ followers in the same command.
 """
 
 import hmac
-import logging
-from dataclasses import replace
 
 from warren.api import convert, warren_pb2
 from warren.core import registry_credentials, secrets
 from warren.core.specs import Edit
+from warren.manager import secret_keys_api, versioned_files
 from warren.manager.authorization import Caller
-from warren.manager.changing import NOTHING, Intent, Wish, carry_out
+from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext, cluster_of
-from warren.model.errors import AlreadyExists, NotFound
 from warren.model.secrets import FileKind, SecretSpec, SecretVersion, VersionedSecret
 from warren.model.views import SecretApplied
 from warren.state import references
-from warren.state.apply import apply
 from warren.state.cluster import ClusterState
-from warren.state.commands import AddSecretKey, PutSecret, RemoveSecret, SetSecretKeys
+from warren.state.commands import PutSecret
 from warren.store import sealing
-
-logger = logging.getLogger(__name__)
 
 
 class SecretsApi:
@@ -35,42 +30,33 @@ class SecretsApi:
     async def apply_secret(
         self, request: warren_pb2.ApplySecretRequest, caller: Caller
     ) -> warren_pb2.SecretApplied:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
         given = convert.from_message(request.spec, SecretSpec)
         value = request.value if request.HasField("value") else None
         secrets.check_value(FileKind.SECRET, given.name, value, is_new=False)
         if not request.dry_run:
-            await self._ensure_keys()
+            await secret_keys_api.ensure(self._context)
 
         def decide(state: ClusterState, wish: Wish) -> Intent[SecretApplied]:
             stored = state.secrets.get(given.name)
-            if stored is None and wish.expected_version:
-                raise NotFound(f"there is no secret {given.name}")
-            wish.require_version(stored.version if stored else 0, f"secret {given.name}")
+            versioned_files.require_stored(FileKind.SECRET, given.name, stored, wish)
             before = stored.spec if stored is not None else None
             after = secrets.merge_secret(before, given, request.fields)
             secrets.check_value(FileKind.SECRET, given.name, value, is_new=stored is None)
             if value is not None:
                 registry_credentials.check_secret(state, after.name, value)
             edit = Edit(before=before, after=after, version=stored.version if stored else 0)
-            return self._put(state, edit, self._sealed(state, stored, after.name, value), wish)
+            command = PutSecret(
+                value=self._sealed(state, stored, after.name, value),
+                **versioned_files.put_fields(self._context, edit, wish),
+            )
+            return versioned_files.intent(
+                state, edit, command, lambda _, fields: SecretApplied(**fields)
+            )
 
+        wish = versioned_files.wish_of(request, caller)
         applied = await carry_out(self._context, wish, decide)
         message: warren_pb2.SecretApplied = convert.to_message(applied)
         return message
-
-    async def _ensure_keys(self) -> None:
-        """Made by whoever needs them first; another may have been quicker."""
-        state = self._context.store.state
-        if state.secret_keys is not None:
-            return
-        keys = sealing.new_keys(cluster_of(state).id, self._context.now())
-        try:
-            await self._context.store.commit(SetSecretKeys(keys=keys))
-        except AlreadyExists:
-            return
 
     def _sealed(
         self, state: ClusterState, stored: VersionedSecret | None, name: str, value: bytes | None
@@ -81,47 +67,12 @@ class SecretsApi:
         cluster, now = cluster_of(state), self._context.now()
         # Without keys, this is the dry run of the first secret.
         keys = state.secret_keys or sealing.new_keys(cluster.id, now)
-        sealer = sealing.Sealer(cluster.id, keys)
+        opened = self._context.keyring.require_opened(cluster.id, keys)
+        sealer = sealing.Sealer(cluster.id, opened)
         newest = stored.newest if stored is not None else None
         if newest is not None and hmac.compare_digest(newest.digest, sealer.digest(name, value)):
             return None
         return sealer.seal(name, newest.number + 1 if newest is not None else 1, value, now)
-
-    def _put(
-        self,
-        state: ClusterState,
-        edit: Edit[SecretSpec],
-        value: SecretVersion | None,
-        wish: Wish,
-    ) -> Intent[SecretApplied]:
-        name = edit.after.name
-        command = PutSecret(
-            spec=edit.after,
-            value=value,
-            expected_version=wish.expected_version or edit.version,
-            mark=wish.caller.mark or self._context.new_id(),
-            by=wish.caller.name,
-            now=self._context.now(),
-        )
-        needed = edit.needed or value is not None
-        after = apply(state, command)[0] if needed else state
-        was = references.newest_number(state, FileKind.SECRET, name)
-        number = references.newest_number(after, FileKind.SECRET, name)
-        answer = SecretApplied(
-            changed=needed,
-            before=edit.before,
-            after=edit.after,
-            changes=secrets.changes(edit.before, edit.after, (was, number), hidden=True),
-            number=number,
-            rollouts=secrets.rollouts(state, after, FileKind.SECRET, name),
-        )
-        return Intent(
-            needed=needed,
-            command=command if needed else NOTHING,
-            version=edit.version,
-            answer=lambda changed, version: replace(answer, changed=changed, version=version),
-            summary=f"secret {name} {'created' if edit.before is None else 'changed'}",
-        )
 
     async def get_secret(
         self, request: warren_pb2.GetSecretRequest, caller: Caller
@@ -143,56 +94,5 @@ class SecretsApi:
     async def delete_secret(
         self, request: warren_pb2.DeleteSecretRequest, caller: Caller
     ) -> warren_pb2.DeleteSecretResponse:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
-
-        def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.DeleteSecretResponse]:
-            stored = state.secrets.get(request.name)
-            if stored is not None:
-                wish.require_version(stored.version, f"secret {request.name}")
-                secrets.check_unused(state, FileKind.SECRET, request.name)
-            return Intent(
-                needed=stored is not None,
-                command=RemoveSecret(name=request.name, expected_version=request.expected_version),
-                version=stored.version if stored is not None else state.index,
-                answer=lambda changed, _: warren_pb2.DeleteSecretResponse(changed=changed),
-                summary=f"secret {request.name} removed",
-            )
-
-        return await carry_out(self._context, wish, decide)
-
-
-class SecretKeysApi:
-    """Handlers of what concerns the keys that secrets are sealed with."""
-
-    def __init__(self, context: ManagerContext) -> None:
-        self._context = context
-
-    async def get_secret_keys(
-        self, request: warren_pb2.GetSecretKeysRequest, caller: Caller
-    ) -> warren_pb2.SecretKeysView:
-        state = await self._context.read(stale=request.stale)
-        view: warren_pb2.SecretKeysView = convert.to_message(secrets.keys_view(state))
-        return view
-
-    async def rotate_secret_keys(
-        self, request: warren_pb2.RotateSecretKeysRequest, caller: Caller
-    ) -> warren_pb2.RotateSecretKeysResponse:
-        """Asks only. A cluster without secrets has no key that could be old; one under way is
-        gone on with, whoever asked for it."""
-        state, now = await self._context.store.barrier(), self._context.now()
-        if state.secret_keys is None:
-            return warren_pb2.RotateSecretKeysResponse(changed=False)
-        newest = state.secret_keys.keys[-1]
-        name = caller.mark or self._context.new_id()
-        under_way = len(state.secret_keys.keys) > 1 or newest.id == name
-        old = now - newest.created_at >= request.older_than.ToTimedelta()
-        if old and not under_way and not request.dry_run:
-            command = AddSecretKey(key=sealing.new_kek(name, now))
-            await self._context.store.commit(command, key=caller.key())
-            logger.info("%s asked for a new key of secrets", caller.name)
-        view = secrets.keys_view(self._context.store.state)
-        return warren_pb2.RotateSecretKeysResponse(
-            changed=old or under_way, view=convert.to_message(view)
-        )
+        changed = await versioned_files.delete(self._context, FileKind.SECRET, request, caller)
+        return warren_pb2.DeleteSecretResponse(changed=changed)

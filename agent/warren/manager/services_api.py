@@ -32,7 +32,7 @@ class ServicesApi:
 
     def __init__(self, context: ManagerContext) -> None:
         self._context = context
-        self._opener = Opener()
+        self._opener = Opener(context.keyring)
 
     async def apply_service(
         self, request: warren_pb2.ApplyServiceRequest, caller: Caller

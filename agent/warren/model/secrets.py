@@ -164,8 +164,33 @@ class KeyEncryptionKey:
     """Wraps data keys. Random; derived from nothing."""
 
     id: str
-    key: bytes = field(repr=False)
+    key: bytes = field(default=b"", repr=False)
+    """Empty under a lock."""
     created_at: datetime
+    locked: WrappedKey | None = None
+    """The key under a lock; `kek` is the lock's id."""
+
+    def is_under(self, lock: "KeyLock | None") -> bool:
+        """It is sealed with that lock; None: with none."""
+        if lock is None:
+            return self.locked is None
+        return not self.key and self.locked is not None and self.locked.kek == lock.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLock:
+    """What locks key-encryption keys: a random lock key, encrypted with one that is made from an
+    operator's passphrase by scrypt. No disk has the passphrase, so none has the lock key."""
+
+    id: str
+    created_at: datetime
+    salt: bytes
+    scrypt_log_n: int
+    scrypt_r: int
+    scrypt_p: int
+    nonce: bytes
+    data: bytes = field(repr=False)
+    """The lock key, encrypted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +201,8 @@ class SecretKeys:
     """The last one wraps what is new; others, only while something is still wrapped by them."""
     hash_key: WrappedKey
     """Of the keyed hashes; never replaced, so that they stay comparable."""
+    lock: KeyLock | None = None
+    """Of all `keys`. None: autolock is off."""
 
 
 # ------------------------------------------------------------------ what nodes are given

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from warren.model.clusters import ClusterSpec
 from warren.model.nodes import Node, NodeMesh, NodeRole, NodeState
 from warren.model.rollouts import Pin, Rollout, Strategy
-from warren.model.secrets import ConfigSpec, SecretSpec
+from warren.model.secrets import ConfigSpec, KeyLock, SecretSpec
 from warren.model.services import Bytes, Revision, Service, ServiceMode, ServiceSpec
 from warren.model.tasks import Task
 from warren.model.volumes import Volume, VolumeSpec, VolumeUsage
@@ -202,6 +202,8 @@ class MemberView:
     sync_p99: timedelta = timedelta()
     elections_won: int = 0
     """Since its daemon started."""
+    locked: bool = False
+    """It cannot open secrets until it is unlocked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +243,8 @@ class ClusterView:
     """SHA-256 of the CA certificate (DER), hexadecimal."""
     warren: str = ""
     """Version of the answering manager."""
+    autolock: bool = False
+    """A manager that starts is locked until it is given the passphrase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +353,27 @@ class SecretKeysView:
     """Of all secrets."""
     left: int
     """Of what is sealed, what is still wrapped by an older key: a rotation is under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerLock:
+    """A manager under autolock."""
+
+    name: str
+    answered: bool
+    """If not, whether it is locked is not known."""
+    locked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutolockView:
+    """Whether autolock is on, and who is locked."""
+
+    cluster_id: str
+    lock: KeyLock | None = None
+    """None: it is off. Without the passphrase it opens nothing."""
+    managers: tuple[ManagerLock, ...] = ()
+    """By name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

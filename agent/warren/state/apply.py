@@ -106,6 +106,8 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             return replace(state, secret_keys=command.keys)
         case c.AddSecretKey():
             return apply_secrets.add_key(state, command)
+        case c.LockSecretKeys():
+            return apply_secrets.lock(state, command)
         case c.ResealSecrets():
             return apply_secrets.reseal(state, command)
         case c.PutSecret() | c.PutConfig():

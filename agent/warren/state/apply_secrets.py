@@ -73,7 +73,23 @@ def add_key(state: ClusterState, command: c.AddSecretKey) -> ClusterState:
         raise Refusal("FailedPrecondition", "there was no secret yet, and so there is no key")
     if len(keys.keys) > 1:
         raise Refusal("FailedPrecondition", "the key of secrets is being replaced already")
+    if not command.key.is_under(keys.lock):
+        raise Refusal("Conflict", "the keys of secrets were changed meanwhile")
     return replace(state, secret_keys=replace(keys, keys=(*keys.keys, command.key)))
+
+
+def lock(state: ClusterState, command: c.LockSecretKeys) -> ClusterState:
+    """With the same keys under another lock, or under none."""
+    keys = state.secret_keys
+    if keys is None:
+        raise Refusal("FailedPrecondition", "there are no keys of secrets")
+    stored = keys.lock.id if keys.lock is not None else ""
+    ids = [key.id for key in keys.keys]
+    if stored != command.expected or ids != [key.id for key in command.keys][: len(ids)]:
+        raise Refusal("Conflict", "the keys of secrets were changed meanwhile")
+    if not all(key.is_under(command.lock) for key in command.keys):
+        raise Refusal("InvalidInput", "keys of secrets are not under their lock")
+    return replace(state, secret_keys=replace(keys, lock=command.lock, keys=command.keys))
 
 
 def reseal(state: ClusterState, command: c.ResealSecrets) -> ClusterState:

@@ -14,6 +14,7 @@ from warren.model.secrets import (
     ConfigSpec,
     ConfigVersion,
     KeyEncryptionKey,
+    KeyLock,
     SecretKeys,
     SecretSpec,
     SecretVersion,
@@ -300,6 +301,20 @@ class AddSecretKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockSecretKeys:
+    """The key-encryption keys under a lock, under another one, or under none. By the API.
+
+    Conflict unless `expected` is the lock that there is, and `keys` begin with those that there
+    are: only what seals them is another. A new key may follow, which the leader reseals for.
+    """
+
+    lock: KeyLock | None = None
+    keys: tuple[KeyEncryptionKey, ...]
+    expected: str = ""
+    """Id of the lock that is replaced; empty: there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResealedSecret:
     """A version of a secret with the same value, sealed anew."""
 
@@ -467,6 +482,7 @@ Command = (
     | RemoveVolume
     | ForgetVolume
     | ReleaseVolume
+    | LockSecretKeys
 )
 
 

@@ -122,6 +122,10 @@ def _files(state: ClusterState) -> Iterator[str]:
                 yield f"{kind.value} {found.spec.name} is stored as {name}"
             if not numbers or numbers != sorted(set(numbers)):
                 yield f"{kind.value} {name} has versions {numbers}"
+    if (keys := state.secret_keys) is not None:
+        for each in keys.keys:
+            if not each.is_under(keys.lock):
+                yield f"key {each.id} of secrets is not under the lock that there is"
     for name, service in state.services.items():
         missing = references.missing(state, service.spec)
         if missing:

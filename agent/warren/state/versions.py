@@ -13,7 +13,13 @@ from typing import Any
 
 from warren.model.nodes import NodeDescription
 from warren.model.rollouts import Rollout, UpdatePolicy
-from warren.model.secrets import ConfigReference, SecretReference
+from warren.model.secrets import (
+    ConfigReference,
+    KeyEncryptionKey,
+    KeyLock,
+    SecretKeys,
+    SecretReference,
+)
 from warren.model.services import ServiceSpec, TaskTemplate
 from warren.model.tasks import Task
 from warren.model.volumes import MountSpec
@@ -21,6 +27,7 @@ from warren.state.commands import (
     AddSecretKey,
     Command,
     ForgetVolume,
+    LockSecretKeys,
     PutConfig,
     PutSecret,
     PutVolume,
@@ -55,6 +62,8 @@ SINCE: Mapping[type, int] = {
     ForgetVolume: 4,
     ReleaseVolume: 4,
     MountSpec: 4,
+    LockSecretKeys: 4,
+    KeyLock: 4,
 }
 """Commands, and other types inside of them, that came after version 1."""
 FIELDS_SINCE: Mapping[tuple[type, str], int] = {
@@ -68,6 +77,8 @@ FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (Rollout, "slots_before"): 3,
     (NodeDescription, "volume_drivers"): 4,
     (NodeDescription, "bind_paths"): 4,
+    (KeyEncryptionKey, "locked"): 4,
+    (SecretKeys, "lock"): 4,
     (ServiceSpec, "registry_secret"): 4,
     (TaskTemplate, "registry_secret"): 4,
 }

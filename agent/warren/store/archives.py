@@ -19,39 +19,21 @@ from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from google.protobuf.message import DecodeError
 
 from warren.model.errors import InvalidInput
 from warren.model.services import Secret
-from warren.store import backup_pb2
+from warren.store import backup_pb2, passphrases
+from warren.store.passphrases import Cost
 
 FORMAT = 1
 CHUNK_BYTES = 1 << 20
 CHANCE_BYTES = 23
-PASSPHRASE_MIN = 8
 _PREAMBLE = struct.Struct("<14sHI")
 _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 _TAG_BYTES = 16
 _HEADER_BYTES_MAX = 1 << 16
-_SALT_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What trying one passphrase costs: with these, 128 MiB of memory and a third of a second."""
-
-    log_n: int = 17
-    r: int = 8
-    p: int = 1
-
-
-FULL = Cost()
-CHEAP = Cost(log_n=10)
-"""For passphrases that are random themselves."""
-_COST_MAX = Cost(log_n=21, r=16, p=8)
-"""An archive that asks for more is no archive of ours: reading it would only take the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +55,7 @@ class Seal:
 
 
 def new_seal(
-    kind: Kind, head: bytes, passphrase: Secret, *, chance: bytes, cost: Cost = FULL
+    kind: Kind, head: bytes, passphrase: Secret, *, chance: bytes, cost: Cost = passphrases.USUAL
 ) -> Seal:
     """For an archive that begins with `head`. `chance` is `CHANCE_BYTES` fresh random bytes."""
     check_passphrase(passphrase)
@@ -83,8 +65,8 @@ def new_seal(
         scrypt_log_n=cost.log_n,
         scrypt_r=cost.r,
         scrypt_p=cost.p,
-        salt=chance[:_SALT_BYTES],
-        nonce=chance[_SALT_BYTES:],
+        salt=chance[: passphrases.SALT_BYTES],
+        nonce=chance[passphrases.SALT_BYTES :],
     )
     key = _key(header, passphrase)
     header.key_check = AESGCM(key).encrypt(_check_nonce(header), b"", _unchecked(header))
@@ -110,9 +92,7 @@ def write(seal: Seal, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def check_passphrase(passphrase: Secret) -> None:
     """InvalidInput when it is too short to protect anything."""
-    if len(passphrase) < PASSPHRASE_MIN:
-        message = f"must have at least {PASSPHRASE_MIN} characters"
-        raise InvalidInput(message, path="backup passphrase")
+    passphrases.check(passphrase, "backup passphrase")
 
 
 class Archive:
@@ -194,11 +174,9 @@ class Archive:
             header = backup_pb2.ArchiveHeader.FromString(raw)
         except DecodeError:
             raise self.damaged() from None
-        cost = (header.scrypt_log_n, header.scrypt_r, header.scrypt_p)
-        most = (_COST_MAX.log_n, _COST_MAX.r, _COST_MAX.p)
-        if any(not 1 <= have <= may for have, may in zip(cost, most, strict=True)):
+        if not _cost(header).is_bearable:
             raise self.damaged()
-        if len(header.nonce) != CHANCE_BYTES - _SALT_BYTES or not header.salt:
+        if len(header.nonce) != CHANCE_BYTES - passphrases.SALT_BYTES or not header.salt:
             raise self.damaged()
         return header
 
@@ -238,14 +216,11 @@ class Archive:
 
 
 def _key(header: backup_pb2.ArchiveHeader, passphrase: Secret) -> bytes:
-    function = Scrypt(
-        salt=header.salt,
-        length=32,
-        n=1 << header.scrypt_log_n,
-        r=header.scrypt_r,
-        p=header.scrypt_p,
-    )
-    return function.derive(passphrase.encode())
+    return passphrases.key_from(passphrase, header.salt, _cost(header))
+
+
+def _cost(header: backup_pb2.ArchiveHeader) -> Cost:
+    return Cost(log_n=header.scrypt_log_n, r=header.scrypt_r, p=header.scrypt_p)
 
 
 def _unchecked(header: backup_pb2.ArchiveHeader) -> bytes:

@@ -12,7 +12,7 @@ that names the version, and never what it holds. ARCHITECTURE.md says what prote
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from cryptography.exceptions import InvalidTag
@@ -31,7 +31,7 @@ Chance = Callable[[int], bytes]
 def new_keys(cluster_id: str, now: datetime, chance: Chance = os.urandom) -> SecretKeys:
     """For a cluster that has no secret yet."""
     kek = new_kek(chance(8).hex(), now, chance)
-    hash_key = _wrap(kek, chance(KEY_BYTES), _bound("hash-key", cluster_id), chance)
+    hash_key = _wrap(kek, chance(KEY_BYTES), bound("hash-key", cluster_id), chance)
     return SecretKeys(keys=(kek,), hash_key=hash_key)
 
 
@@ -49,28 +49,28 @@ class Sealer:
         self._newest = keys.keys[-1]
         self._chance = chance
         self._hash_key = self._unwrap(
-            keys.hash_key, _bound("hash-key", cluster_id), "the hash key of secrets"
+            keys.hash_key, bound("hash-key", cluster_id), "the hash key of secrets"
         )
 
     def seal(self, name: str, number: int, value: bytes, now: datetime) -> SecretVersion:
         """A new version of a secret."""
         key, nonce = self._chance(KEY_BYTES), self._chance(NONCE_BYTES)
-        bound = self._place(name, number)
+        place = self._place(name, number)
         return SecretVersion(
             number=number,
             created_at=now,
             size=len(value),
             digest=self.digest(name, value),
-            key=_wrap(self._newest, key, _bound("data-key", *bound), self._chance),
+            key=_wrap(self._newest, key, bound("data-key", *place), self._chance),
             nonce=nonce,
-            data=AESGCM(key).encrypt(nonce, value, _bound("secret", *bound)),
+            data=AESGCM(key).encrypt(nonce, value, bound("secret", *place)),
         )
 
     def open(self, name: str, version: SecretVersion) -> bytes:
         """The value. FailedPrecondition if it is not what was sealed as that version."""
-        what, bound = _named(name, version.number), self._place(name, version.number)
-        key = self._unwrap(version.key, _bound("data-key", *bound), what)
-        value = _decrypted(key, version.nonce, version.data, _bound("secret", *bound), what)
+        what, place = _named(name, version.number), self._place(name, version.number)
+        key = self._unwrap(version.key, bound("data-key", *place), what)
+        value = decrypted(key, version.nonce, version.data, bound("secret", *place), what)
         if not hmac.compare_digest(self.digest(name, value), version.digest):
             raise _altered(what)
         return value
@@ -82,43 +82,56 @@ class Sealer:
 
     def rewrapped_hash_key(self) -> WrappedKey:
         """The hash key, wrapped by the newest key-encryption key. It stays the same."""
-        bound = _bound("hash-key", self._cluster_id)
-        return _wrap(self._newest, self._hash_key, bound, self._chance)
+        place = bound("hash-key", self._cluster_id)
+        return _wrap(self._newest, self._hash_key, place, self._chance)
 
     def digest(self, name: str, value: bytes) -> bytes:
         """The keyed hash by which equal values are recognised."""
-        return hmac.digest(self._hash_key, _bound(name) + value, hashlib.sha256)
+        return hmac.digest(self._hash_key, bound(name) + value, hashlib.sha256)
 
     def _place(self, name: str, number: int) -> tuple[str, str, str]:
         return self._cluster_id, name, str(number)
 
-    def _unwrap(self, wrapped: WrappedKey, bound: bytes, what: str) -> bytes:
+    def _unwrap(self, wrapped: WrappedKey, place: bytes, what: str) -> bytes:
         kek = self._keys.get(wrapped.kek)
         if kek is None:
             raise FailedPrecondition(f"{what} cannot be opened: its key is not in the cluster")
-        return _decrypted(kek.key, wrapped.nonce, wrapped.data, bound, what)
+        return decrypted(kek.key, wrapped.nonce, wrapped.data, place, what)
 
 
-def check_all(state: ClusterState) -> None:
-    """FailedPrecondition names the first secret of the state that does not open."""
-    if state.cluster is None or not state.secrets:
-        return
-    if state.secret_keys is None:
-        raise FailedPrecondition("there are secrets, and no key for them")
-    sealer = Sealer(state.cluster.id, state.secret_keys)
+def damaged(state: ClusterState) -> tuple[str, ...]:
+    """A sentence for each version of a secret in the state that does not open, by name. Under a
+    lock none can be told."""
+    keys = state.secret_keys
+    if state.cluster is None or not state.secrets or (keys is not None and keys.lock is not None):
+        return ()
+    if keys is None:
+        return ("there are secrets, and no key for them",)
+    try:
+        sealer = Sealer(state.cluster.id, keys)
+    except FailedPrecondition as error:
+        return (str(error),)
+    return tuple(_damages(sealer, state))
+
+
+def _damages(sealer: Sealer, state: ClusterState) -> Iterator[str]:
     for name, secret in sorted(state.secrets.items()):
         for version in secret.versions:
-            sealer.open(name, version)
+            try:
+                sealer.open(name, version)
+            except FailedPrecondition as error:
+                yield str(error)
 
 
-def _wrap(kek: KeyEncryptionKey, key: bytes, bound: bytes, chance: Chance) -> WrappedKey:
+def _wrap(kek: KeyEncryptionKey, key: bytes, place: bytes, chance: Chance) -> WrappedKey:
     nonce = chance(NONCE_BYTES)
-    return WrappedKey(kek=kek.id, nonce=nonce, data=AESGCM(kek.key).encrypt(nonce, key, bound))
+    return WrappedKey(kek=kek.id, nonce=nonce, data=AESGCM(kek.key).encrypt(nonce, key, place))
 
 
-def _decrypted(key: bytes, nonce: bytes, data: bytes, bound: bytes, what: str) -> bytes:
+def decrypted(key: bytes, nonce: bytes, data: bytes, place: bytes, what: str) -> bytes:
+    """What was encrypted there. FailedPrecondition says that `what` is not that."""
     try:
-        return AESGCM(key).decrypt(nonce, data, bound)
+        return AESGCM(key).decrypt(nonce, data, place)
     except (InvalidTag, ValueError):
         # Without the cause: a traceback of it would show keys where locals are shown.
         raise _altered(what) from None
@@ -132,6 +145,6 @@ def _named(name: str, number: int) -> str:
     return f"secret {name} version {number}"
 
 
-def _bound(*words: str) -> bytes:
+def bound(*words: str) -> bytes:
     """Words that cannot run into each other: none has a NUL in it."""
     return b"".join(word.encode() + b"\0" for word in words)

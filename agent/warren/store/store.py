@@ -123,6 +123,10 @@ class Store:
         """Hand the lead to node `to`, or to whoever has most."""
         await self._log.transfer_leadership(timeout, to)
 
+    def wake(self) -> None:
+        """Have everybody look again who waits for changes: something beside the state is new."""
+        self._changes.set(self._state.index)
+
     def _publish(self) -> None:
         self._replica.told = False
         if self._replica.state is not self._state:

@@ -14,7 +14,7 @@ from warren.model.errors import (
     Unavailable,
     WarrenError,
 )
-from warren.store.log import LogMember, LogMetrics, LogStatus, StateMachine
+from warren.store.log import LogMember, LogMetrics, LogStatus, MemberMetrics, StateMachine
 
 
 class FakeLog:
@@ -99,6 +99,18 @@ class FakeLog:
             sync_p99=timedelta(),
             elections_won=self._status.term,
             snapshots_written=0,
+            members=tuple(self._seen(member, count) for member in self._status.roster),
+        )
+
+    @staticmethod
+    def _seen(member: LogMember, count: int) -> MemberMetrics:
+        return MemberMetrics(
+            node_id=member.node_id,
+            address=member.address,
+            voter=member.voter,
+            match_index=count,
+            lag_entries=0,
+            silent_for=timedelta(),
         )
 
     async def snapshot(self, timeout: timedelta) -> bytes:

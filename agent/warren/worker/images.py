@@ -40,9 +40,7 @@ class Images:
         if policy is PullPolicy.MISSING:
             with suppress(ImageUnavailable):
                 return await self._shared((template.image, PullPolicy.NEVER, None))
-        if missing := self._files.missing_credentials(template):
-            waiting(missing)
-        await self._files.wait_credentials(template)
+        await self._files.wait_credentials(template, waiting)
         try:
             return await self._shared((template.image, policy, self._files.credentials(template)))
         except CredentialsRefused as error:

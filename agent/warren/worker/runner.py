@@ -294,14 +294,17 @@ class Runner:
             self._patience = None
         self._happened(law.ImageReady(digest=digest))
 
+    def _say_waiting(self, reason: str) -> None:
+        self._happened(law.Waiting(reason=reason))
+
     async def _start(self, action: law.Start) -> None:
         """A start that has begun is not broken off: what it made would have to be found again."""
         files, volumes, template = self._host.files, self._host.volumes, action.task.template
-        if missing := files.missing(template) or volumes.missing(action.task):
-            self._happened(law.Waiting(reason=missing))
         try:
             async with asyncio.timeout(None) as self._patience:
-                await files.wait(template)
+                await files.wait(template, self._say_waiting)
+                if missing := volumes.missing(action.task):
+                    self._say_waiting(missing)
                 await volumes.wait(action.task)
                 await self._host.network_ready.wait()
                 await self._host.starts.acquire()

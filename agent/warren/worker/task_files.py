@@ -24,6 +24,9 @@ from warren.state import references
 
 log = logging.getLogger(__name__)
 
+_UNTOLD = "no manager has told it since this host was started"
+_LOCKED = "the managers are locked (warren cluster unlock)"
+
 
 class TaskFiles:
     """Of one node."""
@@ -35,6 +38,8 @@ class TaskFiles:
         self._for_pulls = _newest(self._known)
         """By name, the version of each secret that is pulled with, if it is pulled with. Of those
         that were kept, the newest, until a manager says which."""
+        self._locked = frozenset[FileKey]()
+        """What the manager could tell if it were unlocked."""
         self._news = asyncio.Event()
 
     def take(self, message: warren_pb2.TaskFiles) -> None:
@@ -47,6 +52,8 @@ class TaskFiles:
                 self._keep(file)
             self._known[file.key] = file
             self._note_for_pulls(file)
+        self._locked |= {convert.from_message(each, FileKey) for each in message.locked}
+        self._locked -= self._known.keys()
         self._news.set()
         self._news = asyncio.Event()
 
@@ -56,6 +63,8 @@ class TaskFiles:
         placeable = frozenset[FileKey]().union(*map(references.keys_of, templates))
         names = {template.registry_secret for template in templates}
         self._for_pulls = {name: key for name, key in self._for_pulls.items() if name in names}
+        pulled = {key for key in self._locked if key.name in names}
+        self._locked &= placeable | pulled
         for key in self._known.keys() - placeable - set(self._for_pulls.values()):
             self._forget(key)
 
@@ -76,28 +85,24 @@ class TaskFiles:
         name = template.registry_secret
         if not name or self._for_pulls.get(name) in self._known:
             return ""
-        return (
-            f"waits for secret {name}, to pull {template.image}: "
-            "no manager has told it since this host was started"
-        )
+        why = _LOCKED if name in {key.name for key in self._locked} else _UNTOLD
+        return f"waits for secret {name}, to pull {template.image}: {why}"
 
-    async def wait_credentials(self, template: TaskTemplate) -> None:
-        """Until they are not missing."""
-        while self.missing_credentials(template):
-            await self._news.wait()
+    async def wait_credentials(self, template: TaskTemplate, say: Callable[[str], None]) -> None:
+        """Until they are not missing; says why they are, each time that it is something else."""
+        await self._wait(lambda: self.missing_credentials(template), say)
 
     def missing(self, template: TaskTemplate) -> str:
         """What a start must wait for, as a sentence; empty: nothing."""
         for reference in references.all_of(template):
             key = references.key_of(reference)
             if key not in self._known:
-                return f"waits for {key}: no manager has told it since this host was started"
+                return f"waits for {key}: {_LOCKED if key in self._locked else _UNTOLD}"
         return ""
 
-    async def wait(self, template: TaskTemplate) -> None:
-        """Until nothing is missing."""
-        while self.missing(template):
-            await self._news.wait()
+    async def wait(self, template: TaskTemplate, say: Callable[[str], None]) -> None:
+        """Until nothing is missing; says what is, each time that it is something else."""
+        await self._wait(lambda: self.missing(template), say)
 
     def place(self, task: Task) -> tuple[Mount, ...]:
         """Have the task's files, and answer how its container gets them. FailedPrecondition,
@@ -115,6 +120,14 @@ class TaskFiles:
     def task_ids(self) -> frozenset[str]:
         """Tasks for which something is placed."""
         return self._driver.task_ids()
+
+    async def _wait(self, missing: Callable[[], str], say: Callable[[str], None]) -> None:
+        said = ""
+        while sentence := missing():
+            if sentence != said:
+                say(sentence)
+            said = sentence
+            await self._news.wait()
 
     def _note_for_pulls(self, file: TaskFile) -> None:
         """A manager says which version is pulled with by now. The one before goes at once: of one

@@ -1,22 +1,29 @@
 """The first manager of a restored cluster, and the state that it begins with."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from warren.api import convert
+from warren.api import convert, warren_pb2
 from warren.bootstrap import backups, certificates, node_files, restore
+from warren.bootstrap.node_files import Membership
 from warren.bootstrap.restore import Host
 from warren.config import Config
+from warren.manager.task_files import Opener
 from warren.model.errors import AlreadyExists, FailedPrecondition, InvalidInput
 from warren.model.nodes import Availability, NodeDescription, NodeMesh, NodeRole, NodeState
+from warren.model.secrets import FileKey, FileKind
 from warren.model.services import Secret
 from warren.model.tasks import TaskState
 from warren.model.views import BackupHead
 from warren.state import invariants
 from warren.state.cluster import ClusterState
-from warren.store import archives, backup, sealing
+from warren.store import backup, locking, passphrases, sealing
+from warren.store.idempotency import Remembering
+from warren.store.locking import Keyring
+from warren.store.passphrases import Cost
 from warren.store.raft import inspection
 from warren.store.raft.disks import RealDisk
 from warren.store.raft.journal import Identity
@@ -82,7 +89,7 @@ def write(path: Path, *, commands_version: int = 1, state: ClusterState | None =
         warren="9.9.9",
     )
     data = convert.to_message(state).SerializeToString()
-    parts = backup.write(head, [data], PASSPHRASE, chance=bytes(23), cost=archives.CHEAP)
+    parts = backup.write(head, [data], PASSPHRASE, chance=bytes(23), cost=passphrases.CHEAP)
     path.write_bytes(b"".join(parts))
     return path
 
@@ -218,16 +225,78 @@ def test_a_backup_is_known_again_in_its_copy(archive: Path, tmp_path: Path) -> N
     assert names == {"c1 100 2026-06-01T12:00:00.000000Z"}
 
 
-def test_a_secret_that_was_altered_ends_the_restore(config: Config, tmp_path: Path) -> None:
+def test_a_secret_that_was_altered_is_named_and_the_rest_comes_back(
+    config: Config, tmp_path: Path
+) -> None:
+    keys = sealing.new_keys("c1", NOON)
+    sealer = sealing.Sealer("c1", keys)
+    version = sealer.seal("db", 1, b"value", NOON)
+    altered = replace(a_secret(), versions=(replace(version, data=version.data[::-1]),))
+    api = sealer.seal("api", 1, b"other", NOON)
+    whole = replace(a_secret("api"), versions=(api,))
+    state = replace(a_backed_up_state(), secret_keys=keys, secrets={"db": altered, "api": whole})
+    path = write(tmp_path / "bad.backup", state=state)
+
+    checked, _ = backups.read(path, PASSPHRASE)
+    made = restore.restore_cluster(config, path, PASSPHRASE, "m1", [M1])
+
+    reason = "secret db version 1 cannot be opened: it is not what was stored, or damaged"
+    assert checked.damaged == backups.check(path, PASSPHRASE).damaged == (reason,)
+    back = stored(config, made)
+    assert back.secret_keys is not None
+    opener = Opener(Keyring())
+    files = [opener.file(back, secret_key(name)) for name in ("api", "db")]
+    assert [(file.data, file.error) for file in files] == [(b"other", ""), (b"", reason)]
+
+
+def test_secrets_under_autolock_come_back_locked(config: Config, tmp_path: Path) -> None:
     keys = sealing.new_keys("c1", NOON)
     version = sealing.Sealer("c1", keys).seal("db", 1, b"value", NOON)
-    whole = replace(a_secret(), versions=(version,))
-    altered = replace(whole, versions=(replace(version, data=version.data[::-1]),))
-    state = replace(a_backed_up_state(), secret_keys=keys)
-    good = write(tmp_path / "good.backup", state=replace(state, secrets={"db": whole}))
-    bad = write(tmp_path / "bad.backup", state=replace(state, secrets={"db": altered}))
+    passphrase = Secret("correct horse")
+    opened = locking.new_lock("c1", passphrase, NOON, cost=Cost(log_n=1, r=1, p=1))
+    locked = locking.locked_up("c1", keys, opened, sealing.new_kek("k2", NOON))
+    secret = replace(a_secret(), versions=(version,))
+    state = replace(a_backed_up_state(), secret_keys=locked, secrets={"db": secret})
+    path = write(tmp_path / "locked.backup", state=state)
 
-    with pytest.raises(FailedPrecondition, match=r"^secret db version 1 cannot be opened"):
-        restore.restore_cluster(config, bad, PASSPHRASE, "m1", [M1])
-    assert node_files.read_membership(config) is None
-    restore.restore_cluster(config, good, PASSPHRASE, "m1", [M1])
+    checked = backups.check(path, PASSPHRASE)
+    back = stored(config, restore.restore_cluster(config, path, PASSPHRASE, "m1", [M1]))
+
+    assert (checked.locked, checked.damaged) == (True, ())
+    ring, found = Keyring(), back.secret_keys
+    assert found is not None
+    assert found.lock is not None
+    assert ring.is_locked(found)
+    ring.unlock("c1", found, locking.open_lock("c1", found.lock, passphrase).key)
+    assert Opener(ring).file(back, secret_key("db")).data == b"value"
+
+
+def secret_key(name: str) -> FileKey:
+    return FileKey(kind=FileKind.SECRET, name=name, number=1)
+
+
+def stored(config: Config, made: Membership) -> ClusterState:
+    """The state that the restored manager begins with."""
+    disk = RealDisk(node_files.raft_path(config))
+    assert inspection.read(disk, Identity(cluster_id="c1", node_id=made.node_id)) is not None
+    data = SnapshotFiles(disk, "c1").open()
+    disk.close()
+    machine = FakeMachine()
+    Remembering(machine).restore(data)
+    message = warren_pb2.ClusterState.FromString(machine.snapshot_bytes)
+    return convert.from_message(message, ClusterState)
+
+
+class FakeMachine:
+    """Remembers what it was to become."""
+
+    snapshot_bytes = b""
+
+    def restore(self, snapshot: bytes) -> None:
+        self.snapshot_bytes = snapshot
+
+    def apply(self, command: bytes) -> bytes:
+        raise NotImplementedError
+
+    def snapshot(self) -> Iterator[bytes]:
+        raise NotImplementedError

@@ -34,6 +34,7 @@ from warren.model.services import Port, Protocol
 from warren.model.tasks import Health, Task, TaskState, TaskStatus
 from warren.state.commands import SetTaskStatus
 from warren.store import sealing
+from warren.store.locking import Keyring
 from warren.testing.builders import NOON, a_config, a_node, a_secret, a_service, a_task
 
 from tests.unit.manager.manager_kit import (
@@ -450,7 +451,7 @@ async def test_secrets_are_told_to_nodes_whose_tasks_have_them_before_these() ->
     services = [a_service("web", secrets=(reference,))]
     state = a_cluster_state(nodes=nodes, services=services, tasks=[task], secrets=[secret])
     async with a_kit(replace(state, secret_keys=keys)) as kit:
-        opener, key = Opener(), FileKey(kind=FileKind.SECRET, name="db", number=1)
+        opener, key = Opener(Keyring()), FileKey(kind=FileKind.SECRET, name="db", number=1)
         newest = assignment.begin(kit.state)
         consumer, other = Provision(opener, "w1"), Provision(opener, "w2")
 
@@ -476,7 +477,7 @@ async def test_a_secret_that_cannot_be_opened_is_told_with_its_reason(
     )
     state = replace(state, secret_keys=sealing.new_keys("c1", NOON))
 
-    (message,) = Provision(Opener(), "w1").news(assignment.begin(state))
+    (message,) = Provision(Opener(Keyring()), "w1").news(assignment.begin(state))
 
     reason = "secret db version 1 cannot be opened: its key is not in the cluster"
     assert message.files.files[0].error == reason

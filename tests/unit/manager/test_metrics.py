@@ -70,11 +70,13 @@ def test_every_figure_of_the_log_is_there() -> None:
     state = a_state(nodes=[a_node("m1"), a_node("w1", number=2, state=NodeState.DOWN)])
     status = LogStatus(leader="10.86.0.1:7445", is_leader=True, term=3)
 
-    text = exposition.render(metrics.of_manager(LOG, status, state, version="0.1.0"))
+    figures = metrics.of_manager(LOG, status, state, version="0.1.0", locked=True)
+    text = exposition.render(figures)
 
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    assert lines[:24] == [
+    assert lines[:25] == [
         'warren_info{version="0.1.0"} 1',
+        "warren_secrets_locked 1",
         "warren_raft_is_leader 1",
         "warren_raft_has_leader 1",
         "warren_raft_in_trouble 0",

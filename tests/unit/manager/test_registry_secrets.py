@@ -12,6 +12,7 @@ from warren.manager.task_files import Opener, Provision
 from warren.model.errors import FailedPrecondition, InvalidInput
 from warren.model.secrets import FileKey, FileKind, SecretReference, TaskFile
 from warren.model.tasks import TaskState
+from warren.store.locking import Keyring
 from warren.testing.builders import a_node, a_service, a_spec, a_task
 
 from tests.unit.manager.manager_kit import Kit, a_cluster_state, a_kit
@@ -125,7 +126,7 @@ async def test_nodes_whose_tasks_pull_with_a_secret_are_told_it_and_its_new_valu
     state = a_cluster_state(nodes=nodes, services=[service], tasks=[task])
     async with a_kit(state) as kit:
         await put(kit, value())
-        puller, other = Provision(Opener(), "w1"), Provision(Opener(), "w2")
+        puller, other = Provision(Opener(Keyring()), "w1"), Provision(Opener(Keyring()), "w2")
 
         newest = assignment.begin(kit.state)
         first = told(puller.news(newest))
@@ -150,7 +151,7 @@ async def test_a_version_that_is_also_a_file_is_told_as_such_when_a_newer_is_pul
     state = a_cluster_state(nodes=[a_node("w1")], tasks=[replace(task, template=template)])
     async with a_kit(state) as kit:
         await put(kit, value())
-        provision = Provision(Opener(), "w1")
+        provision = Provision(Opener(Keyring()), "w1")
 
         newest = assignment.begin(kit.state)
         first = told(provision.news(newest))

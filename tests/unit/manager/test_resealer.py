@@ -8,12 +8,13 @@ from warren.core import assignment
 from warren.manager import resealer
 from warren.manager.authorization import ROOT
 from warren.manager.resealer import Resealer
-from warren.manager.secrets_api import SecretKeysApi
+from warren.manager.secret_keys_api import SecretKeysApi
 from warren.manager.task_files import Opener, Provision
 from warren.model.errors import NotFound
 from warren.model.secrets import SecretReference
 from warren.model.tasks import TaskState
 from warren.model.views import SecretKeysView
+from warren.store.locking import Keyring
 from warren.store.sealing import Sealer
 from warren.testing.builders import NOON, a_node, a_service, a_task
 
@@ -130,11 +131,11 @@ async def test_nodes_are_not_told_again_what_was_only_sealed_anew() -> None:
     )
     async with a_kit(state) as kit:
         await apply(kit, an_apply(value=b"x"))
-        provision = Provision(Opener(), "w1")
+        provision = Provision(Opener(Keyring()), "w1")
         assert len(provision.news(assignment.begin(kit.state))) == 1
 
         await rotate(kit)
         await finish(kit)
 
         assert provision.news(assignment.begin(kit.state)) == ()
-        assert len(Provision(Opener(), "w1").news(assignment.begin(kit.state))) == 1
+        assert len(Provision(Opener(Keyring()), "w1").news(assignment.begin(kit.state))) == 1

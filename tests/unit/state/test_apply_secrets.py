@@ -11,6 +11,7 @@ from warren.model.secrets import (
     FileKey,
     FileKind,
     KeyEncryptionKey,
+    KeyLock,
     SecretKeys,
     SecretReference,
     SecretSpec,
@@ -20,7 +21,7 @@ from warren.model.secrets import (
 from warren.model.services import Service
 from warren.model.tasks import TaskState
 from warren.state import commands as c
-from warren.state import invariants, references
+from warren.state import invariants, references, versions
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.testing.builders import (
@@ -298,6 +299,88 @@ def test_another_key_wraps_what_is_new_once_the_last_rotation_is_over() -> None:
     assert refused(after, c.AddSecretKey(key=a_kek("k3"))) == again
     none = "FailedPrecondition: there was no secret yet, and so there is no key"
     assert refused(a_state(), c.AddSecretKey(key=a_kek("k2"))) == none
+
+
+def test_keys_are_put_under_a_lock_and_under_another() -> None:
+    state = replace(a_state(), secret_keys=replace(KEYS, keys=(a_kek("k1"),)))
+    one = c.LockSecretKeys(lock=a_lock("l1"), keys=(locked("k1", "l1"), locked("k2", "l1")))
+    two = c.LockSecretKeys(
+        lock=a_lock("l2"), keys=(locked("k1", "l2"), locked("k2", "l2")), expected="l1"
+    )
+    off = c.LockSecretKeys(keys=(a_kek("k1"), a_kek("k2")), expected="l2")
+
+    first = applied(state, one)
+    second = applied(first, two)
+    last = applied(second, off)
+
+    assert first.secret_keys == replace(KEYS, keys=one.keys, lock=one.lock)
+    assert second.secret_keys == replace(KEYS, keys=two.keys, lock=two.lock)
+    assert last.secret_keys == replace(KEYS, keys=off.keys)
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({"expected": ""}, "Conflict: the keys of secrets were changed meanwhile"),
+        ({"expected": "l9"}, "Conflict: the keys of secrets were changed meanwhile"),
+        ({"keys": ()}, "Conflict: the keys of secrets were changed meanwhile"),
+        ({"keys": ("k2",)}, "Conflict: the keys of secrets were changed meanwhile"),
+        ({"lock": "l3"}, "InvalidInput: keys of secrets are not under their lock"),
+        ({"lock": None}, "InvalidInput: keys of secrets are not under their lock"),
+    ],
+)
+def test_a_lock_that_was_decided_on_other_keys_is_refused(
+    change: dict[str, Any], refusal: str
+) -> None:
+    keys = replace(KEYS, keys=(locked("k1", "l1"),), lock=a_lock("l1"))
+    values = {"lock": "l2", "keys": ("k1",), "expected": "l1"} | change
+    name = values["lock"]
+    command = c.LockSecretKeys(
+        lock=a_lock(name) if name else None,
+        keys=tuple(locked(each, "l2") for each in values["keys"]),
+        expected=values["expected"],
+    )
+
+    assert refused(replace(a_state(), secret_keys=keys), command) == refusal
+    none = "FailedPrecondition: there are no keys of secrets"
+    assert refused(a_state(), command) == none
+
+
+def test_a_new_key_is_under_the_lock_that_there_is() -> None:
+    keys = replace(KEYS, keys=(locked("k1", "l1"),), lock=a_lock("l1"))
+    state = replace(a_state(), secret_keys=keys)
+    conflict = "Conflict: the keys of secrets were changed meanwhile"
+
+    assert refused(state, c.AddSecretKey(key=a_kek("k2"))) == conflict
+    assert refused(state, c.AddSecretKey(key=locked("k2", "l0"))) == conflict
+    after = applied(state, c.AddSecretKey(key=locked("k2", "l1")))
+    assert after.secret_keys == replace(keys, keys=(*keys.keys, locked("k2", "l1")))
+
+
+def test_locks_need_managers_that_know_them() -> None:
+    lock = c.LockSecretKeys(keys=())
+    key = c.AddSecretKey(key=locked("k2", "l1"))
+    found = [versions.version_of(each) for each in (lock, key, c.AddSecretKey(key=a_kek("k2")))]
+
+    assert found == [4, 4, 3]
+
+
+def a_lock(name: str) -> KeyLock:
+    return KeyLock(
+        id=name,
+        created_at=NOON,
+        salt=b"s",
+        scrypt_log_n=1,
+        scrypt_r=1,
+        scrypt_p=1,
+        nonce=b"n",
+        data=b"d",
+    )
+
+
+def locked(name: str, lock: str) -> KeyEncryptionKey:
+    wrapped_key = WrappedKey(kek=lock, nonce=b"n", data=b"d")
+    return replace(a_kek(name), key=b"", locked=wrapped_key)
 
 
 def test_an_old_key_goes_when_it_wraps_nothing_any_more() -> None:

@@ -12,8 +12,8 @@ from warren.model.errors import InvalidInput
 from warren.model.services import Secret
 from warren.model.views import BackupHead
 from warren.store import archives, backup
-from warren.store.archives import Cost
 from warren.store.backup import Archive
+from warren.store.passphrases import Cost
 from warren.testing.builders import NOON, a_node, a_service, a_state
 
 PASSPHRASE = Secret("correct horse battery")

@@ -94,12 +94,18 @@ def test_a_state_is_checked_as_a_whole() -> None:
     state = replace(a_state(secrets=[secret]), secret_keys=KEYS)
     altered = replace(secret, versions=(replace(SEALED, data=flipped(SEALED.data)),))
 
-    sealing.check_all(state)
-    sealing.check_all(a_state())
-    with pytest.raises(FailedPrecondition, match="secret db version 1 cannot be opened"):
-        sealing.check_all(replace(state, secrets={"db": altered}))
-    with pytest.raises(FailedPrecondition, match="there are secrets, and no key for them"):
-        sealing.check_all(replace(state, secret_keys=None))
+    assert sealing.damaged(state) == sealing.damaged(a_state()) == ()
+    assert sealing.damaged(replace(state, secrets={"api": secret, "db": altered})) == (
+        "secret api version 1 cannot be opened: it is not what was stored, or damaged",
+        "secret db version 1 cannot be opened: it is not what was stored, or damaged",
+    )
+    assert sealing.damaged(replace(state, secret_keys=None)) == (
+        "there are secrets, and no key for them",
+    )
+    other = replace(KEYS, hash_key=replace(KEYS.hash_key, data=flipped(KEYS.hash_key.data)))
+    assert sealing.damaged(replace(state, secret_keys=other)) == (
+        "the hash key of secrets cannot be opened: it is not what was stored, or damaged",
+    )
 
 
 def test_keys_come_from_chance_alone() -> None:

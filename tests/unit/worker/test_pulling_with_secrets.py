@@ -111,6 +111,19 @@ def test_nothing_is_kept_once_no_task_needs_it() -> None:
     assert files.missing_credentials(a_puller().template) == WAITS
 
 
+def test_a_secret_that_a_locked_manager_names_is_waited_for() -> None:
+    files, key = files_of(FakeTaskFiles()), convert.to_message(a_secret().key)
+    files.take(warren_pb2.TaskFiles(locked=[key]))
+    files.retain([a_puller()])
+
+    waiting = files.missing_credentials(a_puller().template)
+    files.take(told(a_secret()))
+
+    reason = "the managers are locked (warren cluster unlock)"
+    assert waiting == f"waits for secret registry, to pull {IMAGE}: {reason}"
+    assert not files.missing_credentials(a_puller().template)
+
+
 def test_a_restarted_agent_has_what_was_kept() -> None:
     driver = FakeTaskFiles()
     files_of(driver).take(told(a_secret()))

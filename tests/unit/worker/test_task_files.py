@@ -89,6 +89,42 @@ def test_what_a_manager_could_not_open_is_why_the_task_does_not_start() -> None:
         files.place(a_consumer())
 
 
+def test_what_a_locked_manager_names_is_waited_for_and_what_was_told_stays() -> None:
+    files, key = files_of(FakeTaskFiles()), convert.to_message(SECRET.key)
+    files.take(told(CONFIG))
+    files.take(warren_pb2.TaskFiles(locked=[key]))
+
+    waiting = files.missing(a_consumer().template)
+    files.take(told(SECRET))
+    files.take(warren_pb2.TaskFiles(locked=[key]))
+
+    reason = "waits for secret db version 2: the managers are locked (warren cluster unlock)"
+    assert waiting == reason
+    assert not files.missing(a_consumer().template)
+
+
+@in_virtual_time
+async def test_a_task_says_what_it_waits_for_each_time_that_it_is_something_else(
+    tmp_path: Path,
+) -> None:
+    task = a_consumer()
+    async with an_agent(tmp_path, FakeRuntime(now=now), [task]) as agent:
+        await asyncio.sleep(5)
+        reasons = [agent.status(task).message]
+        agent.files.take(warren_pb2.TaskFiles(locked=[convert.to_message(SECRET.key)]))
+        await settle()
+        reasons.append(agent.status(task).message)
+        agent.files.take(told(SECRET, replace(CONFIG, data=b"plain")))
+        await asyncio.sleep(5)
+        states = agent.states()
+
+    assert reasons == [
+        "waits for secret db version 2: no manager has told it since this host was started",
+        "waits for secret db version 2: the managers are locked (warren cluster unlock)",
+    ]
+    assert states == {"web-1": TaskState.RUNNING}
+
+
 def test_a_label_that_the_node_lacks_is_why_the_task_does_not_start() -> None:
     files = TaskFiles(FakeTaskFiles(), lambda: replace(NODE, labels={}))
     files.take(told(SECRET, CONFIG))
