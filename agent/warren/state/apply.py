@@ -92,6 +92,8 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             | c.ReplaceTask()
             | c.RemoveTask()
         ):
+            if isinstance(command, c.AssignTask):
+                state = _with_its_volumes(state, command)
             tasks = maps.Draft(state.tasks)
             _change_task(state, tasks, command)
             return replace(state, tasks=tasks.mapping())
@@ -131,7 +133,7 @@ def _batch(state: ClusterState, batch: c.Batch) -> ClusterState:
     tasks = maps.Draft(state.tasks)
     for member in batch.commands:
         try:
-            if isinstance(member, c.TaskCommand):
+            if isinstance(member, c.TaskCommand) and not _concerns_volumes(tasks, member):
                 _change_task(state, tasks, member)
             else:
                 state = _apply(replace(state, tasks=tasks.mapping()), member)
@@ -139,6 +141,21 @@ def _batch(state: ClusterState, batch: c.Batch) -> ClusterState:
         except Refusal:
             continue
     return replace(state, tasks=tasks.mapping())
+
+
+def _concerns_volumes(tasks: maps.Draft[Task], command: c.TaskCommand) -> bool:
+    """It depends on other tasks, and changes more than its own."""
+    if not isinstance(command, c.AssignTask):
+        return False
+    task = tasks.get(command.task_id)
+    return task is not None and bool(task.template.mounts)
+
+
+def _with_its_volumes(state: ClusterState, command: c.AssignTask) -> ClusterState:
+    task, node = state.tasks.get(command.task_id), state.nodes.get(command.node_id)
+    if task is None or node is None:
+        return state
+    return apply_volumes.assigned(state, task, node)
 
 
 def _create_cluster(state: ClusterState, command: c.CreateCluster) -> ClusterState:
@@ -388,7 +405,6 @@ def _assign_task(state: ClusterState, tasks: maps.Draft[Task], command: c.Assign
         raise Refusal("Conflict", f"task {task.id} is not wanted any more")
     if node.status.state is NodeState.DOWN:
         raise Refusal("Conflict", f"node {node.spec.name} is down")
-    state = apply_volumes.assigned(state, task, node)
     status = replace(task.status, state=TaskState.ASSIGNED, since=command.now, message="")
     tasks.put(task.id, replace(task, node_id=node.id, status=status, version=state.index))
 
