@@ -92,7 +92,11 @@ def _apply(state: ClusterState, command: c.Command) -> ClusterState:  # noqa: C9
             | c.ReplaceTask()
             | c.RemoveTask()
         ):
-            return _change_one_task(state, command)
+            if isinstance(command, c.AssignTask):
+                state = _with_its_volumes(state, command)
+            tasks = maps.Draft(state.tasks)
+            _change_task(state, tasks, command)
+            return replace(state, tasks=tasks.mapping())
         case c.SetServiceVip():
             return _set_service_vip(state, command)
         case c.AddJoinToken():
@@ -131,7 +135,7 @@ def _batch(state: ClusterState, batch: c.Batch) -> ClusterState:
     tasks = maps.Draft(state.tasks)
     for member in batch.commands:
         try:
-            if isinstance(member, c.TaskCommand) and not _takes_volumes(tasks, member):
+            if isinstance(member, c.TaskCommand) and not _concerns_volumes(tasks, member):
                 _change_task(state, tasks, member)
             else:
                 state = _apply(replace(state, tasks=tasks.mapping()), member)
@@ -139,6 +143,21 @@ def _batch(state: ClusterState, batch: c.Batch) -> ClusterState:
         except Refusal:
             continue
     return replace(state, tasks=tasks.mapping())
+
+
+def _concerns_volumes(tasks: maps.Draft[Task], command: c.TaskCommand) -> bool:
+    """It depends on other tasks, and changes more than its own."""
+    if not isinstance(command, c.AssignTask):
+        return False
+    task = tasks.get(command.task_id)
+    return task is not None and bool(task.template.mounts)
+
+
+def _with_its_volumes(state: ClusterState, command: c.AssignTask) -> ClusterState:
+    task, node = state.tasks.get(command.task_id), state.nodes.get(command.node_id)
+    if task is None or node is None:
+        return state
+    return apply_volumes.assigned(state, task, node)
 
 
 def _create_cluster(state: ClusterState, command: c.CreateCluster) -> ClusterState:
@@ -341,22 +360,6 @@ def _remove_node(state: ClusterState, command: c.RemoveNode) -> ClusterState:
             lost = replace(task, status=status, version=state.index)
             tasks = maps.put(tasks, task.id, lost)
     return replace(state, nodes=maps.without(state.nodes, node.id), tasks=tasks)
-
-
-def _takes_volumes(tasks: maps.Draft[Task], command: c.TaskCommand) -> bool:
-    task = tasks.get(command.task_id) if isinstance(command, c.AssignTask) else None
-    return task is not None and bool(task.template.mounts)
-
-
-def _change_one_task(state: ClusterState, command: c.TaskCommand) -> ClusterState:
-    tasks = maps.Draft(state.tasks)
-    taken = _takes_volumes(tasks, command)
-    _change_task(state, tasks, command)
-    after = replace(state, tasks=tasks.mapping())
-    if isinstance(command, c.AssignTask) and taken:
-        task, node = state.tasks[command.task_id], state.nodes[command.node_id]
-        after = replace(after, volumes=apply_volumes.assigned(state, task, node).volumes)
-    return after
 
 
 def _change_task(state: ClusterState, tasks: maps.Draft[Task], command: c.TaskCommand) -> None:

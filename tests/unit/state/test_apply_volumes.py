@@ -15,6 +15,7 @@ from warren.state.cluster import ClusterState
 from warren.state.commands import (
     Applied,
     AssignTask,
+    Batch,
     Command,
     CreateTask,
     ForgetVolume,
@@ -324,7 +325,19 @@ def test_no_commands_in_any_order_bring_two_writers_or_a_task_apart_from_its_vol
         volumes=[a_volume(driver=driver, shared=shared), a_volume("files", driver=driver)],
     )
 
+    one_by_one, together = state, apply(state, Batch(commands=tuple(commands)))[0]
     for command in commands:
-        state, _ = apply(state, command)
+        one_by_one, _ = apply(one_by_one, command)
 
-        assert invariants.check(state) == (), command
+        assert invariants.check(one_by_one) == (), command
+    assert invariants.check(together) == ()
+
+
+def test_the_second_writer_of_one_batch_is_refused() -> None:
+    one = a_task(1, service="pg", state=TaskState.PENDING, id="pg-1-a")
+    other = replace(one, id="pg-1-b")
+    batch = Batch(commands=(assign("pg-1-a", "n1"), assign("pg-1-b", "n1")))
+
+    after = applied(a_world(one, other), batch)
+
+    assert [task.node_id for task in after.tasks.values()] == ["n1", ""]
