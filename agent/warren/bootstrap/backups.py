@@ -19,7 +19,7 @@ from warren.model.errors import InvalidInput, NotFound
 from warren.model.services import Secret
 from warren.model.views import BackupHead
 from warren.state.cluster import ClusterState
-from warren.store import backup
+from warren.store import archives, backup
 from warren.store.backup import Archive
 
 PASSPHRASE_VARIABLE = "WARREN_BACKUP_PASSPHRASE"
@@ -51,17 +51,17 @@ def passphrase_from(file: str = "") -> Secret:
         if not text:
             message = f"is missing: give a file of it, or set {PASSPHRASE_VARIABLE}"
             raise InvalidInput(message, path="backup passphrase")
-    backup.check_passphrase(Secret(text))
+    archives.check_passphrase(Secret(text))
     return Secret(text)
 
 
 def save(client: Client, path: Path, passphrase: Secret) -> Checked:
     """Take a backup and write it, whole or not at all, readable by its owner only."""
-    backup.check_passphrase(passphrase)
+    archives.check_passphrase(passphrase)
     _require_directory(path.parent)
     client.get_cluster()  # whether anybody answers is known within the client's own timeout
     head, pieces = client.backup(timeout=_STREAM_TIMEOUT)
-    chance = secrets.token_bytes(backup.CHANCE_BYTES)
+    chance = secrets.token_bytes(archives.CHANCE_BYTES)
     _write(path, backup.write(head, pieces, passphrase, chance=chance))
     return check(path)
 
@@ -100,8 +100,8 @@ def rewrap(path: Path, passphrase: Secret, copy: Path) -> Secret:
         archive = Archive(file, str(path))
         archive.check()
         pieces = archive.pieces(passphrase)
-        chance = secrets.token_bytes(backup.CHANCE_BYTES)
-        parts = backup.write(archive.head, pieces, once, chance=chance, cost=backup.CHEAP)
+        chance = secrets.token_bytes(archives.CHANCE_BYTES)
+        parts = backup.write(archive.head, pieces, once, chance=chance, cost=archives.CHEAP)
         _write(copy, parts)
     return once
 

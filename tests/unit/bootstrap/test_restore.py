@@ -16,7 +16,7 @@ from warren.model.tasks import TaskState
 from warren.model.views import BackupHead
 from warren.state import invariants
 from warren.state.cluster import ClusterState
-from warren.store import backup, sealing
+from warren.store import archives, backup, sealing
 from warren.store.raft import inspection
 from warren.store.raft.disks import RealDisk
 from warren.store.raft.journal import Identity
@@ -82,7 +82,7 @@ def write(path: Path, *, commands_version: int = 1, state: ClusterState | None =
         warren="9.9.9",
     )
     data = convert.to_message(state).SerializeToString()
-    parts = backup.write(head, [data], PASSPHRASE, chance=bytes(23), cost=backup.CHEAP)
+    parts = backup.write(head, [data], PASSPHRASE, chance=bytes(23), cost=archives.CHEAP)
     path.write_bytes(b"".join(parts))
     return path
 

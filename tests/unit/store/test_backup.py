@@ -11,8 +11,9 @@ from warren.api import convert
 from warren.model.errors import InvalidInput
 from warren.model.services import Secret
 from warren.model.views import BackupHead
-from warren.store import backup
-from warren.store.backup import Archive, Cost
+from warren.store import archives, backup
+from warren.store.archives import Cost
+from warren.store.backup import Archive
 from warren.testing.builders import NOON, a_node, a_service, a_state
 
 PASSPHRASE = Secret("correct horse battery")
@@ -61,7 +62,7 @@ def test_a_state_comes_back_whole() -> None:
     assert archive.state(PASSPHRASE) == STATE
 
 
-@given(st.lists(st.integers(0, 3 * backup.CHUNK_BYTES // 2), max_size=4))
+@given(st.lists(st.integers(0, 3 * archives.CHUNK_BYTES // 2), max_size=4))
 def test_pieces_of_any_size_come_back(sizes: list[int]) -> None:
     pieces = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
 
@@ -113,7 +114,7 @@ def test_an_alteration_that_minds_the_checksum_is_noticed() -> None:
 
 
 def test_a_part_that_was_left_out_is_noticed() -> None:
-    whole = an_archive(b"a" * (backup.CHUNK_BYTES + 10))
+    whole = an_archive(b"a" * (archives.CHUNK_BYTES + 10))
     end = 10 + 16 + 4 + 4 + 32
     body = whole[:-end] + bytes(4)
     said = refusal(body + hashlib.sha256(body).digest())
