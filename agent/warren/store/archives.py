@@ -4,11 +4,11 @@
     chunks: length (u32), AES-256-GCM of at most 1 MiB,
     0 (u32), SHA-256 of all before
 
-The magic says what is inside: see backup.py and volume_backup.py. The key comes from a passphrase by
-scrypt, whose parameters are in the header. Every chunk is bound to the header, to its place, and to
-whether it is the last one, so nothing can be left out, moved, or taken from another archive. The
-checksum tells damage from a wrong passphrase, and finds damage without one. The header can be read by
-anybody and holds no secret. Errors are one line and name the file.
+The magic says what is inside: see backup.py and volume_backup.py. The key comes from a passphrase
+by scrypt, whose parameters are in the header. Every chunk is bound to the header, to its place, and
+to whether it is the last one, so nothing can be left out, moved, or taken from another archive. The
+checksum tells damage from a wrong passphrase, and finds damage without one. The header can be read
+by anybody and holds no secret. Errors are one line and name the file.
 """
 
 import hashlib
@@ -47,6 +47,7 @@ class Cost:
     p: int = 1
 
 
+FULL = Cost()
 CHEAP = Cost(log_n=10)
 """For passphrases that are random themselves."""
 _COST_MAX = Cost(log_n=21, r=16, p=8)
@@ -55,11 +56,10 @@ _COST_MAX = Cost(log_n=21, r=16, p=8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What is inside."""
+    """What is inside: the first 14 bytes, and what people call it."""
 
     magic: bytes
     noun: str
-    """"a backup of Warren"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class Seal:
 
 
 def new_seal(
-    kind: Kind, head: bytes, passphrase: Secret, *, chance: bytes, cost: Cost = Cost()
+    kind: Kind, head: bytes, passphrase: Secret, *, chance: bytes, cost: Cost = FULL
 ) -> Seal:
     """For an archive that begins with `head`. `chance` is `CHANCE_BYTES` fresh random bytes."""
     check_passphrase(passphrase)

@@ -15,7 +15,7 @@ from warren.model.services import Secret
 from warren.model.views import BackupHead
 from warren.state.cluster import ClusterState
 from warren.store import archives
-from warren.store.archives import Cost
+from warren.store.archives import FULL, Cost
 
 KIND = archives.Kind(magic=b"warren-backup\n", noun="a backup of Warren")
 
@@ -26,7 +26,7 @@ def write(
     passphrase: Secret,
     *,
     chance: bytes,
-    cost: Cost = Cost(),
+    cost: Cost = FULL,
 ) -> Iterator[bytes]:
     """The archive, in parts as they come. `chance` is `archives.CHANCE_BYTES` random bytes."""
     raw = convert.to_message(head).SerializeToString(deterministic=True)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19warren/store/backup.proto\x12\x0fwarren.store.v1\"\x87\x01\n\rArchiveHeader\x12\x0c\n\x04head\x18\x01 \x01(\x0c\x12\x14\n\x0cscrypt_log_n\x18\x02 \x01(\r\x12\x10\n\x08scrypt_r\x18\x03 \x01(\r\x12\x10\n\x08scrypt_p\x18\x04 \x01(\r\x12\x0c\n\x04salt\x18\x05 \x01(\x0c\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x11\n\tkey_check\x18\x07 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19warren/store/backup.proto\x12\x0fwarren.store.v1\"\x87\x01\n\rArchiveHeader\x12\x0c\n\x04head\x18\x01 \x01(\x0c\x12\x14\n\x0cscrypt_log_n\x18\x02 \x01(\r\x12\x10\n\x08scrypt_r\x18\x03 \x01(\r\x12\x10\n\x08scrypt_p\x18\x04 \x01(\r\x12\x0c\n\x04salt\x18\x05 \x01(\x0c\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x11\n\tkey_check\x18\x07 \x01(\x0c\"\x9b\x01\n\nVolumeHead\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0e\n\x06volume\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x10\n\x08services\x18\x05 \x03(\t\x12\x17\n\x0f\x63reated_at_unix\x18\x06 \x01(\x03\x12\x0f\n\x07quiesce\x18\x07 \x01(\t\x12\x0e\n\x06warren\x18\x08 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ARCHIVEHEADER']._serialized_start=47
   _globals['_ARCHIVEHEADER']._serialized_end=182
+  _globals['_VOLUMEHEAD']._serialized_start=185
+  _globals['_VOLUMEHEAD']._serialized_end=340
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 The head of a backup archive, see backup.py. Fields are only ever added."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -55,3 +57,49 @@ class ArchiveHeader(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArchiveHeader: _TypeAlias = ArchiveHeader  # noqa: Y015
+
+@_typing.final
+class VolumeHead(_message.Message):
+    """The head of a volume's backup, see volume_backup.py."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    CREATED_AT_UNIX_FIELD_NUMBER: _builtins.int
+    QUIESCE_FIELD_NUMBER: _builtins.int
+    WARREN_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    cluster_id: _builtins.str
+    volume: _builtins.str
+    node: _builtins.str
+    created_at_unix: _builtins.int
+    quiesce: _builtins.str
+    """stop, exec, none"""
+    warren: _builtins.str
+    @_builtins.property
+    def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that refer to it, sorted"""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        cluster_id: _builtins.str = ...,
+        volume: _builtins.str = ...,
+        node: _builtins.str = ...,
+        services: _abc.Iterable[_builtins.str] | None = ...,
+        created_at_unix: _builtins.int = ...,
+        quiesce: _builtins.str = ...,
+        warren: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_id", b"cluster_id", "created_at_unix", b"created_at_unix", "node", b"node", "quiesce", b"quiesce", "services", b"services", "volume", b"volume", "warren", b"warren"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeHead: _TypeAlias = VolumeHead  # noqa: Y015
