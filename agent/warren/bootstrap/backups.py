@@ -58,17 +58,17 @@ def passphrase_from(file: str = "") -> Secret:
 def save(client: Client, path: Path, passphrase: Secret) -> Checked:
     """Take a backup and write it, whole or not at all, readable by its owner only."""
     archives.check_passphrase(passphrase)
-    _require_directory(path.parent)
+    require_directory(path.parent)
     client.get_cluster()  # whether anybody answers is known within the client's own timeout
     head, pieces = client.backup(timeout=_STREAM_TIMEOUT)
     chance = secrets.token_bytes(archives.CHANCE_BYTES)
-    _write(path, backup.write(head, pieces, passphrase, chance=chance))
+    write(path, backup.write(head, pieces, passphrase, chance=chance))
     return check(path)
 
 
 def check(path: Path, passphrase: Secret | None = None) -> Checked:
     """Read a backup to its end, with the passphrase also what is in it. InvalidInput: why not."""
-    with _opened(path) as file:
+    with opened(path) as file:
         archive = Archive(file, str(path))
         sha256 = archive.check()
         if passphrase is not None:
@@ -84,7 +84,7 @@ def check(path: Path, passphrase: Secret | None = None) -> Checked:
 
 def read(path: Path, passphrase: Secret) -> tuple[Checked, ClusterState]:
     """The state in a backup."""
-    with _opened(path) as file:
+    with opened(path) as file:
         archive = Archive(file, str(path))
         state = archive.state(passphrase)
     return check(path), state
@@ -96,13 +96,13 @@ def rewrap(path: Path, passphrase: Secret, copy: Path) -> Secret:
     The passphrase is random, so making it hard to try buys nothing.
     """
     once = Secret(secrets.token_urlsafe(32))
-    with _opened(path) as file:
+    with opened(path) as file:
         archive = Archive(file, str(path))
         archive.check()
         pieces = archive.pieces(passphrase)
         chance = secrets.token_bytes(archives.CHANCE_BYTES)
         parts = backup.write(archive.head, pieces, once, chance=chance, cost=archives.CHEAP)
-        _write(copy, parts)
+        write(copy, parts)
     return once
 
 
@@ -146,7 +146,8 @@ def superfluous(directory: Path, cluster_id: str, keep: int) -> tuple[Path, ...]
     return tuple(path for _, path in found[: max(0, len(found) - keep)])
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
+    """The file. NotFound, InvalidInput: it cannot be read."""
     try:
         return path.open("rb")
     except FileNotFoundError:
@@ -155,12 +156,13 @@ def _opened(path: Path) -> BinaryIO:
         raise InvalidInput(f"cannot be read: {error.strerror}", path=str(path)) from error
 
 
-def _require_directory(directory: Path) -> None:
+def require_directory(directory: Path) -> None:
+    """NotFound: there is none."""
     if not directory.is_dir():
         raise NotFound(f"there is no directory {directory}")
 
 
-def _write(path: Path, parts: Iterator[bytes]) -> None:
+def write(path: Path, parts: Iterator[bytes]) -> None:
     """Durably. A part that cannot be had, or written, leaves nothing behind."""
     try:
         files.write_whole(path, parts)

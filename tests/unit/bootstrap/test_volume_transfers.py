@@ -1,5 +1,6 @@
 """A directory goes through an archive and comes back as it was, or nothing is touched."""
 
+import contextlib
 import io
 import os
 import select
@@ -300,12 +301,12 @@ def test_a_backup_of_a_cluster_is_no_backup_of_a_volume() -> None:
 
 def holder(spool: Spool) -> int:
     """The process that has the lock."""
-    inode = (spool.directory / "lock").stat().st_ino
-    for line in Path("/proc/locks").read_text().splitlines():
-        words = line.split()
-        if words[5].endswith(f":{inode}"):
-            return int(words[4])
-    pytest.fail("nobody holds the lock")
+    wanted = str(spool.directory / "lock")
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if str(link.readlink()) == wanted:
+                return int(link.parent.parent.name)
+    pytest.fail("nobody has the lock")
 
 
 def wait_ended(process: int) -> None:
