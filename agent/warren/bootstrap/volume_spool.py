@@ -154,8 +154,11 @@ class Spool:
     def _wait_with_process(self, condition: Callable[[], bool], *, ends: bool = False) -> None:
         """For the process, or with `ends` for its end. FailedPrecondition: it has failed."""
         deadline = time.monotonic() + _STALE_SECONDS
-        while not condition():
+        while True:
+            # In this order: when it has ended, all that it has done is seen.
             living, told = self._process_lives(), (self.directory / "end").exists()
+            if condition():
+                return
             if told:
                 end = End(**json.loads((self.directory / "end").read_bytes()))
                 if ends and not end.error:

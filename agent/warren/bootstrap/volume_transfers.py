@@ -34,8 +34,7 @@ def spool_of(config: Config, volume: str) -> Spool:
 
 def begin_packing(spool: Spool, directory: Path, seal: Seal, *, may_change: bool) -> None:
     """The archive comes in pieces from now on. NotFound: there is no such directory."""
-    if not directory.is_dir():
-        raise NotFound(f"there is no directory {directory}")
+    require_directory(directory)
     _begin(
         spool,
         Order(
@@ -47,6 +46,12 @@ def begin_packing(spool: Spool, directory: Path, seal: Seal, *, may_change: bool
             may_change=may_change,
         ),
     )
+
+
+def require_directory(directory: Path) -> None:
+    """NotFound: there is none, so no task has had the volume yet."""
+    if not directory.is_dir():
+        raise NotFound(f"there is no directory {directory}: nothing was written to the volume yet")
 
 
 def begin_unpacking(spool: Spool, directory: Path, key: bytes) -> None:
