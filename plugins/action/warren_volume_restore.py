@@ -10,6 +10,7 @@ passphrase passes through anything that is between the two.
 from __future__ import annotations
 
 import base64
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,8 @@ from typing import Any
 
 from ansible_collections.warren.core.plugins.plugin_utils.volume_steps import VolumeAction
 
-try:
+with contextlib.suppress(ImportError):  # told by plugin_utils/volume_steps.py
     from warren.bootstrap import volume_backups, volume_spool
-except ImportError:  # told by plugin_utils/volume_steps.py
-    pass
 
 
 class ActionModule(VolumeAction):

@@ -10,14 +10,13 @@ module: warren_volume_backup
 short_description: Copy a local volume from its node into an encrypted file on the control node
 version_added: 0.3.0
 description:
-  - A step of the playbook C(backup-volume.yml), which is what to use for backups. It says nothing to
-    the tasks that have the volume. See M(warren.core.warren_volume_hold).
+  - A step of the playbook C(backup-volume.yml), which is what to use for backups. It says nothing
+    to the tasks that have the volume. See M(warren.core.warren_volume_hold).
   - Runs on the node that has the volume, usually by C(delegate_to). The file is written on the
     control node, whole or not at all, with owners, modes, times, links, extended attributes, access
     lists and holes.
-  - The archive is made and encrypted on the node, with a key for it alone, and comes in pieces. Node
-    and control node never hold more than three pieces of 32 MiB of it in passing. The passphrase
-    stays on the control node.
+  - The archive is made and encrypted on the node, with a key for it alone, and comes in pieces of
+    32 MiB. The node never holds more than three of them. The passphrase stays on the control node.
 author:
   - The Warren authors (@warren)
 options:
@@ -46,8 +45,8 @@ options:
     type: path
   keep:
     description:
-      - So many backups of this volume stay in O(dest), with the new one. Older ones are removed when
-        the new one is complete. V(0) keeps all.
+      - So many backups of this volume stay in O(dest), with the new one. Older ones are removed
+        when the new one is complete. V(0) keeps all.
     type: int
     default: 0
   config:

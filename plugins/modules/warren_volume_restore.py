@@ -12,10 +12,11 @@ version_added: 0.3.0
 description:
   - A step of the playbook C(restore-volume.yml), which is what to use to restore.
   - Runs on the node that has the volume, or shall have it, usually by C(delegate_to). The backup is
-    on the control node, and is verified there to its last byte before the node is asked for anything.
-  - The content is unpacked beside the volume, with a key for that file alone, verified once more, and
-    then takes the volume's place in one step. Whatever goes wrong before, the volume is as it was.
-    What it held afterwards is gone.
+    on the control node, and is verified there to its last byte before the node is asked for
+    anything.
+  - The content is unpacked beside the volume, with a key for that file alone, verified once more,
+    and then takes the volume's place in one step. Whatever goes wrong before, the volume is as it
+    was. What it held is gone then.
   - Refused while a process on the node has the volume.
 author:
   - The Warren authors (@warren)

@@ -56,6 +56,8 @@ class FakeManager(FakeApi, warren_pb2_grpc.ControlServicer):
         self.events: list[Any] = []
         """Messages that Events answers."""
         self.log_lines: list[warren_pb2.LogLine] = []
+        self.commands: list[tuple[str, ...]] = []
+        """What was to be run in tasks."""
         self.exec_response = warren_pb2.ExecResponse(stdout=b"hello\n", exit_code=0)
         self.cut_links: set[tuple[str, str]] = set()
         self.keeps_rotating = False
@@ -281,6 +283,7 @@ class FakeManager(FakeApi, warren_pb2_grpc.ControlServicer):
         yield from (e for e in self.events if request.service in ("", e.service))
 
     def Exec(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.commands.append(tuple(request.command))
         return self._answer("Exec", context, lambda: self.exec_response)
 
     # ------------------------------------------------------------ how it answers

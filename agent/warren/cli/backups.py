@@ -13,6 +13,7 @@ from warren.cli.common import Nouns, Options
 
 if TYPE_CHECKING:
     from warren.bootstrap.backups import Checked
+    from warren.model.services import Secret
 
 
 def register(verbs: Nouns, shared: argparse.ArgumentParser) -> None:
@@ -22,12 +23,12 @@ def register(verbs: Nouns, shared: argparse.ArgumentParser) -> None:
     verb.set_defaults(run=save)
     common.add_connection(verb.add_argument_group("where"))
     verb.add_argument("-o", "--output", dest="file", required=True, metavar="FILE")
-    _add_passphrase(verb)
+    add_passphrase(verb)
 
     summary = "check that a backup is whole, and with its passphrase that it can be restored"
     verb = common.add_verb(verbs, shared, "backup-verify", summary, verify)
     verb.add_argument("file", metavar="FILE")
-    _add_passphrase(verb)
+    add_passphrase(verb)
 
 
 def save(options: Options) -> int:
@@ -37,29 +38,36 @@ def save(options: Options) -> int:
     passphrase = backups.passphrase_from(options.passphrase_file)
     with common.client(options) as client:
         made = backups.save(client, Path(options.file), passphrase)
-    print(f"{made.path}: {_described(made)}, {_size(made.size_bytes)}")
+    print(f"{made.path}: {_described(made)}, {size(made.size_bytes)}")
     return 0
 
 
 def verify(options: Options) -> int:
     """Check a backup. Without a passphrase, only that it is as it was written."""
-    import os
-
     from warren.bootstrap import backups
 
-    given = options.passphrase_file or os.environ.get(backups.PASSPHRASE_VARIABLE)
-    passphrase = backups.passphrase_from(options.passphrase_file) if given else None
-    found = backups.check(Path(options.file), passphrase)
+    found = backups.check(Path(options.file), given_passphrase(options))
     if options.output != "table":
         return common.show_data(options, {**backups.described(found), "opened": found.opened})
-    print(f"{found.path}: {_described(found)}, {_size(found.size_bytes)}")
+    print(f"{found.path}: {_described(found)}, {size(found.size_bytes)}")
     print(
         "whole, and can be restored" if found.opened else "whole; not opened: no passphrase given"
     )
     return 0
 
 
-def _add_passphrase(verb: argparse.ArgumentParser) -> None:
+def given_passphrase(options: Options) -> "Secret | None":
+    """Of the file or the environment, where either is."""
+    import os
+
+    from warren.bootstrap import backups
+
+    given = options.passphrase_file or os.environ.get(backups.PASSPHRASE_VARIABLE)
+    return backups.passphrase_from(options.passphrase_file) if given else None
+
+
+def add_passphrase(verb: argparse.ArgumentParser) -> None:
+    """Add the option."""
     verb.add_argument(
         "--passphrase-file",
         default="",
@@ -80,5 +88,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _size(size_bytes: int) -> str:
+def size(size_bytes: int) -> str:
+    """For people."""
     return f"{size_bytes / 1024:.0f} KiB" if size_bytes < 1 << 20 else f"{size_bytes >> 20} MiB"

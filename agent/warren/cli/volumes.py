@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from warren.cli import common
+from warren.cli import common, volume_backups
 from warren.cli.common import Nouns, Options
 from warren.model.errors import AlreadyExists, NotFound
 from warren.model.manifest import parse_volume
@@ -41,6 +41,7 @@ def register(nouns: Nouns, shared: argparse.ArgumentParser) -> None:
         "--node", metavar="NAME", default="", help="it is on that node, with what is there"
     )
     verb.add_argument("--dry-run", action="store_true", help="show what would change")
+    volume_backups.register(verbs, shared)
 
 
 def _add_spec_options(verb: argparse.ArgumentParser) -> None:
