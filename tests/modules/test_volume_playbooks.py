@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from warren.api import warren_pb2
 from warren.client import connect
-from warren.model.services import MountSpec, ServiceSpec
+from warren.model.services import MountSpec, ServiceMode, ServiceSpec
 from warren.model.volumes import VolumeSpec
 
 from tests.modules.conftest import Play, Played, task
@@ -271,7 +271,7 @@ def test_a_harmed_backup_stops_nothing(
 
 
 def test_what_cannot_be_held_is_refused(play: Play, manager: FakeManager, pg: Path) -> None:
-    manager.put(a_service("everywhere", mode="global"))  # type: ignore[arg-type]
+    manager.put(a_service("everywhere", mode=ServiceMode.GLOBAL))
     volume = manager.state.volumes["pg-data"]
     nfs = replace(volume, spec=replace(volume.spec, name="uploads", driver="nfs"))
     manager.state = replace(manager.state, volumes={**manager.state.volumes, "uploads": nfs})

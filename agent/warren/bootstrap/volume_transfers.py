@@ -60,7 +60,7 @@ def begin_unpacking(spool: Spool, directory: Path, key: bytes) -> None:
     FailedPrecondition: a process has it.
     """
     _refuse_used(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _begin(
         spool,
         Order(

@@ -64,7 +64,7 @@ def volume(tmp_path: Path) -> Path:
 
 def description(directory: Path) -> dict[str, tuple[object, ...]]:
     """Of each name: kind, mode, owner, time, links, extended attributes and content."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in (directory, *sorted(directory.rglob("*"))):
         facts = path.lstat()
         content: object = None
