@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 DOCUMENTATION = r"""
 name: host_of_node
 short_description: Find the host of the inventory that is a node
-version_added: 0.3.0
+version_added: 0.1.0
 author:
   - The Warren authors
 description:

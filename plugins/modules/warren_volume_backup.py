@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_volume_backup
 short_description: Copy a local volume from its node into an encrypted file on the control node
-version_added: 0.3.0
+version_added: 0.1.0
 description:
   - A step of the playbook C(backup-volume.yml), which is what to use for backups. It says nothing
     to the tasks that have the volume. See M(warren.core.warren_volume_hold).

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_volume_hold
 short_description: Keep tasks from writing to a volume for a while
-version_added: 0.3.0
+version_added: 0.1.0
 description:
   - The steps around a copy of a local volume, as the playbooks C(backup-volume.yml) and
     C(restore-volume.yml) take them, which are what to use for backups.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: warren_volume_restore
 short_description: Give a local volume the content of a backup
-version_added: 0.3.0
+version_added: 0.1.0
 description:
   - A step of the playbook C(restore-volume.yml), which is what to use to restore.
   - Runs on the node that has the volume, or shall have it, usually by C(delegate_to). The backup is
