@@ -1,7 +1,7 @@
 """Backups of volumes as files on the control node: put together, checked, and thrown away.
 
-Used by the action plugins of warren_volume_backup and warren_volume_restore and by the command line.
-What arrives here is encrypted already, and the passphrase never leaves this process.
+Used by the action plugins of warren_volume_backup and warren_volume_restore, and by the command
+line. What arrives here is encrypted already, and the passphrase never leaves this process.
 """
 
 from collections.abc import Iterable
