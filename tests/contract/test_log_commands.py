@@ -21,7 +21,8 @@ from tests.contract.raft_members import Keeper, a_config, a_pki, address, node_i
 PORT = 21945
 TIMEOUT = timedelta(seconds=5)
 POISON = RemoveJoinToken(token_id="x")
-CREATE = CreateCluster(cluster=a_cluster(), node=a_node("m1"))
+CREATE = CreateCluster(cluster=a_cluster(), node=a_node("m1", volume_drivers=()))
+"""As the oldest members know it."""
 
 
 Engine = Callable[..., RaftLog]
