@@ -30,7 +30,8 @@ class ActionModule(VolumeAction):
         """The volume has what the file has."""
         path = Path(arguments["src"])
         checked = volume_backups.check(path, self.passphrase(arguments))
-        assert checked.seal is not None
+        if checked.seal is None:
+            raise AssertionError("what was checked with its passphrase has its key")
         replaced = self.step("check")["exists"]
         if not self._task.check_mode:
             key = base64.b64encode(checked.seal.key).decode()
