@@ -13,11 +13,15 @@ from ansible_collections.warren.core.plugins.module_utils import membership
 if TYPE_CHECKING:
     from warren.bootstrap.volume_spool import Spool
 
-ARGUMENTS: dict[str, Any] = {
+SHARED: dict[str, Any] = {
     "volume": {"type": "dict", "required": True},
     "passphrase": {"type": "str", "no_log": True},
     "passphrase_file": {"type": "path", "no_log": False},
     "config": {"type": "path", "default": membership.CONFIG_PATH},
+}
+"""What a user gives; both halves of the modules take it."""
+ARGUMENTS: dict[str, Any] = {
+    **SHARED,
     "number": {"type": "int", "default": 0},
     "key": {"type": "str", "no_log": True},
 }

@@ -16,7 +16,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
     from warren.client import Client, connect
-    from warren.model.errors import InvalidInput, WarrenError
+    from warren.model.errors import InvalidInput, NotFound, WarrenError
 except ImportError:
     WARREN_IMPORT_ERROR: str | None = traceback.format_exc()
 else:
@@ -64,6 +64,24 @@ class WarrenModule(AnsibleModule):
             context=self.params["context"] or "",
             timeout=self.params["timeout"],
         )
+
+
+INFO_ARGUMENTS: dict[str, Any] = {
+    "name": {"type": "str"},
+    "stale": {"type": "bool", "default": False},
+}
+
+
+def find(module: WarrenModule, get: Callable[..., Any], list_all: Callable[..., Any]) -> Any:
+    """The views that an info module asks for by INFO_ARGUMENTS: of one name, if there is one, or
+    all."""
+    name, stale = module.params["name"], module.params["stale"]
+    if not name:
+        return list_all(stale=stale)
+    try:
+        return (get(name, stale=stale),)
+    except NotFound:
+        return ()
 
 
 def require_warren(module: AnsibleModule) -> None:

@@ -69,30 +69,25 @@ path:
 from typing import Any
 
 from ansible_collections.warren.core.plugins.module_utils.services import current
-from ansible_collections.warren.core.plugins.module_utils.warren import WarrenModule, run
+from ansible_collections.warren.core.plugins.module_utils.warren import (
+    INFO_ARGUMENTS,
+    WarrenModule,
+    find,
+    run,
+)
 
 
 def main() -> None:
     """Entry point."""
-    module = WarrenModule({"name": {"type": "str"}, "stale": {"type": "bool", "default": False}})
+    module = WarrenModule(INFO_ARGUMENTS)
     run(module, lambda: read(module))
 
 
 def read(module: WarrenModule) -> dict[str, Any]:
     """The services as they are."""
 
-    from warren.model.errors import NotFound
-
-    name, stale = module.params["name"], module.params["stale"]
     with module.client() as client:
-        try:
-            views = (
-                (client.get_service(name, stale=stale),)
-                if name
-                else client.list_services(stale=stale)
-            )
-        except NotFound:
-            views = ()
+        views = find(module, client.get_service, client.list_services)
         services = [current(client, view) for view in views]
     return {"changed": False, "exists": bool(services), "services": services}
 

@@ -83,35 +83,30 @@ path:
   type: str
 """
 
+import contextlib
 from typing import Any
 
-from ansible_collections.warren.core.plugins.module_utils.warren import WarrenModule, run
+from ansible_collections.warren.core.plugins.module_utils.warren import (
+    INFO_ARGUMENTS,
+    WarrenModule,
+    find,
+    run,
+)
 
-try:
+with contextlib.suppress(ImportError):  # told by module_utils/warren.py
     from warren.client import reports
-    from warren.model.errors import NotFound
-except ImportError:  # told by module_utils/warren.py
-    pass
 
 
 def main() -> None:
     """Entry point."""
-    module = WarrenModule({"name": {"type": "str"}, "stale": {"type": "bool", "default": False}})
+    module = WarrenModule(INFO_ARGUMENTS)
     run(module, lambda: read(module))
 
 
 def read(module: WarrenModule) -> dict[str, Any]:
     """The volumes as they are."""
-    name, stale = module.params["name"], module.params["stale"]
     with module.client() as client:
-        try:
-            views = (
-                (client.get_volume(name, stale=stale),)
-                if name
-                else client.list_volumes(stale=stale)
-            )
-        except NotFound:
-            views = ()
+        views = find(module, client.get_volume, client.list_volumes)
     found = [reports.volume(view) for view in views]
     return {"changed": False, "exists": bool(found), "volumes": found}
 

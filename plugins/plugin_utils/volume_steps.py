@@ -12,6 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
+from ansible_collections.warren.core.plugins.module_utils.volume_transfer import SHARED
 
 try:
     from warren.bootstrap import backups
@@ -21,13 +22,6 @@ except ImportError:
     WARREN_IMPORT_ERROR: str | None = traceback.format_exc()
 else:
     WARREN_IMPORT_ERROR = None
-
-SHARED: dict[str, Any] = {
-    "volume": {"type": "dict", "required": True},
-    "passphrase": {"type": "str", "no_log": True},
-    "passphrase_file": {"type": "path", "no_log": False},
-    "config": {"type": "path", "default": "/etc/warren/warren.toml"},
-}
 
 
 class VolumeAction(ActionBase):

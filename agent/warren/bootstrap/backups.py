@@ -7,8 +7,8 @@ passphrase never leaves this process.
 
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -72,11 +72,21 @@ def save(client: Client, path: Path, passphrase: Secret) -> Checked:
 
 def check(path: Path, passphrase: Secret | None = None) -> Checked:
     """Read a backup to its end, with the passphrase also what is in it. InvalidInput: why not."""
+    return _read(path, passphrase)[0]
+
+
+def read(path: Path, passphrase: Secret) -> tuple[Checked, ClusterState]:
+    """The state in a backup."""
+    return _read(path, passphrase)
+
+
+def _read(path: Path, passphrase: Secret | None) -> tuple[Checked, ClusterState]:
+    """What is known of it; without a passphrase, an empty state."""
     with opened(path) as file:
         archive = Archive(file, str(path))
         sha256 = archive.check()
         state = archive.state(passphrase) if passphrase is not None else ClusterState()
-        return Checked(
+        checked = Checked(
             head=archive.head,
             path=path,
             size_bytes=path.stat().st_size,
@@ -85,14 +95,7 @@ def check(path: Path, passphrase: Secret | None = None) -> Checked:
             locked=state.secret_keys is not None and state.secret_keys.lock is not None,
             damaged=sealing.damaged(state),
         )
-
-
-def read(path: Path, passphrase: Secret) -> tuple[Checked, ClusterState]:
-    """The state in a backup."""
-    with opened(path) as file:
-        archive = Archive(file, str(path))
-        state = archive.state(passphrase)
-    return replace(check(path), damaged=sealing.damaged(state)), state
+    return checked, state
 
 
 def rewrap(path: Path, passphrase: Secret, copy: Path) -> Secret:
@@ -134,19 +137,32 @@ def name_for(cluster: str, now: datetime) -> str:
 
 
 def superfluous(directory: Path, cluster_id: str, keep: int) -> tuple[Path, ...]:
-    """All but the newest `keep` backups of a cluster in a directory, oldest first.
+    """All but the newest `keep` backups of a cluster in a directory, oldest first."""
 
-    By the time in their heads, whatever their names; files that are no backups are left alone.
+    def made_at(file: BinaryIO, name: str) -> datetime | None:
+        head = Archive(file, name).head
+        return head.created_at if head.cluster_id == cluster_id else None
+
+    return outdated(directory, SUFFIX, made_at, keep)
+
+
+def outdated(
+    directory: Path, suffix: str, made_at: Callable[[BinaryIO, str], datetime | None], keep: int
+) -> tuple[Path, ...]:
+    """All but the newest `keep` backups of one thing in a directory, oldest first.
+
+    By the time in their heads, whatever their names; None: of another thing. Files that are no
+    backups are left alone.
     """
     found = []
-    for path in directory.glob(f"*{SUFFIX}"):
+    for path in directory.glob(f"*{suffix}"):
         try:
             with path.open("rb") as file:
-                head = Archive(file, str(path)).head
+                made = made_at(file, str(path))
         except (OSError, InvalidInput):
             continue
-        if head.cluster_id == cluster_id:
-            found.append((head.created_at, path))
+        if made is not None:
+            found.append((made, path))
     found.sort()
     return tuple(path for _, path in found[: max(0, len(found) - keep)])
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from warren.bootstrap import backups
-from warren.model.errors import InvalidInput, WarrenError
+from warren.model.errors import WarrenError
 from warren.model.services import Secret
 from warren.store.archives import Seal
 from warren.store.volume_backup import Archive, VolumeHead
@@ -48,7 +49,7 @@ def check(path: Path, passphrase: Secret | None = None) -> Checked:
         seal = None
         if passphrase is not None:
             seal = archive.seal(passphrase)
-            for _ in archive.pieces(passphrase):
+            for _ in archive.content(seal):
                 pass
         return Checked(
             head=archive.volume_head,
@@ -83,18 +84,10 @@ def name_for(volume: str, now: datetime) -> str:
 
 
 def superfluous(directory: Path, cluster_id: str, volume: str, keep: int) -> tuple[Path, ...]:
-    """All but the newest `keep` backups of a volume in a directory, oldest first.
+    """All but the newest `keep` backups of a volume in a directory, oldest first."""
 
-    By the time in their heads, whatever their names; files that are no backups are left alone.
-    """
-    found = []
-    for path in directory.glob(f"*{SUFFIX}"):
-        try:
-            with path.open("rb") as file:
-                head = Archive(file, str(path)).volume_head
-        except (OSError, InvalidInput):
-            continue
-        if (head.cluster_id, head.volume) == (cluster_id, volume):
-            found.append((head.created_at, path))
-    found.sort()
-    return tuple(path for _, path in found[: max(0, len(found) - keep)])
+    def made_at(file: BinaryIO, name: str) -> datetime | None:
+        head = Archive(file, name).volume_head
+        return head.created_at if (head.cluster_id, head.volume) == (cluster_id, volume) else None
+
+    return backups.outdated(directory, SUFFIX, made_at, keep)

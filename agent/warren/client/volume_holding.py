@@ -3,7 +3,7 @@
 By stopping them: their services have no replicas meanwhile, and how many they had is written into
 labels of the volume first, so that a run that dies forgets nothing: the next one puts back what it
 found. Or by a command in each task before, and another one after. The steps are those of
-backup-volume.yml and restore-volume.yml, by the module warren_volume_holding.
+backup-volume.yml and restore-volume.yml, by the module warren_volume_hold.
 """
 
 import time

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol as TypingProtocol
 
 from warren.core import loads, volume_filters
+from warren.core.filter_texts import counted
 from warren.core.loads import HostPort, Load, host_ports, millicpus
 from warren.model import units
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
@@ -134,7 +135,7 @@ class Ready:
         return usage.node.status.state is NodeState.READY
 
     def explain(self, count: int, total: int) -> str:
-        return _explain(count, total, "no node is ready", ("is not ready", "are not ready"))
+        return counted(count, total, "no node is ready", ("is not ready", "are not ready"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Available:
 
     def explain(self, count: int, total: int) -> str:
         word = {Availability.DRAIN: "draining", Availability.PAUSE: "paused"}[self.refused]
-        return _explain(count, total, f"every node is {word}", (f"is {word}", f"are {word}"))
+        return counted(count, total, f"every node is {word}", (f"is {word}", f"are {word}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class Worker:
         return NodeRole.WORKER in usage.node.spec.roles
 
     def explain(self, count: int, total: int) -> str:
-        return _explain(count, total, "no node is a worker", ("is no worker", "are no workers"))
+        return counted(count, total, "no node is a worker", ("is no worker", "are no workers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Constraint:
 
     def explain(self, count: int, total: int) -> str:
         part = (f"does not meet {self.text}", f"do not meet {self.text}")
-        return _explain(count, total, f"no node meets {self.text}", part)
+        return counted(count, total, f"no node meets {self.text}", part)
 
 
 _CONSTRAINT = re.compile(
@@ -222,7 +223,7 @@ class Unreadable:
 
     def explain(self, count: int, total: int) -> str:
         whole = f"constraint {self.text!r} cannot be read"
-        return _explain(count, total, whole, (f"fails: {whole}", f"fail: {whole}"))
+        return counted(count, total, whole, (f"fails: {whole}", f"fail: {whole}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ class Memory:
     def explain(self, count: int, total: int) -> str:
         amount = f"{units.format_bytes_short(self.needed)} of memory free"
         part = (f"has less than {amount}", f"have less than {amount}")
-        return _explain(count, total, f"no node has {amount}", part)
+        return counted(count, total, f"no node has {amount}", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,7 @@ class Cpus:
     def explain(self, count: int, total: int) -> str:
         amount = f"{self.needed:g} {'cpu' if self.needed == 1 else 'cpus'} free"
         part = (f"has less than {amount}", f"have less than {amount}")
-        return _explain(count, total, f"no node has {amount}", part)
+        return counted(count, total, f"no node has {amount}", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +268,7 @@ class FreeHostPort:
     def explain(self, count: int, total: int) -> str:
         port = f"port {self.port[0]}/{self.port[1].value}"
         part = (f"has {port} taken", f"have {port} taken")
-        return _explain(count, total, f"{port} is taken on every node", part)
+        return counted(count, total, f"{port} is taken on every node", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ class MaxPerNode:
     def explain(self, count: int, total: int) -> str:
         has = f"{self.most} {'task' if self.most == 1 else 'tasks'} of {self.service} already"
         whole = f"every node has {has} (max_per_node)"
-        return _explain(count, total, whole, (f"has {has}", f"have {has}"))
+        return counted(count, total, whole, (f"has {has}", f"have {has}"))
 
 
 def static_filters(template: TaskTemplate) -> tuple[Filter, ...]:
@@ -380,10 +381,3 @@ def _refusing(filters: Sequence[Filter], usage: NodeUsage) -> int | None:
 def passes_all(filters: Sequence[Filter], usage: NodeUsage) -> bool:
     """No filter refuses the node."""
     return all(filter_.passes(usage) for filter_ in filters)
-
-
-def _explain(count: int, total: int, whole: str, part: tuple[str, str]) -> str:
-    """`whole (3 of 3)` when all are refused, else `1 is …` or `2 are …`."""
-    if count == total:
-        return f"{whole} ({count} of {total})"
-    return f"{count} {part[0] if count == 1 else part[1]}"

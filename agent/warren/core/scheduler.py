@@ -20,6 +20,7 @@ from warren.core.index import Services
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
 from warren.model.services import MountSpec, TaskTemplate
 from warren.model.tasks import Task
+from warren.state import mounts
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.state.commands import AssignTask, Command, SetTaskStatus
@@ -60,7 +61,7 @@ def decide(state: ClusterState, now: datetime, among: Services | None = None) ->
             place.add(task, state.services[task.service].spec.ports)
             assign = AssignTask(task_id=task.id, node_id=place.node.id, now=now)
             commands.append(assign)
-            if task.template.mounts:  # its volumes may be there from now on, for the tasks to come
+            if mounts.of_volumes(task.template):  # may be there from now on, for tasks to come
                 state, _ = apply(state, assign)
                 needs = _Needs(state, nodes)
     return Decision(commands=(*commands, *_explanations(unplaced, needs, nodes)))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol as TypingProtocol
 
+from warren.core.filter_texts import counted
 from warren.model.nodes import Node
 from warren.model.services import TaskTemplate
 from warren.model.volumes import LOCAL, MountKind
@@ -37,7 +38,7 @@ class Tied:
     def explain(self, count: int, total: int) -> str:
         lacks = f"volume {self.tie.volume}, which is on {self.tie.node_name}"
         part = (f"does not have {lacks}", f"do not have {lacks}")
-        return _explain(count, total, f"no node has {lacks}", part)
+        return counted(count, total, f"no node has {lacks}", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class HasDriver:
     def explain(self, count: int, total: int) -> str:
         lacks = f"volume driver {self.driver}"
         part = (f"does not have {lacks}", f"do not have {lacks}")
-        return _explain(count, total, f"no node has {lacks}", part)
+        return counted(count, total, f"no node has {lacks}", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class AllowsBind:
     def explain(self, count: int, total: int) -> str:
         what = f"let tasks mount {self.path}"
         part = (f"does not {what} (bind_paths)", f"do not {what} (bind_paths)")
-        return _explain(count, total, f"no node lets tasks mount {self.path} (bind_paths)", part)
+        return counted(count, total, f"no node lets tasks mount {self.path} (bind_paths)", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class NotWritten:
 
     def explain(self, count: int, total: int) -> str:
         part = f"waits for the writer of volume {self.volume} to end"
-        return _explain(
-            count, total, f"volume {self.volume} is written by another task", (part,) * 2
+        return counted(
+            count, total, f"volume {self.volume} is written by another task", (part, part)
         )
 
 
@@ -134,10 +135,3 @@ def explain_tied(tied: Tied, others: str | None) -> str:
     if others is None:
         return f"{what}, which has left the cluster: {help_}"
     return f"{what}, which {others}" + (f": {help_}" if "is not ready" in others else "")
-
-
-def _explain(count: int, total: int, whole: str, part: tuple[str, ...]) -> str:
-    """As `filters` does."""
-    if count == total:
-        return f"{whole} ({count} of {total})"
-    return f"{count} {part[0] if count == 1 else part[1]}"

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from warren.api import convert
 from warren.core.specs import Edit
@@ -60,6 +60,22 @@ class Wish:
     expected_version: int = 0
     dry_run: bool = False
 
+    @staticmethod
+    def of(request: Any, caller: Caller) -> "Wish":
+        """Of a request that has both fields."""
+        return Wish(
+            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
+        )
+
+    def require_stored(self, stored: "Stored | None", what: str) -> int:
+        """The version that is stored; 0: it is not there yet. NotFound, Conflict: it is not what
+        the caller means to change."""
+        if stored is None and self.expected_version:
+            raise NotFound(f"there is no {what}")
+        version = stored.version if stored is not None else 0
+        self.require_version(version, what)
+        return version
+
     def require_version(self, stored: int, what: str) -> None:
         """Conflict unless the version is the one that the caller expects.
 
@@ -72,6 +88,13 @@ class Wish:
     def as_first(self) -> "Wish":
         """The same of a call of which nothing came so far."""
         return replace(self, caller=replace(self.caller, attempt=1))
+
+
+class Stored(Protocol):
+    """What the cluster has of a noun."""
+
+    @property
+    def version(self) -> int: ...
 
 
 Decide = Callable[[ClusterState, Wish], Intent[A]]

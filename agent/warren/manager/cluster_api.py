@@ -59,9 +59,7 @@ class ClusterApi:
     async def apply_cluster(
         self, request: warren_pb2.ApplyClusterRequest, caller: Caller
     ) -> warren_pb2.ApplyClusterResponse:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
+        wish = Wish.of(request, caller)
         given = convert.from_message(request.spec, ClusterSpec)
 
         def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ApplyClusterResponse]:

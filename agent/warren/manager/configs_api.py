@@ -29,13 +29,13 @@ class ConfigsApi:
 
         def decide(state: ClusterState, wish: Wish) -> Intent[ConfigApplied]:
             stored = state.configs.get(given.name)
-            versioned_files.require_stored(FileKind.CONFIG, given.name, stored, wish)
+            version = wish.require_stored(stored, f"config {given.name}")
             before = stored.spec if stored is not None else None
             after = secrets.merge_config(before, given, request.fields)
             secrets.check_value(FileKind.CONFIG, given.name, value, is_new=stored is None)
             if value is not None:
                 secrets.check_followers(state, after.name, value)
-            edit = Edit(before=before, after=after, version=stored.version if stored else 0)
+            edit = Edit(before=before, after=after, version=version)
             command = PutConfig(
                 value=self._version(stored, value),
                 **versioned_files.put_fields(self._context, edit, wish),
@@ -51,7 +51,7 @@ class ConfigsApi:
                 ),
             )
 
-        wish = versioned_files.wish_of(request, caller)
+        wish = Wish.of(request, caller)
         applied = await carry_out(self._context, wish, decide)
         message: warren_pb2.ConfigApplied = convert.to_message(applied)
         return message

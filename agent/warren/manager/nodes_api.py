@@ -32,9 +32,7 @@ class NodesApi:
     async def apply_node(
         self, request: warren_pb2.ApplyNodeRequest, caller: Caller
     ) -> warren_pb2.ApplyNodeResponse:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
+        wish = Wish.of(request, caller)
         given = convert.from_message(request.spec, NodeSpec)
 
         def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ApplyNodeResponse]:

@@ -38,13 +38,13 @@ class SecretsApi:
 
         def decide(state: ClusterState, wish: Wish) -> Intent[SecretApplied]:
             stored = state.secrets.get(given.name)
-            versioned_files.require_stored(FileKind.SECRET, given.name, stored, wish)
+            version = wish.require_stored(stored, f"secret {given.name}")
             before = stored.spec if stored is not None else None
             after = secrets.merge_secret(before, given, request.fields)
             secrets.check_value(FileKind.SECRET, given.name, value, is_new=stored is None)
             if value is not None:
                 registry_credentials.check_secret(state, after.name, value)
-            edit = Edit(before=before, after=after, version=stored.version if stored else 0)
+            edit = Edit(before=before, after=after, version=version)
             command = PutSecret(
                 value=self._sealed(state, stored, after.name, value),
                 **versioned_files.put_fields(self._context, edit, wish),
@@ -53,7 +53,7 @@ class SecretsApi:
                 state, edit, command, lambda _, fields: SecretApplied(**fields)
             )
 
-        wish = versioned_files.wish_of(request, caller)
+        wish = Wish.of(request, caller)
         applied = await carry_out(self._context, wish, decide)
         message: warren_pb2.SecretApplied = convert.to_message(applied)
         return message

@@ -19,7 +19,6 @@ from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.manager.task_files import Opener
-from warren.model.errors import NotFound
 from warren.model.services import Service, ServiceSpec
 from warren.model.views import RolloutPlan, ServiceApplied
 from warren.state import apply_rollouts
@@ -37,17 +36,12 @@ class ServicesApi:
     async def apply_service(
         self, request: warren_pb2.ApplyServiceRequest, caller: Caller
     ) -> warren_pb2.ServiceApplied:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
+        wish = Wish.of(request, caller)
         given = convert.from_message(request.spec, ServiceSpec)
 
         def decide(state: ClusterState, wish: Wish) -> Intent[_Applied]:
             stored = state.services.get(given.name)
-            if stored is None and wish.expected_version:
-                raise NotFound(f"there is no service {given.name}")
-            version = stored.version if stored is not None else 0
-            wish.require_version(version, f"service {given.name}")
+            version = wish.require_stored(stored, f"service {given.name}")
             before = stored.spec if stored is not None else None
             merged = services.merge(before, given, request.fields)
             after = file_references.resolve(merged, before, request.fields, state)
@@ -118,9 +112,7 @@ class ServicesApi:
     async def delete_service(
         self, request: warren_pb2.DeleteServiceRequest, caller: Caller
     ) -> warren_pb2.DeleteServiceResponse:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
+        wish = Wish.of(request, caller)
         now = self._context.now()
 
         def decide(state: ClusterState, wish: Wish) -> Intent[tuple[bool, ClusterState | None]]:

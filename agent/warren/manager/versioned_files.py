@@ -13,8 +13,7 @@ from warren.core.specs import Edit
 from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
-from warren.model.errors import NotFound
-from warren.model.secrets import FileKind, VersionedConfig, VersionedSecret
+from warren.model.secrets import FileKind
 from warren.model.views import ConfigApplied, SecretApplied
 from warren.state import references
 from warren.state.apply import apply
@@ -22,20 +21,6 @@ from warren.state.cluster import ClusterState
 from warren.state.commands import PutConfig, PutSecret, RemoveConfig, RemoveSecret
 
 A = TypeVar("A", SecretApplied, ConfigApplied)
-
-
-def wish_of(request: Any, caller: Caller) -> Wish:
-    """Of a request of either noun."""
-    return Wish(caller=caller, expected_version=request.expected_version, dry_run=request.dry_run)
-
-
-def require_stored(
-    kind: FileKind, name: str, stored: VersionedSecret | VersionedConfig | None, wish: Wish
-) -> None:
-    """NotFound, Conflict: it is not what the caller thinks that it changes."""
-    if stored is None and wish.expected_version:
-        raise NotFound(f"there is no {kind.value} {name}")
-    wish.require_version(stored.version if stored else 0, f"{kind.value} {name}")
 
 
 def put_fields(context: ManagerContext, edit: Edit[Any], wish: Wish) -> dict[str, Any]:
@@ -100,4 +85,4 @@ async def delete(context: ManagerContext, kind: FileKind, request: Any, caller: 
             summary=f"{kind.value} {name} removed",
         )
 
-    return await carry_out(context, wish_of(request, caller), decide)
+    return await carry_out(context, Wish.of(request, caller), decide)

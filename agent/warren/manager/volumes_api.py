@@ -13,7 +13,7 @@ from warren.manager.authorization import Caller
 from warren.manager.changing import NOTHING, Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.manager.sessions import Sessions
-from warren.model.errors import NotFound, WarrenError
+from warren.model.errors import WarrenError
 from warren.model.views import VolumeApplied
 from warren.model.volumes import Volume, VolumeSpec, VolumeUsage
 from warren.state.apply import apply
@@ -36,18 +36,13 @@ class VolumesApi:
     async def apply_volume(
         self, request: warren_pb2.ApplyVolumeRequest, caller: Caller
     ) -> warren_pb2.VolumeApplied:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
+        wish = Wish.of(request, caller)
         given = convert.from_message(request.spec, VolumeSpec)
         new_id = caller.mark or self._context.new_id()
 
         def decide(state: ClusterState, wish: Wish) -> Intent[VolumeApplied]:
             stored = state.volumes.get(given.name)
-            if stored is None and wish.expected_version:
-                raise NotFound(f"there is no volume {given.name}")
-            version = stored.version if stored is not None else 0
-            wish.require_version(version, f"volume {given.name}")
+            version = wish.require_stored(stored, f"volume {given.name}")
             before = stored.spec if stored is not None else None
             after = volumes.merge(before, given, request.fields)
             volumes.check(state, after)
@@ -119,9 +114,7 @@ class VolumesApi:
         self, request: warren_pb2.DeleteVolumeRequest, caller: Caller
     ) -> warren_pb2.DeleteVolumeResponse:
         """Asks only, where data is on a node: the leader has it deleted there."""
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
+        wish = Wish.of(request, caller)
         now = self._context.now()
 
         def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.DeleteVolumeResponse]:
@@ -145,9 +138,7 @@ class VolumesApi:
     async def release_volume(
         self, request: warren_pb2.ReleaseVolumeRequest, caller: Caller
     ) -> warren_pb2.ReleaseVolumeResponse:
-        wish = Wish(
-            caller=caller, expected_version=request.expected_version, dry_run=request.dry_run
-        )
+        wish = Wish.of(request, caller)
         now, new_id = self._context.now(), caller.mark or self._context.new_id()
 
         def decide(state: ClusterState, wish: Wish) -> Intent[warren_pb2.ReleaseVolumeResponse]:

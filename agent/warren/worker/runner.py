@@ -283,9 +283,7 @@ class Runner:
         """A pull may take minutes; `assign` cuts the wait short when the task is not wanted."""
         try:
             async with asyncio.timeout(None) as self._patience:
-                digest = await self._host.images.ensure(
-                    action.template, lambda why: self._happened(law.Waiting(reason=why))
-                )
+                digest = await self._host.images.ensure(action.template, self._say_waiting)
         except TimeoutError:
             if self._wanted:
                 raise
@@ -303,9 +301,7 @@ class Runner:
         try:
             async with asyncio.timeout(None) as self._patience:
                 await files.wait(template, self._say_waiting)
-                if missing := volumes.missing(action.task):
-                    self._say_waiting(missing)
-                await volumes.wait(action.task)
+                await volumes.wait(action.task, self._say_waiting)
                 await self._host.network_ready.wait()
                 await self._host.starts.acquire()
         except TimeoutError:

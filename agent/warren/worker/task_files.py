@@ -6,7 +6,6 @@ managers or without, loses nothing; a reboot without managers loses the secrets,
 some waits for a manager to tell them again.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
@@ -21,6 +20,7 @@ from warren.model.secrets import ConfigReference, FileKey, FileKind, Reference, 
 from warren.model.services import RegistryAuth, TaskTemplate
 from warren.model.tasks import Task
 from warren.state import references
+from warren.worker.news import News
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class TaskFiles:
         that were kept, the newest, until a manager says which."""
         self._locked = frozenset[FileKey]()
         """What the manager could tell if it were unlocked."""
-        self._news = asyncio.Event()
+        self._news = News()
 
     def take(self, message: warren_pb2.TaskFiles) -> None:
         """A manager tells some, before the tasks that refer to them."""
@@ -54,8 +54,7 @@ class TaskFiles:
             self._note_for_pulls(file)
         self._locked |= {convert.from_message(each, FileKey) for each in message.locked}
         self._locked -= self._known.keys()
-        self._news.set()
-        self._news = asyncio.Event()
+        self._news.tell()
 
     def retain(self, tasks: Iterable[Task]) -> None:
         """Forget what none of these tasks can need."""
@@ -90,7 +89,7 @@ class TaskFiles:
 
     async def wait_credentials(self, template: TaskTemplate, say: Callable[[str], None]) -> None:
         """Until they are not missing; says why they are, each time that it is something else."""
-        await self._wait(lambda: self.missing_credentials(template), say)
+        await self._news.wait_complete(lambda: self.missing_credentials(template), say)
 
     def missing(self, template: TaskTemplate) -> str:
         """What a start must wait for, as a sentence; empty: nothing."""
@@ -102,7 +101,7 @@ class TaskFiles:
 
     async def wait(self, template: TaskTemplate, say: Callable[[str], None]) -> None:
         """Until nothing is missing; says what is, each time that it is something else."""
-        await self._wait(lambda: self.missing(template), say)
+        await self._news.wait_complete(lambda: self.missing(template), say)
 
     def place(self, task: Task) -> tuple[Mount, ...]:
         """Have the task's files, and answer how its container gets them. FailedPrecondition,
@@ -120,14 +119,6 @@ class TaskFiles:
     def task_ids(self) -> frozenset[str]:
         """Tasks for which something is placed."""
         return self._driver.task_ids()
-
-    async def _wait(self, missing: Callable[[], str], say: Callable[[str], None]) -> None:
-        said = ""
-        while sentence := missing():
-            if sentence != said:
-                say(sentence)
-            said = sentence
-            await self._news.wait()
 
     def _note_for_pulls(self, file: TaskFile) -> None:
         """A manager says which version is pulled with by now. The one before goes at once: of one

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from warren.model.services import TaskTemplate
 from warren.model.tasks import Task
 from warren.model.volumes import MountKind, MountSpec, Volume, VolumeUsage
 from warren.state import mounts
+from warren.worker.news import News
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Volumes:
         self._node_name = node_name
         self._known: dict[str, Volume] = {}
         self._holds = _Holds(holds)
-        self._news = asyncio.Event()
+        self._news = News()
         self._usages: dict[str, VolumeUsage] = {}
         """What was measured last, by the volume's id."""
         self._measuring: dict[str, asyncio.Task[VolumeUsage | None]] = {}
@@ -73,10 +74,9 @@ class Volumes:
                 return f"waits for the end of {other}, which writes to volume {volume.spec.name}"
         return ""
 
-    async def wait(self, task: Task) -> None:
-        """Until nothing is missing; then the task holds its volumes."""
-        while self.missing(task):
-            await self._news.wait()
+    async def wait(self, task: Task, say: Callable[[str], None] = lambda _: None) -> None:
+        """Until nothing is missing, and says what is; then the task holds its volumes."""
+        await self._news.wait_complete(lambda: self.missing(task), say)
         if task.template.mounts:
             written = {volume.directory for volume in self._alone(task.template)}
             self._holds.put(task.id, self._directories(task.template), written)
@@ -104,8 +104,7 @@ class Volumes:
         except WarrenError as error:
             log.warning("%s", error)
         finally:
-            self._news.set()
-            self._news = asyncio.Event()
+            self._news.tell()
 
     def _alone(self, template: TaskTemplate) -> Sequence[Volume]:
         """Volumes to which a task of the template is the only one that writes."""
