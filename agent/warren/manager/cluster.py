@@ -6,6 +6,7 @@ Also the two questions that most parts ask: where the managers are, and which of
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -26,6 +27,8 @@ TASK_ID_DIGITS = 5
 ISOLATED_AFTER = timedelta(seconds=0.1)
 """A connection that ended may be back as soon. Callers are to know within 0.6 s that a leader was
 cut off, and it takes half of that to notice."""
+MEETING = timedelta(seconds=2)
+"""In this time a new leader has met every manager that lives: they call again within 1.5 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,16 @@ class ManagerContext:
                         await self.store.changes.wait_newer(self.store.changes.count)
             except TimeoutError:
                 return
+
+    async def wait_met(self, node_id: str) -> None:
+        """Wait a moment for contact with all managers but that node.
+
+        Who has just got the lead may not have met all of them, and would count these as missing.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MEETING.total_seconds()):
+                while (council := self.council()).voters - council.reachable - {node_id}:
+                    await self.store.changes.wait_newer(self.store.changes.count)
 
     def has_majority(self) -> bool:
         """This manager and those in contact with it could elect a leader."""

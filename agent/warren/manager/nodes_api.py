@@ -55,7 +55,15 @@ class NodesApi:
                 prepare=lambda: self._demote(node, after),
             )
 
+        if "roles" in request.fields:
+            await self._meet_without(request.name)
         return await carry_out(self._context, wish, decide)
+
+    async def _meet_without(self, name: str) -> None:
+        """Know who of the managers is there, before one of them may leave."""
+        node = _found(self._context.store.state, name)
+        if node is not None and _is_manager(node.spec):
+            await self._context.wait_met(node.id)
 
     async def _demote(self, node: Node, after: NodeSpec) -> None:
         """In the log's membership, if the node is to be a manager no longer."""
@@ -96,6 +104,7 @@ class NodesApi:
                 prepare=lambda: self._leave_log(node),
             )
 
+        await self._meet_without(request.name)
         return await carry_out(self._context, wish, decide)
 
     async def _leave_log(self, node: Node | None) -> None:

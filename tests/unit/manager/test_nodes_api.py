@@ -1,5 +1,6 @@
 """Apply, Get, List and Delete of nodes."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -157,6 +158,28 @@ async def test_a_manager_whose_going_would_cost_the_majority_stays() -> None:
             "removing m2 would leave 1 of 2 managers reachable, and 2 are needed"
         )
         assert sorted(kit.state.nodes) == ["m1", "m2", "m3"]
+
+
+async def test_a_leader_that_has_not_met_all_managers_yet_waits_before_one_is_removed() -> None:
+    async with a_kit(THREE) as kit:
+        kit.log.seat(*SEATS, away=("m3",))
+        deleting = asyncio.create_task(delete(kit, "m2", force=True))
+        await asyncio.sleep(0)
+        kit.log.seat(*SEATS)
+
+        assert await deleting
+        assert sorted(kit.state.nodes) == ["m1", "m3"]
+
+
+async def test_a_leader_that_has_not_met_all_managers_yet_waits_before_one_is_demoted() -> None:
+    async with a_kit(THREE) as kit:
+        kit.log.seat(*SEATS, away=("m3",))
+        demoting = asyncio.create_task(apply(kit, WORKER, "roles", name="m2"))
+        await asyncio.sleep(0)
+        kit.log.seat(*SEATS)
+
+        assert (await demoting).changed
+        assert kit.state.nodes["m2"].spec.roles == WORKER.roles
 
 
 async def test_a_dead_manager_leaves_the_log_and_the_cluster() -> None:
