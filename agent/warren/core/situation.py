@@ -150,7 +150,7 @@ class Step:
     wake_at: datetime | None = None
     """When time alone brings the next step."""
     awaits: bool = False
-    """So does that all nodes have followed the last one."""
+    """That all nodes have followed the last step brings the next one, too."""
     stalls: bool = False
     """It waits for tasks or for room: the progress deadline counts."""
     waits_for: str = ""
