@@ -69,8 +69,8 @@ options:
     elements: str
   drain_timeout:
     description:
-      - How long a stop waits for nodes to say that they send the task no more connections. By
-        default V(3s).
+      - How long a stop waits for nodes to say that they send the task no more connections, and the
+        end of a rollout until they follow it. By default V(3s).
     type: str
   mesh_mtu:
     description:

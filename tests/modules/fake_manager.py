@@ -425,7 +425,8 @@ class FakeManager(FakeApi, warren_pb2_grpc.ControlServicer):
     def _leader_step(self) -> bool:
         now = _now()
         contacts = dict.fromkeys(self.state.nodes, now)
-        decision = reconcile.reconcile(self.state, now, self._new_id, contacts)
+        carried = dict.fromkeys(self.state.nodes, self.state.index)
+        decision = reconcile.reconcile(self.state, now, self._new_id, contacts, carried)
         for command in decision.commands:
             self.state, _ = apply(self.state, command)
         return bool(decision.commands)

@@ -6,6 +6,7 @@ transaction. The old set is kept, ready, for `grace_period`.
 """
 
 from dataclasses import replace
+from datetime import datetime
 
 from warren.core import failures, names, rolling
 from warren.core.situation import Situation, Step
@@ -78,6 +79,7 @@ def switched(now_is: Situation) -> Rollout:
         phase=RolloutPhase.SWITCHED,
         weight=100,
         weight_at=now_is.now,
+        ready_at=None,
         analyses=(),
     )
     return now_is.progressed(rollout)
@@ -90,8 +92,20 @@ def _switched(now_is: Situation) -> Step:
     over = rollout.weight_at + rollout.policy.grace_period
     if over > now_is.now:
         batch = everything(now_is)
+        if rollout.batch != batch:
+            return Step(rollout=replace(rollout, batch=batch))
+        if rollout.ready_at is None:
+            return _followed(now_is, over)
         grace = format_duration(rollout.policy.grace_period)
         told = f"all traffic goes to the new set; the old one is kept for {grace}"
-        return Step(rollout=replace(rollout, batch=batch), wake_at=over, waits_for=told)
+        return Step(rollout=rollout, wake_at=over, waits_for=told)
     done = replace(rollout, phase=RolloutPhase.REPLACE, batch=(), ready_at=None)
     return Step(rollout=now_is.progressed(done))
+
+
+def _followed(now_is: Situation, over: datetime) -> Step:
+    """Who waits for the switch waits until no node sends to the old set; its grace does not."""
+    if now_is.followed:
+        return Step(rollout=replace(now_is.rollout, ready_at=now_is.now))
+    step = now_is.following("all traffic goes to the new set")
+    return replace(step, wake_at=min(over, now_is.followed_by))

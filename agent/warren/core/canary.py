@@ -46,6 +46,8 @@ def _watched(now_is: Situation) -> Step:
     assert rollout.weight_at is not None, "it has its share"
     assert rollout.ready_at is not None, "its tasks are ready"
     over = max(rollout.weight_at + plan.duration, rollout.ready_at + rollout.policy.monitor)
+    if plan.manual and not now_is.followed:
+        return now_is.following(f"step {rollout.step}: {plan.weight} % of the traffic")
     if plan.manual:
         waiting = replace(rollout, state=RolloutState.WAITING)
         return Step(rollout=waiting, waits_for=_waits(waiting))

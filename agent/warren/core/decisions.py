@@ -18,6 +18,8 @@ class Decision:
     commands: tuple[Command, ...] = ()
     wake_at: datetime | None = None
     """The next moment at which time alone could change the answer; always later than `now`."""
+    awaits: frozenset[int] = frozenset()
+    """Indexes of the log; that all nodes have carried one of them could change the answer."""
 
 
 def earliest(moments: Iterable[datetime | None]) -> datetime | None:

@@ -15,10 +15,10 @@ The time-out is for a node that hangs, but is not down yet: it must not hold up 
 from collections.abc import Mapping
 from datetime import datetime
 
-from warren.core import index
+from warren.core import index, nodes
 from warren.core.decisions import Decision, earliest
 from warren.core.index import Services
-from warren.model.nodes import Node, NodeState
+from warren.model.nodes import Node
 from warren.model.services import Service
 from warren.model.tasks import DesiredState, Health, Task, TaskState
 from warren.state.cluster import ClusterState
@@ -46,11 +46,13 @@ def decide(
     """
     commands: list[Command] = []
     wake_ups: list[datetime] = []
+    awaits: set[int] = set()
     draining = (task for task in index.tasks_of(state, among) if is_draining(task))
     for task in sorted(draining, key=lambda task: task.id):
         withdrawn_at = _withdrawn_at(state, task, now, carried)
         if withdrawn_at > now:
             wake_ups.append(withdrawn_at)
+            awaits.add(task.version)
             continue
         if task.withdrawn_at is None:
             commands.append(WithdrawTask(task_id=task.id, now=now))
@@ -59,7 +61,7 @@ def decide(
             wake_ups.append(stop_at)
         else:
             commands.append(SetTaskDesired(task_id=task.id, desired=DesiredState.STOPPED))
-    return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))
+    return Decision(commands=tuple(commands), wake_at=earliest(wake_ups), awaits=frozenset(awaits))
 
 
 def is_draining(task: Task) -> bool:
@@ -69,8 +71,7 @@ def is_draining(task: Task) -> bool:
 
 def waiting_for(state: ClusterState, task: Task, carried: Mapping[str, int]) -> tuple[Node, ...]:
     """Nodes that may still send the draining task connections, by name."""
-    nodes = (node for node in state.nodes.values() if node.status.state is NodeState.READY)
-    behind = (node for node in nodes if carried.get(node.id, 0) < task.version)
+    behind = nodes.behind(state, task.version, carried)
     return tuple(sorted(behind, key=lambda node: node.spec.name))
 
 

@@ -5,7 +5,7 @@ The law, for a node, with the template of the revision that the service is to ha
     ready, active, a worker, and meets every constraint  a slot
     else, but only because it is paused                  a slot while it has a task of that
                                                          revision; another's task is held
-    is so by the other revision of a rollout only        its task is held while that lasts
+    is so by the other revision of a rollout only        its task is held until that is `ending`
     else (down, drained, no worker, constraints)         no slot: a task there stops
 
 A task that is held goes on as it is: it belongs to no slot, counts for nothing, and is not stopped.
@@ -54,7 +54,7 @@ def is_held(state: ClusterState, service: Service, task: Task) -> bool:
     if _is_paused(node) and node.id in _suited(state, service.spec):
         return True
     live = service.live_rollout
-    if live is None:
+    if live is None or live.ending:
         return False
     ways = (live.from_revision, live.to_revision)
     templates = (each.template for each in service.revisions if each.number in ways)

@@ -63,6 +63,7 @@ def decide(state: ClusterState, now: datetime, carried: Mapping[str, int]) -> De
     nodes = sorted(state.nodes.values(), key=lambda node: node.spec.name)
     if any(node.mesh.switching and node.status.state is not NodeState.DOWN for node in nodes):
         return Decision()
+    offered = frozenset(n.mesh.offered_index for n in nodes if n.mesh.next_public_key)
     switched = [node.mesh.key_since for node in nodes if node.mesh.key_since is not None]
     quiet_at = max(switched) + PAUSE if switched else now
     for node in nodes:
@@ -71,7 +72,7 @@ def decide(state: ClusterState, now: datetime, carried: Mapping[str, int]) -> De
                 return Decision(wake_at=quiet_at)
             command = AllowKeySwitch(node_id=node.id, public_key=node.mesh.next_public_key)
             return Decision(commands=(command,))
-    return Decision()
+    return Decision(awaits=offered)
 
 
 def wants_new_key(node: Node, older_than: timedelta, now: datetime) -> bool:

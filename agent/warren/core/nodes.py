@@ -7,7 +7,7 @@ the only harm. A task that lives on a DOWN node is LOST, for good: when the node
 finds the task ended and removes the container.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -31,6 +31,15 @@ def first_contacts(state: ClusterState, now: datetime) -> dict[str, datetime]:
     Nodes in another state are left out, because only hearing them can make them READY.
     """
     return {n.id: now for n in state.nodes.values() if n.status.state is NodeState.READY}
+
+
+def behind(state: ClusterState, index: int, carried: Mapping[str, int]) -> Iterator[Node]:
+    """Nodes that are there, and whose rules may not be yet as they were told up to `index`.
+
+    `carried`: up to which index each node's are, by node id.
+    """
+    there = (node for node in state.nodes.values() if node.status.state is NodeState.READY)
+    return (node for node in there if carried.get(node.id, 0) < index)
 
 
 def decide(

@@ -5,6 +5,7 @@ state, in a world where every new task becomes ready, whoever drains ends, every
 and somebody promotes. What they do is written down. Called by the API for every Apply, dry or not.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,8 @@ class _World:
         self._name = name
         self._now = now
         self._ids = 0
+        self._carried = dict.fromkeys(state.nodes, sys.maxsize)
+        """Nodes follow at once."""
         self._own: dict[str, Task] = {}
         """The service's tasks, by id."""
         self._by_slot: defaultdict[int, dict[str, Task]] = defaultdict(dict)
@@ -149,7 +152,8 @@ class _World:
         """Worked out once per state and moment, and anew only for slots with other tasks."""
         known, service = self._known, self._service
         if known is None or (self._is_stale(known) and not self._can_be_renewed(known)):
-            known = situation.of(self._state, service, self._own.values(), self._now)
+            tasks = self._own.values()
+            known = situation.of(self._state, service, tasks, self._now, carried=self._carried)
         elif self._is_stale(known):
             within = known.slots
             if self._changed:

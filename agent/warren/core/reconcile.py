@@ -81,10 +81,11 @@ class Reconciliation:
         among = self._restless
         commands: list[Command] = []
         wake_ups: list[datetime | None] = []
+        awaits: frozenset[int] = frozenset()
         deciders: tuple[Callable[[ClusterState], Decision], ...] = (
             lambda state: nodes.decide(state, now, contacts, known.tasks_on),
             lambda state: vips.decide(state, among),
-            lambda state: rollout.decide(state, now, unheard, among),
+            lambda state: rollout.decide(state, now, carried or {}, unheard, among),
             lambda state: orchestrator.decide(state, now, new_id, unheard, among),
             lambda state: drain.decide(state, now, carried or {}, among),
             lambda state: mesh.decide(state, now, carried or {}),
@@ -95,27 +96,17 @@ class Reconciliation:
             decision = decide(state)
             commands.extend(decision.commands)
             wake_ups.append(decision.wake_at)
+            awaits |= decision.awaits
             if decision.commands:
                 state, _ = apply(state, Batch(commands=decision.commands))
                 known, concerned = _advance(known, state)
                 among = _tasks(known, (*among, *concerned))
-        return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))
+        return Decision(commands=tuple(commands), wake_at=earliest(wake_ups), awaits=awaits)
 
     @property
     def looks_at(self) -> tuple[str, ...]:
         """Services that were not at rest, by name."""
         return tuple(sorted(self._restless))
-
-    def awaited(self) -> frozenset[int]:
-        """Indexes that must be carried by all for the next step of something, at the state that
-        was decided on last."""
-        if self._index is None:
-            return frozenset()
-        state = self._index.state
-        tasks = index.tasks_of(state, self._restless)
-        drains = (task.version for task in tasks if drain.is_draining(task))
-        keys = (n.mesh.offered_index for n in state.nodes.values() if n.mesh.next_public_key)
-        return frozenset((*drains, *keys))
 
     def _look(self, state: ClusterState) -> Index:
         """Follow the state, and find out which services are not at rest."""

@@ -52,6 +52,8 @@ def _has_new(now_is: Situation, slot: Slot) -> bool:
 def _in_batch(now_is: Situation) -> Step:
     rollout = now_is.rollout
     batch = tuple(number for number in rollout.batch if number in now_is.by_number)
+    if not batch:
+        return Step(rollout=replace(rollout, batch=(), ready_at=None))
     late = _without_place(now_is, batch)
     part = tuple(number for number in batch if number not in late)
     if late and not _makes_room(now_is, part):
@@ -162,18 +164,27 @@ def _last_part(now_is: Situation) -> Step:
         slot for slot in now_is.slots if not (now_is.is_done(slot) or _is_hopeless(now_is, slot))
     ]
     if not old and not unready:
-        done = replace(
-            rollout,
-            state=RolloutState.COMPLETE,
-            ended_at=now_is.now,
-            ready_at=None,
-            next_at=None,
-            weight=None,
-            progress_at=now_is.now,
-        )
-        return Step(rollout=done)
+        return ending(now_is, RolloutState.COMPLETE)
     told = f"{now_is.ready_text(now_is.numbers)}{obstacle(now_is)}"
-    return Step(rollout=rollout, stalls=True, waits_for=told, wake_at=_trusted(now_is, unready))
+    return Step(
+        rollout=replace(rollout, ready_at=None),
+        stalls=True,
+        waits_for=told,
+        wake_at=_trusted(now_is, unready),
+    )
+
+
+def ending(now_is: Situation, end: RolloutState) -> Step:
+    """All slots have what they shall have. That this is so is in the log, and then, once all nodes
+    follow so far, the end."""
+    rollout = now_is.rollout
+    if not rollout.ending:
+        noted = replace(rollout, ready_at=now_is.now, next_at=None)
+        return Step(rollout=now_is.progressed(noted))
+    if not now_is.followed:
+        return now_is.following(f"all tasks are of revision {rollout.target}")
+    ended = replace(rollout, state=end, ended_at=now_is.now, ready_at=None, weight=None)
+    return Step(rollout=now_is.progressed(ended))
 
 
 def _is_hopeless(now_is: Situation, slot: Slot) -> bool:

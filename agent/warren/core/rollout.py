@@ -2,7 +2,7 @@
 
     state         phase      event                                        becomes
     RUNNING       REPLACE    batch ready, and watched for `monitor`       next batch, after `delay`
-    RUNNING       REPLACE    every slot has the new revision, no other    COMPLETE
+    RUNNING       REPLACE    every slot has the new revision, no other    `ending`
     RUNNING       SURGE      room for all: all start; ready, watched      TRIAL, or as if tried
     RUNNING       TRIAL      smoke check good                             SWITCHED, or WAITING
     RUNNING       SWITCHED   `grace_period` over                          REPLACE
@@ -14,15 +14,19 @@
     PAUSED        any        resume                                       RUNNING, in the same phase
     not ended     any        abort                                        ROLLING_BACK
     RUNNING, WAITING         found bad                                    as `on_failure` says
-    ROLLING_BACK  any        only tasks of `from_revision` are left       ROLLED_BACK
+    ROLLING_BACK  any        only tasks of `from_revision` are left       `ending`
+    `ending`                 all nodes follow                             COMPLETE, ROLLED_BACK
     not ended     any        another change of the template (`apply`)     SUPERSEDED
+
+All nodes follow a step when those that are there have carried it, or after `drain_timeout`: what is
+said to be over is over for whoever asks any of them.
 
 REPLACE is in `rolling.py`, SURGE to SWITCHED in `blue_green.py`, STEP in `canary.py`. Which
 revision a slot has meanwhile is in `wishes.py`; `orchestrator.py` sees to it. Nothing is remembered
 but in the state: a new leader takes the next step from the same data, and repeats none.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
@@ -42,26 +46,33 @@ _STEPS_MAX = 50
 def decide(
     state: ClusterState,
     now: datetime,
+    carried: Mapping[str, int],
     unheard: Collection[str] = (),
     among: Services | None = None,
 ) -> Decision:
-    """The next step of every rollout, or of those of the services `among`."""
+    """The next step of every rollout, or of those of the services `among`.
+
+    `carried`: up to which index of the log each node's rules are as it was told, by node id.
+    """
     among = index.every_service(state) if among is None else among
     commands: list[SetRollout] = []
     wake_ups: list[datetime | None] = []
+    awaits: set[int] = set()
     for name, tasks in sorted(among.items()):
         service = state.services.get(name)
         before = service.live_rollout if service is not None else None
         if service is None or before is None or service.removing:
             continue
-        step = advance(situation.of(state, service, tasks.values(), now, unheard))
+        step = advance(situation.of(state, service, tasks.values(), now, unheard, carried))
         if step.rollout != before:
             command = SetRollout(
                 service=name, rollout=step.rollout, expected_version=before.version, now=now
             )
             commands.append(command)
+        elif step.awaits:
+            awaits.add(before.version)
         wake_ups.append(step.wake_at)
-    return Decision(commands=tuple(commands), wake_at=earliest(wake_ups))
+    return Decision(commands=tuple(commands), wake_at=earliest(wake_ups), awaits=frozenset(awaits))
 
 
 def advance(now_is: Situation) -> Step:
@@ -162,7 +173,7 @@ def _backwards(now_is: Situation) -> Step:
     others = sum(len(slot.outdated(rollout.from_revision)) for slot in now_is.slots)
     missing = [slot for slot in now_is.slots if not slot.wanted and not slot.final]
     if not others and not missing:
-        ended = replace(rollout, state=RolloutState.ROLLED_BACK, ended_at=now_is.now, weight=None)
-        return Step(rollout=ended)
+        return rolling.ending(now_is, RolloutState.ROLLED_BACK)
     left = names.count(others, "task")
-    return Step(rollout=rollout, waits_for=f"rolling back: {left} of revision {now_is.new} left")
+    told = f"rolling back: {left} of revision {now_is.new} left"
+    return Step(rollout=replace(rollout, ready_at=None), waits_for=told)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
-from warren.core import capacity, slots
+from warren.core import capacity, nodes, slots
 from warren.core.room import Room
 from warren.core.slots import Slot
 from warren.model.rollouts import Rollout
@@ -27,6 +27,8 @@ class Situation:
     """Tasks that are in none of them."""
     now: datetime
     unheard: Collection[str] = ()
+    carried: Mapping[str, int]
+    """Up to which index of the log each node's rules are as it was told, by node id."""
 
     @property
     def replicas(self) -> int:
@@ -109,6 +111,32 @@ class Situation:
         allowed = self.rollout.policy.progress_deadline
         return self.progress_at + allowed if allowed else None
 
+    @cached_property
+    def followed_by(self) -> datetime:
+        """When nodes have had long enough to follow the rollout's last step."""
+        assert self.state.cluster is not None, "there is a service"
+        moment: datetime = self.rollout.progress_at + self.state.cluster.spec.drain_timeout
+        return moment
+
+    @cached_property
+    def followed(self) -> bool:
+        """All nodes that are there send traffic as after the rollout's last step, or had long
+        enough to. Of a step that is not in the log yet nobody has heard."""
+        if not self.service.spec.ports or self.followed_by <= self.now:
+            return True
+        in_log = self.rollout == self.service.rollout
+        index = self.rollout.version if in_log else self.state.index + 1
+        return next(nodes.behind(self.state, index, self.carried), None) is None
+
+    def following(self, what: str) -> "Step":
+        """Wait until nodes have followed."""
+        return Step(
+            rollout=self.rollout,
+            wake_at=self.followed_by,
+            awaits=True,
+            waits_for=f"{what}: waits until all nodes follow",
+        )
+
     def progressed(self, rollout: Rollout) -> Rollout:
         """The rollout, a step further at this moment."""
         return replace(rollout, progress_at=self.now)
@@ -121,6 +149,8 @@ class Step:
     rollout: Rollout
     wake_at: datetime | None = None
     """When time alone brings the next step."""
+    awaits: bool = False
+    """That all nodes have followed the last step brings the next one, too."""
     stalls: bool = False
     """It waits for tasks or for room: the progress deadline counts."""
     waits_for: str = ""
@@ -133,6 +163,7 @@ def of(
     tasks: Iterable[Task],
     now: datetime,
     unheard: Collection[str] = (),
+    carried: Mapping[str, int] | None = None,
 ) -> Situation:
     """The situation of a service that has, or had, a rollout."""
     assert service.rollout is not None
@@ -147,4 +178,5 @@ def of(
         beyond=beyond,
         now=now,
         unheard=unheard,
+        carried=carried or {},
     )

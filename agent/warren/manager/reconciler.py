@@ -1,6 +1,6 @@
 """The leader's loop: look at the state, ask `core/reconcile.py`, propose, wait for the next change.
 
-It is woken by a change of the state, by what a worker says that something waits for, or when
+It is woken by a change of the state, by what a worker says that the decision `awaits`, or when its
 `wake_at` has come; it never polls. It runs only while this manager leads (`leadership.py`).
 """
 
@@ -57,7 +57,7 @@ class Reconciler:
             self._contacts.carried(),
             unheard=frozenset(ready) - self._contacts.reported(),
         )
-        self._contacts.awaited = self._reconciliation.awaited()
+        self._contacts.awaited = decision.awaits
         return decision
 
     async def _carry_out(self, state: ClusterState, decision: Decision) -> bool:

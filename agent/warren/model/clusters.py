@@ -37,7 +37,8 @@ class ClusterSpec:
     dns_forwarders: tuple[str, ...] = ()
     """Addresses that answer for all other names; empty: those that each host itself uses."""
     drain_timeout: timedelta = timedelta(seconds=3)
-    """How long a stop waits for nodes to say that they send the task no more connections."""
+    """How long a stop waits for nodes to say that they send the task no more connections, and the
+    end of a rollout until they follow it."""
     mesh_mtu: Annotated[int, Range(0, 9000)] = 0
     """Of the mesh and of tasks; 0: the smallest that any node's underlay leaves."""
     task_history: Annotated[int, Range(0, 100)] = 3

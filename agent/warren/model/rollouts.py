@@ -201,7 +201,8 @@ class Rollout:
     batches: int = 0
     """How many there were, with this one."""
     ready_at: datetime | None = None
-    """Since when all new tasks of the batch are ready, and watched."""
+    """Since when all new tasks of the batch are ready, and watched. Without a batch: since when
+    nothing is left to change; see `ending`. SWITCHED: since when all nodes follow the switch."""
     next_at: datetime | None = None
     """No new batch before."""
     weight: int | None = None
@@ -245,6 +246,14 @@ class Rollout:
         """The revision that the service shall have in the end."""
         return self.from_revision if self.backwards else self.to_revision
 
+    @property
+    def ending(self) -> bool:
+        """All slots have what they shall have, and only nodes are waited for that have yet to
+        follow. Managers of before end it at once."""
+        replaced = self.phase is RolloutPhase.REPLACE and self.state is RolloutState.RUNNING
+        goes = replaced or self.state is RolloutState.ROLLING_BACK
+        return goes and not self.batch and self.ready_at is not None
+
     def adds(self, slot: int) -> bool:
         """The slot of that number came with the change that began the rollout."""
         return 0 < self.slots_before < slot
@@ -267,7 +276,6 @@ class Rollout:
     @property
     def decided(self) -> bool:
         """Who waits for it need not wait longer: it has ended, or all traffic goes to the new set
-        and only the grace period of the old one is to come."""
-        return not self.live or (
-            self.phase is RolloutPhase.SWITCHED and self.state is RolloutState.RUNNING
-        )
+        on all nodes, and only the grace period of the old one is to come."""
+        switched = self.phase is RolloutPhase.SWITCHED and self.ready_at is not None
+        return not self.live or (switched and self.state is RolloutState.RUNNING)

@@ -51,22 +51,19 @@ from warren.model.services import (
     ServiceSpec,
     TcpCheck,
 )
-from warren.model.tasks import DesiredState, Task, TaskState, TaskStatus
+from warren.model.tasks import DesiredState, Task, TaskStatus
 from warren.state import commands as c
 from warren.state import invariants
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
 from warren.testing import simulation_laws
 from warren.testing.builders import GIB, NOON, a_cluster
+from warren.testing.simulation_truth import FINDS_LEADER_WITHIN, Truth
 from warren.testing.simulation_worker import Worker
 
 CHAOS = timedelta(seconds=40)
 CONVERGES_WITHIN = timedelta(seconds=120)
 SILENT_FOR = timedelta(seconds=30)
-FINDS_LEADER_WITHIN = 4.5
-"""Seconds; less than `node_down_after`."""
-CONTACT_WITHIN = timedelta(seconds=FINDS_LEADER_WITHIN)
-DRAIN_TIMEOUT = a_cluster().spec.drain_timeout
 SERVICES = ("web", "db", "api")
 IMAGES = ("good:1", "good:2", "good:3", "bad:1")
 LAST_IMAGE = "good:9"
@@ -104,6 +101,8 @@ class Simulation:
         self.leads = False
         self._look_due = False
         self._in_flight = False
+        self._awaits: frozenset[int] = frozenset()
+        """Which indexes it is to look at again, once all nodes have carried one."""
         self._wakes_at: datetime | None = None
         """What the newest decision said; the moments of those before count no more."""
         self._decided_index = 0
@@ -198,6 +197,7 @@ class Simulation:
         decision = self._reconciliation.decide(
             self.state, self.now, lambda: self._new_id(ids), contacts, carried, unheard
         )
+        self._awaits = decision.awaits
         again = iter(ids)
         if self._compares and decision != reconcile(
             self.state, self.now, lambda: next(again), contacts, carried, unheard
@@ -208,7 +208,7 @@ class Simulation:
         if decision.commands:
             self._in_flight = True
             term, state = self.term, self.state
-            self._check_decision(decision)
+            self._check(self._truth().broken(decision))
             heard_all = not unheard
             self.after(
                 self.delay(0.001, 0.02),
@@ -220,6 +220,14 @@ class Simulation:
                 self._check(invariants.check_decided(self.state))
             self._wake_at(decision.wake_at)
 
+    def _truth(self) -> Truth:
+        return Truth(
+            state=self.state,
+            now=self.now,
+            workers=self.workers,
+            excused_until=self._excused_until,
+        )
+
     def _wake_at(self, moment: datetime | None) -> None:
         """Look again then, if nothing makes the leader look before."""
         before, self._wakes_at = self._wakes_at, moment
@@ -230,55 +238,6 @@ class Simulation:
         if self._wakes_at == moment:
             self._wakes_at = None
             self.look()
-
-    def _check_decision(self, decision: Decision) -> None:
-        """Against what the workers really do, which the leader only hears of."""
-        for command in decision.commands:
-            match command:
-                case c.WithdrawTask():
-                    self._check_withdrawal(self.state.tasks[command.task_id], decision)
-                case c.SetTaskDesired() if command.task_id in self.state.tasks:
-                    self._check_stop(self.state.tasks[command.task_id], decision)
-                case c.SetNodeStatus() if command.status.state is NodeState.DOWN:
-                    worker = self.workers[command.node_id]
-                    if worker.connected and self.now - worker.connected_since > CONTACT_WITHIN:
-                        self.fail(f"{command.node_id} is there, and is taken for down")
-                    if self.now < self._excused_until(command.node_id):
-                        self.fail(f"{command.node_id} is restarted, and is taken for down")
-                case _:
-                    pass
-
-    def _check_withdrawal(self, task: Task, decision: Decision) -> None:
-        """No node that is there sends to it any more, but for those that had long enough."""
-        runs = task.status.state is TaskState.RUNNING
-        if not runs or self.now >= (task.draining_since or self.now) + DRAIN_TIMEOUT:
-            return
-        downs = {each.node_id for each in decision.commands if isinstance(each, c.SetNodeStatus)}
-        for worker in self.workers.values():
-            ready = self.state.nodes[worker.node_id].status.state is NodeState.READY
-            if ready and worker.node_id not in downs and worker.sends_to(task):
-                self.fail(f"{task.id} is withdrawn, but {worker.node_id} sends to it")
-
-    def _check_stop(self, task: Task, decision: Decision) -> None:
-        """A ready task gives its slot to one of which this leader has heard. Both may
-        go at once: for the sake of a newer revision that has no place beside them."""
-        stopped = {
-            each.task_id
-            for each in decision.commands
-            if isinstance(each, c.SetTaskDesired)
-            or (isinstance(each, c.SetTaskStatus) and each.status.state.terminal)
-        }
-        service = self.state.services[task.service]
-        within = simulation_laws.slots_of(self.state, service)
-        if not task.wanted or not task.ready or task.slot not in within:
-            return
-        others = [
-            other
-            for other in self.state.tasks_of(task.service)
-            if other.slot == task.slot and other.wanted and other.ready and other.id not in stopped
-        ]
-        if others and not any(self.workers[other.node_id].reported for other in others):
-            self.fail(f"{task.id} makes way for {others[0].id}, of which nothing was heard yet")
 
     def _commit(
         self, term: int, decided_on: ClusterState, decision: Decision, *, whole: bool
@@ -336,7 +295,7 @@ class Simulation:
 
     def carry(self, before: int, index: int) -> None:
         """A worker's rules have got from one index to another: is that what something waits for?"""
-        if any(before < awaited <= index for awaited in self._reconciliation.awaited()):
+        if any(before < awaited <= index for awaited in self._awaits):
             self.look()
 
     def assignments(self) -> Assignments:

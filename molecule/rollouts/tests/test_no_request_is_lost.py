@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from conftest import wait_until
 from rollouts_under_load import (
     MANY,
     PATIENCE,
@@ -50,15 +49,14 @@ def test_blue_green_and_back(
 
     with loaded() as report:
         view = finished(client, begin(client, "2", policy), middle)
-        # Every node changes over at once, and a moment after the log: that moment is waited for.
-        wait_until(lambda: shares(addresses) == {"2": 100}, seconds=10)
+        switched = shares(addresses)
         acted = client.roll_back_service(WEB)
         back = rollouts.wait_rollout(
             client, WEB, acted.view.rollout.id, timeout=PATIENCE, back=True
         )
 
     managers_are_back(client)
-    assert view.rollout.phase is RolloutPhase.SWITCHED
+    assert (view.rollout.phase, switched) == (RolloutPhase.SWITCHED, {"2": 100})
     assert back.rollout.state is RolloutState.ROLLED_BACK
     assert report.failures == [], report
     assert shares(addresses) == {"1": 100}
@@ -77,6 +75,7 @@ def test_canary(loaded: Loaded, client: Client, middle: Middle, addresses: dict[
         at_fifty = shares(addresses, connections=MANY)
         client.promote_rollout(WEB, applied.rollout, step=2)
         last = finished(client, applied, Middle())
+        at_the_end = shares(addresses)
 
     managers_are_back(client)
     states = [each.rollout.state for each in (first, second, last)]
@@ -85,5 +84,4 @@ def test_canary(loaded: Loaded, client: Client, middle: Middle, addresses: dict[
     assert at_ten["2"] == pytest.approx(10, abs=1)
     assert at_fifty["2"] == pytest.approx(50, abs=1)
     assert report.failures == [], report
-    # The last old tasks leave the rules of every node a moment after the rollout is complete.
-    wait_until(lambda: shares(addresses) == {"2": 100}, seconds=10)
+    assert at_the_end == {"2": 100}

@@ -42,7 +42,7 @@ def test_waits_for_every_node_that_is_there() -> None:
     behind = drain.decide(state, at(1), {"w1": 90, "w2": 89})
     carried = drain.decide(state, at(1), EVERYONE)
 
-    assert behind == Decision(wake_at=at(3))
+    assert behind == Decision(wake_at=at(3), awaits=frozenset({90}))
     assert carried == Decision(commands=(withdraw(1),), wake_at=at(3))
 
 
@@ -61,7 +61,8 @@ def test_does_not_wait_for_a_node_that_is_down() -> None:
 def test_a_node_that_hangs_is_waited_for_no_longer_than_drain_timeout() -> None:
     state = a_draining_state()
 
-    assert drain.decide(state, at(2.9), {}) == Decision(wake_at=at(3))
+    waits = Decision(wake_at=at(3), awaits=frozenset({90}))
+    assert drain.decide(state, at(2.9), {}) == waits
     assert drain.decide(state, at(3), {}) == Decision(commands=(withdraw(3),), wake_at=at(5))
 
 
@@ -90,7 +91,7 @@ def test_what_is_said_to_be_restarting_is_drained_as_what_runs() -> None:
         a_draining_state(replace(WITHDRAWN, status=restarting)), at(2.9), EVERYONE
     )
 
-    assert behind == Decision(wake_at=at(3))
+    assert behind == Decision(wake_at=at(3), awaits=frozenset({90}))
     assert withdrawn == Decision(wake_at=at(3))
 
 

@@ -112,8 +112,9 @@ class TestRotation:
     def test_waits_for_every_node_that_is_there(self) -> None:
         state = self._offered("w1")
 
-        assert mesh.decide(state, LATER, {"w2": state.index}) == Decision()
-        assert mesh.decide(state, LATER, {"w2": state.index, "w3": state.index - 1}) == Decision()
+        waits = Decision(awaits=frozenset({state.index}))
+        assert mesh.decide(state, LATER, {"w2": state.index}) == waits
+        assert mesh.decide(state, LATER, {"w2": state.index, "w3": state.index - 1}) == waits
         assert mesh.decide(state, LATER, dict.fromkeys(("w2", "w3"), state.index)) == Decision(
             commands=(AllowKeySwitch(node_id="w1", public_key="new"),)
         )

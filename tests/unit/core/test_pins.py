@@ -143,8 +143,7 @@ class TestStepWithoutTraffic:
         step = next_step(on_trial(policy(), batch=()))
 
         assert step.rollout.batch == (1,)
-        assert (step.rollout.state, step.rollout.weight) == (RolloutState.WAITING, 0)
-        assert step.rollout.weight_at == at(100)
+        assert (step.rollout.weight, step.rollout.weight_at) == (0, at(100))
 
     def test_takes_its_time(self) -> None:
         update = policy(steps=(replace(STEPS[0], manual=False), STEPS[1]))

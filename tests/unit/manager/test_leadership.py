@@ -8,8 +8,10 @@ from warren.manager.contacts import Contacts
 from warren.manager.leadership import Leadership
 from warren.manager.reconciler import Reconciler
 from warren.model.nodes import NodeState
+from warren.model.rollouts import RolloutState
+from warren.model.services import Port
 from warren.state.commands import PutService
-from warren.testing.builders import NOON, a_node, a_service, a_spec
+from warren.testing.builders import NOON, a_node, a_service, a_spec, a_task, an_update
 
 from tests.unit.manager.manager_kit import Kit, a_cluster_state, a_kit
 
@@ -112,6 +114,31 @@ async def test_it_is_woken_by_a_change_and_by_a_worker_heard_again() -> None:
 
         assert kit.state.nodes["w1"].status.state is NodeState.READY
         assert [task.node_id for task in kit.state.tasks.values()] == ["w1"]
+
+
+async def test_it_is_woken_by_the_node_that_lets_a_rollout_end() -> None:
+    web = an_update(replicas=1, ports=(Port(target=80),))
+    new = a_task(1, "w1", revision=2)
+    state = a_cluster_state(nodes=[a_node("w1")], services=[web], tasks=[new])
+    async with a_kit(state) as kit:
+        contacts = Contacts()
+        contacts.hear("w1", is_news=False)
+        contacts.report("w1")
+        loop = asyncio.create_task(Reconciler(kit.context, contacts).run())
+        await kit.wait_newer_state(100)
+        while not contacts.awaited:  # noqa: ASYNC110 - nobody is told that it waits
+            await asyncio.sleep(0)
+        awaited, noted = contacts.awaited, kit.state.services["web"].rollout
+
+        contacts.carry("w1", kit.state.index)
+        await kit.wait_newer_state(101)
+        loop.cancel()
+
+        ended = kit.state.services["web"].rollout
+        assert noted is not None
+        assert ended is not None
+        assert awaited == {noted.version}
+        assert (noted.state, ended.state) == (RolloutState.RUNNING, RolloutState.COMPLETE)
 
 
 async def test_it_looks_again_when_time_alone_has_changed_something() -> None:
