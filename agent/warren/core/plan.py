@@ -7,13 +7,14 @@ and somebody promotes. What they do is written down. Called by the API for every
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from warren.core import acts, analyses, names, orchestrator, rollout, scheduler, situation, slots
 from warren.core.room import Room
 from warren.core.situation import Situation, Step
 from warren.model.errors import WarrenError
+from warren.model.records import replace
 from warren.model.rollouts import AnalysisRecord, Rollout, RolloutPhase, RolloutState
 from warren.model.services import Service, ServiceMode
 from warren.model.tasks import DesiredState, Health, Task, TaskState
@@ -98,6 +99,8 @@ class _World:
         self._known: Situation | None = None
         self._step: tuple[Situation, Step] | None = None
         """What was decided last, and of what."""
+        self._at_rest: Situation | None = None
+        """Where there was nothing to be done for tasks, when it was last looked at."""
         for task in state.tasks_of(name):
             self._take(task)
 
@@ -155,8 +158,7 @@ class _World:
             if self._changed:
                 changed = {slot: self._by_slot[slot].values() for slot in self._changed}
                 within, _ = slots.renewed((known.slots, known.beyond), service, changed)
-            known = replace(
-                known,
+            known = Situation(
                 state=self._state,
                 service=service,
                 rollout=service.rollouts[-1],
@@ -189,9 +191,7 @@ class _World:
             if task is not None and task.service == self._name:
                 self._take(task)
             elif was is not None and was.service == self._name:
-                del self._own[task_id], self._by_slot[was.slot][task_id]
-                self._moving.pop(task_id, None)
-                self._changed.add(was.slot)
+                self._forget(task_id)
 
     def _take(self, task: Task) -> None:
         self._own[task.id] = self._by_slot[task.slot][task.id] = task
@@ -200,6 +200,12 @@ class _World:
             self._moving[task.id] = task
         else:
             self._moving.pop(task.id, None)
+
+    def _forget(self, task_id: str) -> None:
+        slot = self._own.pop(task_id).slot
+        del self._by_slot[slot][task_id]
+        self._moving.pop(task_id, None)
+        self._changed.add(slot)
 
     # ---- the rollout
 
@@ -287,12 +293,16 @@ class _World:
     def _work(self) -> bool:
         """Create, place, run, stop; and write down what that was."""
         now_is = self._situation()
+        if now_is is self._at_rest:
+            return False
         surveyed = (now_is.slots, now_is.beyond)
         decision = orchestrator.decide_slots(
             self._state, self._service, surveyed, self._now, self._new_id
         )
         if not decision.commands:
-            return self._start_all()
+            started = self._start_all()
+            self._at_rest = None if started else now_is
+            return started
         before = self._tasks_of(decision.commands)
         created = [each for each in decision.commands if isinstance(each, CreateTask)]
         self._apply(each for each in decision.commands if not isinstance(each, CreateTask))
@@ -395,8 +405,15 @@ class _World:
         self._change(changed)
 
     def _change(self, tasks: Mapping[str, Task | None]) -> None:
-        """Some become others, or are gone."""
-        self._enter(replace(self._state, tasks=maps.updated(self._state.tasks, tasks)))
+        """Some of the service's become others, or are gone."""
+        if not tasks:
+            return
+        self._state = replace(self._state, tasks=maps.updated(self._state.tasks, tasks))
+        for task_id, task in tasks.items():
+            if task is not None:
+                self._take(task)
+            else:
+                self._forget(task_id)
 
     def _write_down(
         self, before: Mapping[int, Sequence[Task]], commands: Iterable[Command]

@@ -118,8 +118,15 @@ class BucketMap(Mapping[str, V]):
             if row is other_row:
                 continue
             for one, other in zip(row, other_row, strict=True):
-                if one is not other:
-                    yield from _changes(one, other)
+                if one is other:
+                    continue
+                for key, value in other.items():  # as `_changes`, for buckets of one or two keys
+                    was = one.get(key)
+                    if was is not value:
+                        yield key, was, value
+                for key, was in one.items():
+                    if key not in other:
+                        yield key, was, None
 
     def _bucket(self, key: str) -> dict[str, V]:
         place = crc32(key.encode())  # as `_place` does, which costs a call
