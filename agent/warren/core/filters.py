@@ -69,7 +69,7 @@ class NodeUsage:
         reserved = task.template.resources.reservations
         self.memory += sign * reserved.memory
         self.millicpus += sign * millicpus(reserved.cpus)
-        for port in host_ports(ports):
+        for port in host_ports(ports) if ports else ():
             self.host_ports[port] = self.host_ports.get(port, 0) + sign
         self.tasks += sign * task.wanted
         if task.template.mounts:

@@ -6,7 +6,8 @@ counted last is followed to the next state that is asked about, which costs what
 the two; to remember it changes the cost of the answer, never the answer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from warren.model.services import Port, PortMode, Protocol, Service
@@ -66,6 +67,18 @@ def of(state: ClusterState) -> Loads:
     return found
 
 
+@contextmanager
+def kept() -> Iterator[None]:
+    """Who asks about states that will never be, as a plan does, leaves the newest as they were: the
+    next question is about what is."""
+    global _newest
+    before = _newest
+    try:
+        yield
+    finally:
+        _newest = before
+
+
 def begin(state: ClusterState) -> Loads:
     """The loads at a state of which nothing is known yet."""
     return advance(Loads(state=ClusterState()), state)
@@ -90,7 +103,8 @@ def advance(before: Loads, state: ClusterState) -> Loads:
                     if part[-1]:
                         wanted.add(part, sign)
                     spreads.add(each.service, (part[0], each.revision, part[-1]), sign)
-        writers = _written(writers, was, task)
+        if writers or (task is not None and task.template.mounts):
+            writers = _written(writers, was, task)
         waits = task is not None and is_pending(task)
         if waits or task_id in before.pending:
             pending = dict(before.pending) if pending is None else pending

@@ -10,7 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from warren.core import acts, analyses, names, orchestrator, rollout, scheduler, situation, slots
+from warren.core import (
+    acts,
+    analyses,
+    loads,
+    names,
+    orchestrator,
+    rollout,
+    scheduler,
+    situation,
+    slots,
+)
 from warren.core.room import Room
 from warren.core.situation import Situation, Step
 from warren.model.errors import WarrenError
@@ -45,9 +55,10 @@ def of_rollout(state: ClusterState, name: str, now: datetime) -> RolloutPlan:
     before = Room(state=state, service=service)
     pin = service.live_rollout.pin
     world = _World(state, name, now)
-    world.run()
+    with loads.kept():
+        world.run()
     live = service.live_rollout
-    now_is = situation.of(state, service, state.tasks_of(name), now)
+    now_is = world.begins
     blocks = tuple(world.blocks)
     return RolloutPlan(
         strategy=live.policy.strategy,
@@ -96,13 +107,15 @@ class _World:
         self.recorded: list[_Recorded] = []
         self.blocks: list[str] = []
         self.unplaced = False
-        self._known: Situation | None = None
         self._step: tuple[Situation, Step] | None = None
         """What was decided last, and of what."""
         self._at_rest: Situation | None = None
         """Where there was nothing to be done for tasks, when it was last looked at."""
         for task in state.tasks_of(name):
             self._take(task)
+        self.begins = situation.of(state, self._service, self._own.values(), now)
+        self._known = self.begins
+        self._changed.clear()
 
     def run(self) -> None:
         """To the end of the rollout, or to where it is blocked, or to where it gets long."""
@@ -151,9 +164,11 @@ class _World:
     def _situation(self) -> Situation:
         """Worked out once per state and moment, and anew only for slots with other tasks."""
         known, service = self._known, self._service
-        if known is None or (self._is_stale(known) and not self._can_be_renewed(known)):
+        if not self._is_stale(known):
+            return known
+        if not self._can_be_renewed(known):
             known = situation.of(self._state, service, self._own.values(), self._now)
-        elif self._is_stale(known):
+        else:
             within = known.slots
             if self._changed:
                 changed = {slot: self._by_slot[slot].values() for slot in self._changed}
@@ -456,12 +471,13 @@ class _World:
 
     def _departure(self, moves: dict[int, PlanMove], task: Task, others: Iterable[Task]) -> None:
         known = moves.get(task.slot)
-        ready = any(other.ready and other.wanted for other in others if other.id != task.id)
-        if known is None and not self._is_told(task.slot):
-            where = names.node_name(self._state, task)
-            moves[task.slot] = PlanMove(slot=task.slot, from_node=where, action="stop")
-        elif known is not None and known.action == "replace" and not ready:
-            moves[task.slot] = replace(known, action="stop_first")
+        if known is None:
+            if not self._is_told(task.slot):
+                where = names.node_name(self._state, task)
+                moves[task.slot] = PlanMove(slot=task.slot, from_node=where, action="stop")
+        elif known.action == "replace":
+            if not any(other.ready and other.wanted for other in others if other.id != task.id):
+                moves[task.slot] = replace(known, action="stop_first")
 
     def _is_told(self, slot: int) -> bool:
         """That the old task of the slot goes, by an earlier batch."""

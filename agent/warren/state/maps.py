@@ -18,6 +18,7 @@ D = TypeVar("D")
 LARGE = 512
 _ROWS = 32
 """Of as many buckets each."""
+_PLACES = _ROWS * _ROWS
 
 _Rows = tuple[tuple[dict[str, V], ...], ...]
 
@@ -91,7 +92,7 @@ class BucketMap(Mapping[str, V]):
         count = self._count
         copies: dict[int, dict[str, V]] = {}
         for key, value in changes.items():
-            place = _place(key)
+            place = crc32(key.encode()) % _PLACES  # as `_place` does, which costs a call
             bucket = copies.get(place)
             if bucket is None:
                 copies[place] = bucket = self._rows[place // _ROWS][place % _ROWS].copy()
@@ -277,4 +278,4 @@ def _key(item: tuple[str, object]) -> str:
 
 
 def _place(key: str) -> int:
-    return crc32(key.encode()) % (_ROWS * _ROWS)
+    return crc32(key.encode()) % _PLACES
