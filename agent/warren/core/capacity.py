@@ -36,4 +36,4 @@ def waits_only(slot: Slot) -> bool:
     """All that it has is tasks without a place."""
     if slot.alone or slot.leaving or not slot.wanted:
         return False
-    return all([task.status.state is TaskState.PENDING for task in slot.wanted])
+    return all(task.status.state is TaskState.PENDING for task in slot.wanted)

@@ -379,7 +379,7 @@ def _refusing(filters: Sequence[Filter], usage: NodeUsage) -> int | None:
 
 def passes_all(filters: Sequence[Filter], usage: NodeUsage) -> bool:
     """No filter refuses the node."""
-    for each in filters:  # a loop, as it is asked for every task and node
+    for each in filters:  # noqa: SIM110 - asked for each task and node: no generator for each
         if not each.passes(usage):
             return False
     return True

@@ -475,9 +475,8 @@ class _World:
             if not self._is_told(task.slot):
                 where = names.node_name(self._state, task)
                 moves[task.slot] = PlanMove(slot=task.slot, from_node=where, action="stop")
-        elif known.action == "replace":
-            if not any(other.ready and other.wanted for other in others if other.id != task.id):
-                moves[task.slot] = replace(known, action="stop_first")
+        elif known.action == "replace" and not _is_served(o for o in others if o.id != task.id):
+            moves[task.slot] = replace(known, action="stop_first")
 
     def _is_told(self, slot: int) -> bool:
         """That the old task of the slot goes, by an earlier batch."""
@@ -489,6 +488,10 @@ def _is_moving(task: Task) -> bool:
     if task.desired is not DesiredState.RUNNING:
         return True
     return not task.ready and not task.status.state.terminal
+
+
+def _is_served(tasks: Iterable[Task]) -> bool:
+    return any(task.ready and task.wanted for task in tasks)
 
 
 def _placed(task: Task) -> bool:

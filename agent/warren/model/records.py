@@ -1,6 +1,7 @@
-"""`replace` for records that are changed by the thousand: what that of `dataclasses` answers, in half
-the time. For frozen dataclasses with slots, which a record of the model, a command and a state are;
-it copies slots, and calls no `__init__`, which sets each field by a call of its own as well.
+"""`replace` for records that are changed by the thousand: as that of `dataclasses`, in half the time.
+
+For frozen dataclasses with slots, such as the model's, commands, and the state. It copies slots and
+calls no `__init__`, so a dataclass with a `__post_init__` is not for it.
 """
 
 from typing import TYPE_CHECKING, Any
