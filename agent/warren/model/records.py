@@ -1,4 +1,4 @@
-"""`replace` for records that are changed by the thousand: as that of `dataclasses`, in half the time.
+"""`replace` for records that are changed by the thousand: that of `dataclasses`, in half the time.
 
 For frozen dataclasses with slots, such as the model's, commands, and the state. It copies slots and
 calls no `__init__`, so a dataclass with a `__post_init__` is not for it.
