@@ -17,10 +17,11 @@ from warren.model import units
 from warren.model.nodes import Availability, Node, NodeRole, NodeState
 from warren.model.services import Port, TaskTemplate
 from warren.model.tasks import DesiredState, Task
-from warren.state import groups, mounts
+from warren.state import mounts
 from warren.state.cluster import ClusterState
 
 _NOTHING = Load()
+_NOWHERE: loads.Spread = {}
 _SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -48,7 +49,7 @@ class NodeUsage:
     def add(self, task: Task, ports: Sequence[Port]) -> None:
         """Count a task that is about to live on the node."""
         self._reserve(task, ports, 1)
-        self.count(task)
+        self.count(task.service, task.revision, 1, wanted=task.desired is DesiredState.RUNNING)
 
     def without(self, task: Task, ports: Sequence[Port]) -> "NodeUsage":
         """As if a wanted task that is counted were gone."""
@@ -61,29 +62,28 @@ class NodeUsage:
             writers=dict(self.writers),
         )
         left._reserve(task, ports, -1)
-        left.count(task, -1)
+        left.count(task.service, task.revision, -1, wanted=task.desired is DesiredState.RUNNING)
         return left
 
     def _reserve(self, task: Task, ports: Sequence[Port], sign: int) -> None:
         reserved = task.template.resources.reservations
         self.memory += sign * reserved.memory
         self.millicpus += sign * millicpus(reserved.cpus)
-        for port in host_ports(ports):
+        for port in host_ports(ports) if ports else ():
             self.host_ports[port] = self.host_ports.get(port, 0) + sign
         self.tasks += sign * task.wanted
         if task.template.mounts:
             for name in mounts.written(task.template):
                 self.writers[name] = self.writers.get(name, 0) + sign
 
-    def count(self, task: Task, sign: int = 1) -> None:
-        """Count a task that lives, of a service that is asked about, whose share the node has
+    def count(self, name: str, revision: int, tasks: int, *, wanted: bool) -> None:
+        """Count tasks that live, of a service that is asked about, whose share the node has
         already."""
-        name = task.service
-        self.of_service[name] = self.of_service.get(name, 0) + sign
-        if task.desired is DesiredState.RUNNING:
-            key = name, task.revision
-            self.wanted[name] = self.wanted.get(name, 0) + sign
-            self.wanted_of_revision[key] = self.wanted_of_revision.get(key, 0) + sign
+        self.of_service[name] = self.of_service.get(name, 0) + tasks
+        if wanted:
+            key = name, revision
+            self.wanted[name] = self.wanted.get(name, 0) + tasks
+            self.wanted_of_revision[key] = self.wanted_of_revision.get(key, 0) + tasks
 
 
 def usage(
@@ -108,12 +108,11 @@ def usage(
             host_ports=dict(load.host_ports),
             writers=writers,
         )
-    of = groups.of(state.tasks).by_service
-    for task in (task for name in services for task in of.get(name, {}).values()):
-        on = by_node.get(task.node_id)
-        counts = stopping or task.desired is DesiredState.RUNNING
-        if on is not None and counts and loads.is_placed(task):
-            on.count(task)
+    for name in services:
+        for (node_id, revision, wanted), count in known.spread.get(name, _NOWHERE).items():
+            on = by_node.get(node_id)
+            if on is not None and (wanted or stopping):
+                on.count(name, revision, count, wanted=wanted)
     return tuple(by_node.values())
 
 
@@ -380,4 +379,7 @@ def _refusing(filters: Sequence[Filter], usage: NodeUsage) -> int | None:
 
 def passes_all(filters: Sequence[Filter], usage: NodeUsage) -> bool:
     """No filter refuses the node."""
-    return all(filter_.passes(usage) for filter_ in filters)
+    for each in filters:  # noqa: SIM110 - asked for each task and node: no generator for each
+        if not each.passes(usage):
+            return False
+    return True

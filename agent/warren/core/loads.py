@@ -1,11 +1,13 @@
-"""What tasks take of each node: memory, cpus, host ports; and which tasks have no place yet.
+"""What tasks take of each node: memory, cpus, host ports; how those of a service are spread over
+the nodes; and which tasks have no place yet.
 
 Counted for the scheduler and for whoever asks what has room. As with the groups of tasks, what was
 counted last is followed to the next state that is asked about, which costs what changed between
 the two; to remember it changes the cost of the answer, never the answer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from warren.model.services import Port, PortMode, Protocol, Service
@@ -33,6 +35,9 @@ class Load:
 
 NOTHING = Load()
 
+Spread = Mapping[tuple[str, int, bool], int]
+"""How many tasks of a service there are, by node id, revision, and whether they go on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loads:
@@ -45,6 +50,8 @@ class Loads:
     """By node id: of those of them that go on."""
     pending: Mapping[str, Task] = field(default_factory=dict)
     """Wanted tasks without a place, by id."""
+    spread: Mapping[str, Spread] = field(default_factory=dict)
+    """By service: of tasks that have not ended."""
     writers: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     """By volume and task id: tasks with a place that may write to it, and whether they go on."""
 
@@ -60,6 +67,18 @@ def of(state: ClusterState) -> Loads:
     return found
 
 
+@contextmanager
+def kept() -> Iterator[None]:
+    """Who asks about states that will never be, as a plan does, leaves the newest as they were: the
+    next question is about what is."""
+    global _newest
+    before = _newest
+    try:
+        yield
+    finally:
+        _newest = before
+
+
 def begin(state: ClusterState) -> Loads:
     """The loads at a state of which nothing is known yet."""
     return advance(Loads(state=ClusterState()), state)
@@ -72,17 +91,20 @@ def advance(before: Loads, state: ClusterState) -> Loads:
         return before
     living, wanted = _Counts(before.living), _Counts(before.wanted)
     old_ports, new_ports = _Ports(old.services), _Ports(state.services)
+    spreads = _Spreads(before.spread)
     pending: dict[str, Task] | None = None
     writers = before.writers
     for task_id, was, task in _concerned(old, state):
         share, new_share = _share(was, old_ports), _share(task, new_ports)
         if share != new_share:
-            for part, sign in ((share, -1), (new_share, 1)):
-                if part is not None:
+            for each, part, sign in ((was, share, -1), (task, new_share, 1)):
+                if each is not None and part is not None:
                     living.add(part, sign)
                     if part[-1]:
                         wanted.add(part, sign)
-        writers = _written(writers, was, task)
+                    spreads.add(each.service, (part[0], each.revision, part[-1]), sign)
+        if writers or (task is not None and task.template.mounts):
+            writers = _written(writers, was, task)
         waits = task is not None and is_pending(task)
         if waits or task_id in before.pending:
             pending = dict(before.pending) if pending is None else pending
@@ -93,6 +115,7 @@ def advance(before: Loads, state: ClusterState) -> Loads:
         state=state,
         living=living.loads(),
         wanted=wanted.loads(),
+        spread=spreads.spread(),
         pending=before.pending if pending is None else pending,
         writers=writers,
     )
@@ -176,6 +199,30 @@ class _Counts:
             if not sums[0]:
                 del loads[node_id]
         return loads
+
+
+class _Spreads:
+    """How services are spread, while it is being changed."""
+
+    def __init__(self, before: Mapping[str, Spread]) -> None:
+        self._before = before
+        self._changed: dict[str, dict[tuple[str, int, bool], int]] = {}
+
+    def add(self, service: str, key: tuple[str, int, bool], sign: int) -> None:
+        """Once more, or once less."""
+        counts = self._changed.get(service)
+        if counts is None:
+            self._changed[service] = counts = dict(self._before.get(service, ()))
+        count = counts.get(key, 0) + sign
+        if count:
+            counts[key] = count
+        else:
+            del counts[key]
+
+    def spread(self) -> Mapping[str, Spread]:
+        """As it is in the end."""
+        changed = {service: counts or None for service, counts in self._changed.items()}
+        return maps.updated(self._before, changed)
 
 
 def _concerned(

@@ -8,13 +8,24 @@ and somebody promotes. What they do is written down. Called by the API for every
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from warren.core import acts, analyses, names, orchestrator, rollout, scheduler, situation, slots
+from warren.core import (
+    acts,
+    analyses,
+    loads,
+    names,
+    orchestrator,
+    rollout,
+    scheduler,
+    situation,
+    slots,
+)
 from warren.core.room import Room
 from warren.core.situation import Situation, Step
 from warren.model.errors import WarrenError
+from warren.model.records import replace
 from warren.model.rollouts import AnalysisRecord, Rollout, RolloutPhase, RolloutState
 from warren.model.services import Service, ServiceMode
 from warren.model.tasks import DesiredState, Health, Task, TaskState
@@ -45,9 +56,10 @@ def of_rollout(state: ClusterState, name: str, now: datetime) -> RolloutPlan:
     before = Room(state=state, service=service)
     pin = service.live_rollout.pin
     world = _World(state, name, now)
-    world.run()
+    with loads.kept():
+        world.run()
     live = service.live_rollout
-    now_is = situation.of(state, service, state.tasks_of(name), now)
+    now_is = world.begins
     blocks = tuple(world.blocks)
     return RolloutPlan(
         strategy=live.policy.strategy,
@@ -98,11 +110,15 @@ class _World:
         self.recorded: list[_Recorded] = []
         self.blocks: list[str] = []
         self.unplaced = False
-        self._known: Situation | None = None
         self._step: tuple[Situation, Step] | None = None
         """What was decided last, and of what."""
+        self._at_rest: Situation | None = None
+        """Where there was nothing to be done for tasks, when it was last looked at."""
         for task in state.tasks_of(name):
             self._take(task)
+        self.begins = self._first_situation()
+        self._known = self.begins
+        self._changed.clear()
 
     def run(self) -> None:
         """To the end of the rollout, or to where it is blocked, or to where it gets long."""
@@ -148,25 +164,30 @@ class _World:
     def _service(self) -> Service:
         return self._state.services[self._name]
 
+    def _first_situation(self) -> Situation:
+        tasks = self._own.values()
+        return situation.of(self._state, self._service, tasks, self._now, carried=self._carried)
+
     def _situation(self) -> Situation:
         """Worked out once per state and moment, and anew only for slots with other tasks."""
         known, service = self._known, self._service
-        if known is None or (self._is_stale(known) and not self._can_be_renewed(known)):
-            tasks = self._own.values()
-            known = situation.of(self._state, service, tasks, self._now, carried=self._carried)
-        elif self._is_stale(known):
+        if not self._is_stale(known):
+            return known
+        if not self._can_be_renewed(known):
+            known = self._first_situation()
+        else:
             within = known.slots
             if self._changed:
                 changed = {slot: self._by_slot[slot].values() for slot in self._changed}
                 within, _ = slots.renewed((known.slots, known.beyond), service, changed)
-            known = replace(
-                known,
+            known = Situation(
                 state=self._state,
                 service=service,
                 rollout=service.rollouts[-1],
                 tasks=tuple(self._own.values()),
                 slots=within,
                 now=self._now,
+                carried=self._carried,
             )
         self._known = known
         self._changed.clear()
@@ -193,9 +214,7 @@ class _World:
             if task is not None and task.service == self._name:
                 self._take(task)
             elif was is not None and was.service == self._name:
-                del self._own[task_id], self._by_slot[was.slot][task_id]
-                self._moving.pop(task_id, None)
-                self._changed.add(was.slot)
+                self._forget(task_id)
 
     def _take(self, task: Task) -> None:
         self._own[task.id] = self._by_slot[task.slot][task.id] = task
@@ -204,6 +223,12 @@ class _World:
             self._moving[task.id] = task
         else:
             self._moving.pop(task.id, None)
+
+    def _forget(self, task_id: str) -> None:
+        slot = self._own.pop(task_id).slot
+        del self._by_slot[slot][task_id]
+        self._moving.pop(task_id, None)
+        self._changed.add(slot)
 
     # ---- the rollout
 
@@ -291,12 +316,16 @@ class _World:
     def _work(self) -> bool:
         """Create, place, run, stop; and write down what that was."""
         now_is = self._situation()
+        if now_is is self._at_rest:
+            return False
         surveyed = (now_is.slots, now_is.beyond)
         decision = orchestrator.decide_slots(
             self._state, self._service, surveyed, self._now, self._new_id
         )
         if not decision.commands:
-            return self._start_all()
+            started = self._start_all()
+            self._at_rest = None if started else now_is
+            return started
         before = self._tasks_of(decision.commands)
         created = [each for each in decision.commands if isinstance(each, CreateTask)]
         self._apply(each for each in decision.commands if not isinstance(each, CreateTask))
@@ -399,8 +428,15 @@ class _World:
         self._change(changed)
 
     def _change(self, tasks: Mapping[str, Task | None]) -> None:
-        """Some become others, or are gone."""
-        self._enter(replace(self._state, tasks=maps.updated(self._state.tasks, tasks)))
+        """Some of the service's become others, or are gone."""
+        if not tasks:
+            return
+        self._state = replace(self._state, tasks=maps.updated(self._state.tasks, tasks))
+        for task_id, task in tasks.items():
+            if task is not None:
+                self._take(task)
+            else:
+                self._forget(task_id)
 
     def _write_down(
         self, before: Mapping[int, Sequence[Task]], commands: Iterable[Command]
@@ -443,11 +479,11 @@ class _World:
 
     def _departure(self, moves: dict[int, PlanMove], task: Task, others: Iterable[Task]) -> None:
         known = moves.get(task.slot)
-        ready = any(other.ready and other.wanted for other in others if other.id != task.id)
-        if known is None and not self._is_told(task.slot):
-            where = names.node_name(self._state, task)
-            moves[task.slot] = PlanMove(slot=task.slot, from_node=where, action="stop")
-        elif known is not None and known.action == "replace" and not ready:
+        if known is None:
+            if not self._is_told(task.slot):
+                where = names.node_name(self._state, task)
+                moves[task.slot] = PlanMove(slot=task.slot, from_node=where, action="stop")
+        elif known.action == "replace" and not _is_served(o for o in others if o.id != task.id):
             moves[task.slot] = replace(known, action="stop_first")
 
     def _is_told(self, slot: int) -> bool:
@@ -460,6 +496,10 @@ def _is_moving(task: Task) -> bool:
     if task.desired is not DesiredState.RUNNING:
         return True
     return not task.ready and not task.status.state.terminal
+
+
+def _is_served(tasks: Iterable[Task]) -> bool:
+    return any(task.ready and task.wanted for task in tasks)
 
 
 def _placed(task: Task) -> bool:

@@ -8,7 +8,7 @@ A batch without room for all of its tasks ends in parts: slots whose new tasks h
 ready, and watched, leave it, and their old tasks make room for the others.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from warren.core.decisions import earliest
 from warren.core.situation import Situation, Step
 from warren.core.slots import Slot, trusted_at
 from warren.model.rollouts import RolloutState, UpdateOrder
-from warren.model.tasks import Task, TaskState
+from warren.model.tasks import TaskState
 from warren.model.units import format_duration
 
 
@@ -59,7 +59,8 @@ def _in_batch(now_is: Situation) -> Step:
     if late and not _makes_room(now_is, part):
         late, part = (), batch
     # A task that waits for a place that there is not, in a slot that has no other, says nothing.
-    hoped = (number for number in part if not _is_hopeless(now_is, now_is.by_number[number]))
+    unready = [n for n in part if not now_is.is_done(now_is.by_number[n])]
+    hoped = [n for n in unready if not _is_hopeless(now_is, now_is.by_number[n])]
     if not all_passed(now_is, hoped):
         return Step(
             rollout=replace(rollout, batch=batch, ready_at=None),
@@ -84,7 +85,7 @@ def _in_batch(now_is: Situation) -> Step:
 def _without_place(now_is: Situation, batch: Iterable[int]) -> tuple[int, ...]:
     """Slots of the batch whose new task waits for room that there is not, beside an old one."""
     slots = (now_is.by_number[number] for number in batch)
-    waiting = (slot for slot in slots if _is_pending(slot.of(now_is.new)))
+    waiting = [slot for slot in slots if _is_pending(slot, now_is.new)]
     return tuple(
         slot.number
         for slot in waiting
@@ -92,8 +93,10 @@ def _without_place(now_is: Situation, batch: Iterable[int]) -> tuple[int, ...]:
     )
 
 
-def _is_pending(tasks: Sequence[Task]) -> bool:
-    return bool(tasks) and all(task.status.state is TaskState.PENDING for task in tasks)
+def _is_pending(slot: Slot, revision: int) -> bool:
+    """It has tasks of the revision, and none of them a place."""
+    waits = [t.status.state is TaskState.PENDING for t in slot.wanted if t.revision == revision]
+    return bool(waits) and all(waits)
 
 
 def _makes_room(now_is: Situation, part: Iterable[int]) -> bool:

@@ -120,7 +120,7 @@ class Task:
     @property
     def wanted(self) -> bool:
         """It is, or may still become, a running instance of its service."""
-        return self.desired is DesiredState.RUNNING and not self.status.state.terminal
+        return self.desired is DesiredState.RUNNING and self.status.state not in _TERMINAL
 
     @property
     def ready(self) -> bool:

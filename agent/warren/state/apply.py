@@ -7,11 +7,11 @@ command.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar, assert_never
 
 from warren.model.nodes import Node, NodeMesh, NodeState
+from warren.model.records import replace
 from warren.model.services import Service, same_template
 from warren.model.tasks import DesiredState, Task, TaskState
 from warren.state import apply_rollouts, apply_secrets, apply_volumes, maps

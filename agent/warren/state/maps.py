@@ -18,6 +18,7 @@ D = TypeVar("D")
 LARGE = 512
 _ROWS = 32
 """Of as many buckets each."""
+_PLACES = _ROWS * _ROWS
 
 _Rows = tuple[tuple[dict[str, V], ...], ...]
 
@@ -91,7 +92,7 @@ class BucketMap(Mapping[str, V]):
         count = self._count
         copies: dict[int, dict[str, V]] = {}
         for key, value in changes.items():
-            place = _place(key)
+            place = crc32(key.encode()) % _PLACES  # as `_place` does, which costs a call
             bucket = copies.get(place)
             if bucket is None:
                 copies[place] = bucket = self._rows[place // _ROWS][place % _ROWS].copy()
@@ -118,8 +119,15 @@ class BucketMap(Mapping[str, V]):
             if row is other_row:
                 continue
             for one, other in zip(row, other_row, strict=True):
-                if one is not other:
-                    yield from _changes(one, other)
+                if one is other:
+                    continue
+                for key, value in other.items():  # as `_changes`, for buckets of one or two keys
+                    was = one.get(key)
+                    if was is not value:
+                        yield key, was, value
+                for key, was in one.items():
+                    if key not in other:
+                        yield key, was, None
 
     def _bucket(self, key: str) -> dict[str, V]:
         place = crc32(key.encode())  # as `_place` does, which costs a call
@@ -270,4 +278,4 @@ def _key(item: tuple[str, object]) -> str:
 
 
 def _place(key: str) -> int:
-    return crc32(key.encode()) % (_ROWS * _ROWS)
+    return crc32(key.encode()) % _PLACES

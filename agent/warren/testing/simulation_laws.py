@@ -177,6 +177,8 @@ def overbooked(state: ClusterState) -> Iterator[str]:
     known, counted = loads.of(state), loads.begin(state)
     if (known.living, known.wanted) != (counted.living, counted.wanted):
         yield f"loads are said to be {known.living}, not {counted.living}"
+    if known.spread != counted.spread:
+        yield f"services are said to be spread as {known.spread}, not {counted.spread}"
     if known.pending != counted.pending:
         yield f"pending are said to be {sorted(known.pending)}, not {sorted(counted.pending)}"
     for usage in filters.usage(state, ()):

@@ -76,3 +76,23 @@ def test_knows_who_may_write_to_volumes_and_who_of_them_goes_on() -> None:
 
     assert first.writers == {"data": {"web-1-r1": True, "web-2-r1": False}}
     assert (last.writers, last) == ({}, loads.begin(ended))
+
+
+def test_counts_where_the_tasks_of_a_service_are_by_revision() -> None:
+    state = a_loaded_state()
+    stopping = SetTaskDesired(task_id="web-2-r1", desired=DesiredState.STOPPED)
+
+    found = loads.advance(loads.begin(state), apply(state, stopping)[0])
+
+    assert found.spread == {"web": {("w1", 1, True): 1, ("w1", 1, False): 1}}
+
+
+def test_what_a_plan_asks_about_is_not_what_is_followed_from_then_on() -> None:
+    state = a_loaded_state()
+    followed = loads.of(state)
+
+    with loads.kept():
+        imagined = loads.of(a_state(nodes=[a_node("w2")]))
+
+    assert imagined.living == {}
+    assert loads.of(state) is followed
