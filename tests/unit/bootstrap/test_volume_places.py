@@ -3,6 +3,7 @@ once the agent has started."""
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from warren import files
 from warren.bootstrap import volume_places, volume_transfers
 from warren.bootstrap.volume_places import remove_leftovers
 from warren.bootstrap.volume_spool import Spool
@@ -154,17 +156,18 @@ def test_a_host_that_dies_in_the_last_step_has_the_old_or_the_new(
         if name == "finish":
             monkeypatch.setattr(f"warren.bootstrap.volume_transfers.{call}", broken)
 
-    real = {
+    calls: dict[str, Callable[..., object]] = {
         "_refuse_used": volume_transfers._refuse_used,
         "beside": volume_places.beside,
         "_exchange": volume_transfers._exchange,
-        "files.sync_directory": volume_transfers.files.sync_directory,
-        "shutil.rmtree": volume_transfers.shutil.rmtree,
-    }[call]
+        "files.sync_directory": files.sync_directory,
+        "shutil.rmtree": shutil.rmtree,
+    }
+    real = calls[call]
 
     def broken(*values: object, **named: object) -> None:
         if after:
-            real(*values, **named)  # type: ignore[operator]
+            real(*values, **named)
         raise Killed
 
     with pytest.raises(Killed):
@@ -190,23 +193,23 @@ def test_what_the_clean_up_of_a_dying_host_left_goes_with_the_next(
     (part / "row").write_text("x")
     (part / "other").write_text("x")
 
-    remove = volume_places.shutil.rmtree
+    remove = shutil.rmtree
 
     def broken_rename(*_: object) -> None:
         raise Killed
 
-    def broken_rmtree(path: Path, **named: bool) -> None:
+    def broken_rmtree(path: Path, ignore_errors: bool = False) -> None:
         if path.exists() and path.suffix == ".leaving":
             if call == "in rmtree":
                 (path / "row").unlink()
             raise Killed
-        remove(path, **named)
+        remove(path, ignore_errors=ignore_errors)
 
     with monkeypatch.context() as patch:
         if call == "rename":
             patch.setattr(Path, "rename", broken_rename)
         else:
-            patch.setattr(volume_places.shutil, "rmtree", broken_rmtree)
+            patch.setattr(shutil, "rmtree", broken_rmtree)
         with pytest.raises(Killed):
             remove_leftovers(config)
 
