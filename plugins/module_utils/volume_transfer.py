@@ -29,7 +29,7 @@ ARGUMENTS: dict[str, Any] = {
 
 def places(params: dict[str, Any]) -> tuple[Spool, Path]:
     """The spool of the volume, and its directory on this node."""
-    from warren.bootstrap import volume_transfers
+    from warren.bootstrap import volume_places
     from warren.model.errors import FailedPrecondition
 
     config, volume = membership.read_config(params["config"]), params["volume"]
@@ -38,5 +38,5 @@ def places(params: dict[str, Any]) -> tuple[Spool, Path]:
         raise FailedPrecondition(
             f"volume {volume['name']} is on {volume['node']}, and this host is {here['name']}"
         )
-    spool = volume_transfers.spool_of(config, volume["name"])
+    spool = volume_places.spool_of(config, volume["name"])
     return spool, config.volumes_dir / str(volume["directory"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import yaml
 
 from tests.modules.fake_manager import FakeManager
 from tests.modules.fake_manager_fixtures import manager
+from tests.modules.jobs import Job
 
 __all__ = ["manager"]
 
@@ -36,7 +36,7 @@ class Played:
 
 
 Play = Callable[..., Played]
-Popen = subprocess.Popen[bytes]
+StartPlaybook = Callable[..., Job]
 
 
 def task(name: str, options: dict[str, Any], **keywords: Any) -> dict[str, Any]:
@@ -88,28 +88,18 @@ def play(environment: dict[str, str], tmp_path: Path) -> Play:
 
 
 @pytest.fixture
-def start_playbook(environment: dict[str, str]) -> Iterator[Callable[..., Popen]]:
-    """Starts a playbook of the project, in a process group of its own."""
-    started: list[Popen] = []
+def start_playbook(environment: dict[str, str]) -> Iterator[StartPlaybook]:
+    """Starts a playbook of the project, which goes on beside the test."""
+    started: list[Job] = []
 
-    def start(name: str, *flags: str) -> Popen:
-        process = subprocess.Popen(
-            _command(str(ROOT / name), *flags),
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
+    def start(name: str, *flags: str) -> Job:
+        job = Job(_command(str(ROOT / name), *flags), environment, ROOT)
+        started.append(job)
+        return job
 
     yield start
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    for job in started:
+        job.kill()
 
 
 @pytest.fixture

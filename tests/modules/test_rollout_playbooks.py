@@ -1,8 +1,6 @@
 """The playbooks that deliver new revisions, with their examples, as AWX would run them."""
 
 import json
-import os
-import signal
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +12,7 @@ from warren.model.rollouts import CanaryStep, RolloutPhase, RolloutState, Strate
 from warren.model.services import ServiceSpec
 from warren.model.tasks import TaskState
 
-from tests.modules.conftest import ROOT, Play, Popen
+from tests.modules.conftest import ROOT, Play, StartPlaybook
 from tests.modules.fake_manager import FakeManager
 from tests.modules.test_playbooks import changed
 
@@ -185,20 +183,22 @@ CANARY_MANIFEST: dict[str, Any] = {
 
 
 def test_a_run_attaches_to_the_rollout_of_one_that_was_killed(
-    playbook: Play, start_playbook: Callable[..., Popen], manager: FakeManager
+    playbook: Play, start_playbook: StartPlaybook, manager: FakeManager
 ) -> None:
     shop(manager, AT_ONCE, "shop:1")
     wanted = variables(service=manifest("hangs"))
     killed = start_playbook("deploy-service.yml", *wanted)
     wait_until(lambda: "WatchRollout" in manager.calls)
+    running = killed.processes()
 
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed.kill()
     begun = rollout(manager)
     for name in ("shop.1", "shop.2"):
         manager.change_task(name, revision=2, state=TaskState.RUNNING)
     played = playbook("deploy-service.yml", *wanted)
 
+    assert len(running) > 1, "ansible, and a worker at least"
+    assert killed.processes() == ()
     assert begun.state is RolloutState.RUNNING
     assert (played.code, changed(played.output)) == (0, 0), played.output
     rollouts = manager.state.services["shop"].rollouts

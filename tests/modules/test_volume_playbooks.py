@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from warren.api import warren_pb2
+from warren.bootstrap.volume_spool import Spool
 from warren.client import connect
 from warren.model.services import MountSpec, ServiceMode, ServiceSpec
 from warren.model.volumes import VolumeSpec
@@ -136,13 +137,9 @@ def test_a_backup_that_fails_gives_the_service_back(
     run: Run, manager: FakeManager, pg: Path, tmp_path: Path
 ) -> None:
     """A second run has the volume at that moment."""
-    lock = tmp_path / "lib" / "volume-transfers" / "pg-data" / "lock"
-    lock.parent.mkdir(parents=True)
-    with lock.open("w") as file:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX)
-        failed = run("backup")
+    lock = Spool(tmp_path / "lib" / "volume-transfers" / "pg-data").begin()
+    failed = run("backup")
+    os.close(lock)
 
     assert failed.code != 0
     assert "volume pg-data is being backed up or restored already" in failed.output

@@ -33,7 +33,7 @@ from warren.model.views import BackupHead
 from warren.model.volumes import Volume
 from warren.state import versions
 from warren.state.cluster import ClusterState
-from warren.store import store
+from warren.store import idempotency, store
 from warren.store.raft import renewal
 from warren.store.raft.disks import RealDisk
 from warren.store.raft.journal import Identity
@@ -208,7 +208,7 @@ def _log_files(
             disk,
             Identity(cluster_id=membership.cluster_id, node_id=membership.node_id),
             membership.raft_address,
-            store.pieces(state),
+            idempotency.first_snapshot(store.pieces(state), versions.version_of(state)),
             removed=gone,
             new_disk_id=uuid.uuid4().hex,
         )

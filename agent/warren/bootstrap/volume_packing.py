@@ -58,7 +58,7 @@ def main() -> None:
         spool.tell_end(end)
     if not order.header:
         shutil.rmtree(order.directory, ignore_errors=True)
-    spool.remove()
+    spool.leave()
 
 
 def _pack(order: Order, spool: Spool) -> End:

@@ -1,11 +1,12 @@
 """A directory through which an archive passes in pieces, so that it is never whole on a node.
 
-    lock        held by the process that packs or unpacks, as long as it lives
-    000000 …    the pieces, put whole, removed by who takes them; an empty one is the end
-    end         JSON: how the process ended
+    <name>/000000 …    the pieces, put whole, removed by who takes them; an empty one is the end
+    <name>/end         JSON: how the process ended
+    <name>.lock        held by the process that packs or unpacks, as long as it lives
 
 Whoever puts waits while `AHEAD` pieces lie there. Who removes the directory gives up, for both
-sides.
+sides. The lock is beside it, so that nobody begins anew before what was given up has ended: a
+process that is slow to notice would take the new directory for its own.
 """
 
 import contextlib
@@ -26,6 +27,8 @@ PIECE_BYTES = 32 << 20
 _LOOK_SECONDS = 0.02
 _STALE_SECONDS = 900.0
 """Whoever does nothing for so long is gone."""
+_ENDING_SECONDS = 10.0
+"""So long who gives up waits for the process to end, and who begins anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,29 +50,38 @@ class Spool:
     def __init__(self, directory: Path, *, piece_bytes: int = PIECE_BYTES) -> None:
         self.directory = directory
         self.piece_bytes = piece_bytes
+        self._lock = directory.with_name(f"{directory.name}.lock")
 
     def begin(self) -> int:
         """Take the lock, and away what a run before has left. Answers the lock's descriptor.
 
         FailedPrecondition: another run has the volume.
         """
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = self._open_lock()
-        if not _lock(descriptor):
-            os.close(descriptor)
+        self._lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = self._take_lock_at_end()
+        if descriptor is None:
             raise FailedPrecondition(f"{self._volume} is being backed up or restored already")
-        for path in self.directory.iterdir():
-            if path.name != "lock":
-                path.unlink()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(mode=0o700)
         return descriptor
 
     def remove(self) -> None:
-        """Give up, or be done."""
+        """Give up, or be done. The process has ended then, or is stuck."""
         shutil.rmtree(self.directory, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = self._take_lock_at_end()
+            if descriptor is not None:
+                self._lock.unlink(missing_ok=True)
+                os.close(descriptor)
+
+    def leave(self) -> None:
+        """In the process, which does nothing more."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self._lock.unlink(missing_ok=True)
 
     def exists(self) -> bool:
         """Nobody has given up."""
-        return (self.directory / "lock").exists()
+        return self.directory.is_dir()
 
     # ------------------------------------------------------------ pieces
 
@@ -172,17 +184,32 @@ class Spool:
 
     def _process_lives(self) -> bool:
         """Asked before its last words are looked for: it says them and then ends."""
-        try:
-            descriptor = self._open_lock()
-        except FileNotFoundError:
+        if not self._lock.exists():
             return False
-        try:
-            return not _lock(descriptor)
-        finally:
+        descriptor = self._take_lock()
+        if descriptor is not None:
             os.close(descriptor)
+        return descriptor is None
 
-    def _open_lock(self) -> int:
-        return os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _take_lock_at_end(self) -> int | None:
+        """The lock, now or when a run that was given up has ended; None: it has not."""
+        deadline = time.monotonic() + _ENDING_SECONDS
+        while True:
+            descriptor = self._take_lock()
+            if descriptor is not None or self.exists() or time.monotonic() > deadline:
+                return descriptor
+            time.sleep(_LOOK_SECONDS)
+
+    def _take_lock(self) -> int | None:
+        """Its descriptor; None: another has it."""
+        while True:
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if not _lock(descriptor):
+                os.close(descriptor)
+                return None
+            if _is(descriptor, self._lock):
+                return descriptor
+            os.close(descriptor)  # who had it has removed it meanwhile
 
     @property
     def _volume(self) -> str:
@@ -225,3 +252,10 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

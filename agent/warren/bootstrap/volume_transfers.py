@@ -18,18 +18,13 @@ from pathlib import Path
 from warren import files
 from warren.bootstrap import volume_packing
 from warren.bootstrap.volume_packing import Order
+from warren.bootstrap.volume_places import beside
 from warren.bootstrap.volume_spool import Spool
-from warren.config import Config
 from warren.model.errors import FailedPrecondition, NotFound
 from warren.store.archives import Seal
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
-
-
-def spool_of(config: Config, volume: str) -> Spool:
-    """Where the pieces of its archive are."""
-    return Spool(config.state_dir / "volume-transfers" / volume)
 
 
 def begin_packing(spool: Spool, directory: Path, seal: Seal, *, may_change: bool) -> None:
@@ -83,11 +78,6 @@ def finish_unpacking(spool: Spool, directory: Path) -> None:
         new.rename(directory)
     files.sync_directory(directory.parent)
     shutil.rmtree(new, ignore_errors=True)
-
-
-def beside(directory: Path) -> Path:
-    """Where a volume is unpacked: on the same file system."""
-    return directory.with_name(f".{directory.name}.restored")
 
 
 def _begin(spool: Spool, order: Order) -> None:

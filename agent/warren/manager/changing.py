@@ -26,7 +26,7 @@ A = TypeVar("A")
 
 ATTEMPTS = 3
 """When the caller named no version, a change that came in between is no reason to refuse."""
-NOTHING = Batch(commands=())
+_NOTHING = Batch(commands=())
 
 
 async def _no_preparation() -> None:
@@ -37,11 +37,8 @@ async def _no_preparation() -> None:
 class Intent(Generic[A]):
     """What a request comes to at one state."""
 
-    needed: bool
-    """There is something to change."""
-    command: Command
-    """Changes it. Where that is not needed, it changes nothing, and is only proposed to learn what
-    an earlier attempt of the call did."""
+    command: Command | None
+    """Makes the change; None: all is as it should be."""
     version: int
     """Of what is stored; of the whole state, where nothing is."""
     answer: Callable[[bool, int], A]
@@ -50,6 +47,11 @@ class Intent(Generic[A]):
     """Of the change, for the log of the manager: `service web created`."""
     prepare: Callable[[], Awaitable[None]] = _no_preparation
     """What must come before the command."""
+
+    @property
+    def needed(self) -> bool:
+        """There is something to change."""
+        return self.command is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +109,8 @@ async def carry_out(context: ManagerContext, wish: Wish, decide: Decide[A]) -> A
         if wish.dry_run:
             return intent.answer(intent.needed, intent.version)
         try:
-            if intent.needed:
-                return await _make(context, wish, intent, attempt)
+            if intent.command is not None:
+                return await _make(context, wish, intent, intent.command, attempt)
             if await _was_made(context, wish, intent, attempt):
                 return intent.answer(True, intent.version)
             intent = decide(context.store.state, wish.as_first())
@@ -130,19 +132,21 @@ async def _decided(
     return decide(await context.store.barrier(), wish)
 
 
-async def _make(context: ManagerContext, wish: Wish, intent: Intent[A], attempt: int) -> A:
+async def _make(
+    context: ManagerContext, wish: Wish, intent: Intent[A], command: Command, attempt: int
+) -> A:
     await intent.prepare()
-    applied = await context.store.commit(intent.command, key=wish.caller.key(attempt))
+    applied = await context.store.commit(command, key=wish.caller.key(attempt))
     logger.info("%s by %s", intent.summary, wish.caller.name)
     return intent.answer(True, applied.index)
 
 
 async def _was_made(context: ManagerContext, wish: Wish, intent: Intent[A], attempt: int) -> bool:
-    """Whether what is stored is so by an earlier attempt of this call."""
+    """Whether what is stored is so by an earlier attempt of this call: its key has the outcome."""
     if wish.caller.attempt == 1:
         return False
     try:
-        applied = await context.store.commit(intent.command, key=wish.caller.key(attempt))
+        applied = await context.store.commit(_NOTHING, key=wish.caller.key(attempt))
     except NotFound:
         return False
     return applied.index <= intent.version

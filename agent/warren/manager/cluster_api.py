@@ -8,7 +8,7 @@ from warren.api import convert, warren_pb2
 from warren.core import specs, views
 from warren.core.specs import Edit
 from warren.manager.authorization import Caller
-from warren.manager.changing import NOTHING, Intent, Wish, carry_out, edit_fields
+from warren.manager.changing import Intent, Wish, carry_out, edit_fields
 from warren.manager.cluster import ManagerContext, cluster_of
 from warren.manager.members_api import AskMember, ask_nobody, members_of
 from warren.model.clusters import ClusterSpec
@@ -69,11 +69,9 @@ class ClusterApi:
             _check(cluster.spec, after)
             edit = Edit(before=cluster.spec, after=after, version=cluster.version)
             expected = request.expected_version or cluster.version
+            put = PutClusterSpec(spec=after, expected_version=expected)
             return Intent(
-                needed=edit.needed,
-                command=PutClusterSpec(spec=after, expected_version=expected)
-                if edit.needed
-                else NOTHING,
+                command=put if edit.needed else None,
                 version=edit.version,
                 answer=lambda changed, _: warren_pb2.ApplyClusterResponse(
                     **edit_fields(edit, changed=changed)

@@ -11,7 +11,7 @@ from warren.api import convert, warren_pb2
 from warren.core import managers, specs, views
 from warren.core.specs import Edit
 from warren.manager.authorization import Caller
-from warren.manager.changing import NOTHING, Intent, Wish, carry_out, edit_fields
+from warren.manager.changing import Intent, Wish, carry_out, edit_fields
 from warren.manager.cluster import ManagerContext
 from warren.model.errors import InvalidInput, LeaderMoved, NotFound
 from warren.model.nodes import Node, NodeRole, NodeSpec
@@ -45,8 +45,7 @@ class NodesApi:
             expected = request.expected_version or node.version
             put = PutNodeSpec(node_id=node.id, spec=after, expected_version=expected)
             return Intent(
-                needed=edit.needed,
-                command=put if edit.needed else NOTHING,
+                command=put if edit.needed else None,
                 version=edit.version,
                 answer=lambda changed, _: warren_pb2.ApplyNodeResponse(
                     **edit_fields(edit, changed=changed)
@@ -94,10 +93,8 @@ class NodesApi:
             node = _found(state, request.name)
             if node is not None:
                 managers.check_removal(state, node, self._context.council(), force=request.force)
-            node_id = node.id if node is not None else request.name
             return Intent(
-                needed=node is not None,
-                command=RemoveNode(node_id=node_id, now=now),
+                command=RemoveNode(node_id=node.id, now=now) if node is not None else None,
                 version=state.index,
                 answer=lambda changed, _: warren_pb2.DeleteNodeResponse(changed=changed),
                 summary=f"node {request.name} removed",

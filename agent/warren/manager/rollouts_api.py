@@ -10,7 +10,7 @@ from warren.core import acts, file_references, plan, rollout_views, situation, u
 from warren.core.situation import Situation
 from warren.manager import planning
 from warren.manager.authorization import Caller
-from warren.manager.changing import NOTHING, Intent, Wish, carry_out
+from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.model.errors import FailedPrecondition, NotFound
 from warren.model.rollouts import Rollout, RolloutState
@@ -18,7 +18,7 @@ from warren.model.services import Service
 from warren.model.views import RolloutActed, RolloutView
 from warren.state.apply import apply
 from warren.state.cluster import ClusterState
-from warren.state.commands import Command, SetRollout
+from warren.state.commands import SetRollout
 
 Act = Callable[[Situation], Rollout]
 
@@ -125,7 +125,7 @@ class RolloutsApi:
             if request.rollout:
                 self._require_newest(service, acts.find(service, request.rollout))
             if live is not None and _goes_back(live, request.revision):
-                return self._answered(state, service, live, NOTHING, False)
+                return self._nothing_to_do(state, service, live)
             if live is not None and request.revision in (0, live.from_revision):
 
                 def act(now_is: Situation) -> Rollout:
@@ -134,7 +134,7 @@ class RolloutsApi:
                 return self._intent(state, service, live, act, "rolled back")
             if live is None and request.revision == service.revision:
                 newest = acts.find(service, "")
-                return self._answered(state, service, newest, NOTHING, False)
+                return self._nothing_to_do(state, service, newest)
             command = updates.way_back(
                 service,
                 request.revision,
@@ -149,7 +149,6 @@ class RolloutsApi:
             changing = after.services[request.service]
             summary = f"service {request.service} goes back to revision {command.revision}"
             return Intent(
-                needed=True,
                 command=command,
                 version=service.version,
                 answer=lambda changed, _: self._acted(
@@ -190,17 +189,14 @@ class RolloutsApi:
             self._require_newest(service, before)
         after = act(now_is if before.id == now_is.rollout.id else _over(now_is, before))
         if after == before:
-            return self._answered(state, service, before, NOTHING, False)
+            return self._nothing_to_do(state, service, before)
         command = SetRollout(service=name, rollout=after, expected_version=before.version, now=now)
         then = apply(state, command)[0]
-        intent = self._answered(then, then.services[name], after, command, True)
-        summary = f"rollout {before.id} of {name} {done}"
         return Intent(
-            needed=True,
             command=command,
             version=before.version,
-            answer=intent.answer,
-            summary=summary,
+            answer=lambda changed, _: self._acted(then, then.services[name], after, changed),
+            summary=f"rollout {before.id} of {name} {done}",
         )
 
     def _require_newest(self, service: Service, rollout: Rollout) -> None:
@@ -210,17 +206,11 @@ class RolloutsApi:
             message = f"rollout {rollout.id} of {name} was superseded by {newest.id}"
             raise FailedPrecondition(message)
 
-    def _answered(
-        self,
-        state: ClusterState,
-        service: Service,
-        rollout: Rollout,
-        command: Command,
-        needed: bool,
+    def _nothing_to_do(
+        self, state: ClusterState, service: Service, rollout: Rollout
     ) -> Intent[warren_pb2.RolloutActed]:
         return Intent(
-            needed=needed,
-            command=command,
+            command=None,
             version=rollout.version,
             answer=lambda changed, _: self._acted(state, service, rollout, changed),
             summary="",

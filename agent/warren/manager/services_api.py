@@ -16,7 +16,7 @@ from warren.core import (
 from warren.core.specs import Edit
 from warren.manager import planning
 from warren.manager.authorization import Caller
-from warren.manager.changing import NOTHING, Intent, Wish, carry_out
+from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.manager.task_files import Opener
 from warren.model.services import Service, ServiceSpec
@@ -65,8 +65,7 @@ class ServicesApi:
             now=self._context.now(),
         )
         return Intent(
-            needed=edit.needed,
-            command=change if edit.needed else NOTHING,
+            command=change if edit.needed else None,
             version=edit.version,
             answer=lambda changed, version: _Applied(
                 changed, version, edit, state, change, wish.caller.mark
@@ -120,11 +119,11 @@ class ServicesApi:
             needed = stored is not None and not stored.removing
             if stored is not None and needed:
                 wish.require_version(stored.version, f"service {request.name}")
+            remove = RemoveService(
+                name=request.name, expected_version=request.expected_version, now=now
+            )
             return Intent(
-                needed=needed,
-                command=RemoveService(
-                    name=request.name, expected_version=request.expected_version, now=now
-                ),
+                command=remove if needed else None,
                 version=stored.version if stored is not None else state.index,
                 answer=lambda changed, _: (changed, state if needed else None),
                 summary=f"service {request.name} removed",

@@ -77,9 +77,9 @@ class TasksApi:
 
         def decide(state: ClusterState, _: Wish) -> Intent[warren_pb2.StopTaskResponse]:
             task = _named(state, request.task)
+            stays = task.wanted and not task.leaving
             return Intent(
-                needed=task.wanted and not task.leaving,
-                command=ReplaceTask(task_id=task.id),
+                command=ReplaceTask(task_id=task.id) if stays else None,
                 version=state.index,
                 answer=lambda changed, _: warren_pb2.StopTaskResponse(
                     changed=changed, task_id=task.id

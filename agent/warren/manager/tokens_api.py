@@ -73,8 +73,9 @@ class TokensApi:
     ) -> warren_pb2.DeleteJoinTokenResponse:
         def decide(state: ClusterState, _: Wish) -> Intent[warren_pb2.DeleteJoinTokenResponse]:
             return Intent(
-                needed=request.id in state.tokens,
-                command=RemoveJoinToken(token_id=request.id),
+                command=RemoveJoinToken(token_id=request.id)
+                if request.id in state.tokens
+                else None,
                 version=state.index,
                 answer=lambda changed, _: warren_pb2.DeleteJoinTokenResponse(changed=changed),
                 summary=f"join token {request.id} revoked",

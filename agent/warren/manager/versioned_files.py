@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from warren.core import secrets
 from warren.core.specs import Edit
 from warren.manager.authorization import Caller
-from warren.manager.changing import NOTHING, Intent, Wish, carry_out
+from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.model.secrets import FileKind
 from warren.model.views import ConfigApplied, SecretApplied
@@ -59,8 +59,7 @@ def intent(
     }
     answer = applied(after, fields)
     return Intent(
-        needed=needed,
-        command=command if needed else NOTHING,
+        command=command if needed else None,
         version=edit.version,
         answer=lambda changed, version: replace(answer, changed=changed, version=version),
         summary=f"{kind.value} {name} {'created' if edit.before is None else 'changed'}",
@@ -77,9 +76,9 @@ async def delete(context: ManagerContext, kind: FileKind, request: Any, caller: 
         if stored is not None:
             wish.require_version(stored.version, f"{kind.value} {name}")
             secrets.check_unused(state, kind, name)
+        command = remove(name=name, expected_version=request.expected_version)
         return Intent(
-            needed=stored is not None,
-            command=remove(name=name, expected_version=request.expected_version),
+            command=command if stored is not None else None,
             version=stored.version if stored is not None else state.index,
             answer=lambda changed, _: changed,
             summary=f"{kind.value} {name} removed",

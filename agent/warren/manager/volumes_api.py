@@ -10,7 +10,7 @@ from warren.api import convert, warren_pb2
 from warren.core import volumes
 from warren.core.specs import Edit
 from warren.manager.authorization import Caller
-from warren.manager.changing import NOTHING, Intent, Wish, carry_out
+from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
 from warren.manager.sessions import Sessions
 from warren.model.errors import WarrenError
@@ -65,8 +65,7 @@ class VolumesApi:
         )
         did = "created" if edit.before is None else "changed"
         return Intent(
-            needed=edit.needed,
-            command=command if edit.needed else NOTHING,
+            command=command if edit.needed else None,
             version=edit.version,
             answer=lambda changed, version: replace(answer, changed=changed, version=version),
             summary=f"volume {edit.after.name} {did}",
@@ -123,11 +122,11 @@ class VolumesApi:
             if stored is not None and needed:
                 wish.require_version(stored.version, f"volume {request.name}")
                 volumes.check_unused(state, request.name)
+            remove = RemoveVolume(
+                name=request.name, expected_version=request.expected_version, now=now
+            )
             return Intent(
-                needed=needed,
-                command=RemoveVolume(
-                    name=request.name, expected_version=request.expected_version, now=now
-                ),
+                command=remove if needed else None,
                 version=stored.version if stored is not None else state.index,
                 answer=lambda changed, _: warren_pb2.DeleteVolumeResponse(changed=changed),
                 summary=f"volume {request.name} removed",
@@ -159,8 +158,7 @@ class VolumesApi:
                 after=convert.to_message(after if after is not None and needed else stored),
             )
             return Intent(
-                needed=needed,
-                command=command if needed else NOTHING,
+                command=command if needed else None,
                 version=stored.version,
                 answer=lambda changed, _: _changed(response, changed),
                 summary=f"volume {request.name} released",

@@ -3,8 +3,9 @@
 Managers of two versions of Warren run side by side while a cluster is upgraded, and all must make
 the same of the log. So a command, and a field of what commands carry, that older managers lack is
 listed here with the version it came with; `store/` puts that into the log with the command,
-proposes it only when all members know it, and lets a member that does not know it stop. What was
-listed once is never changed: another meaning is another command.
+proposes it only when all members know it, and lets a member that does not know it stop. What of a
+state such commands leave behind is listed, too: a log that begins with a state has no commands that
+would say it. What was listed once is never changed: another meaning is another command.
 """
 
 from collections.abc import Mapping
@@ -19,10 +20,13 @@ from warren.model.secrets import (
     KeyLock,
     SecretKeys,
     SecretReference,
+    VersionedConfig,
+    VersionedSecret,
 )
-from warren.model.services import ServiceSpec, TaskTemplate
+from warren.model.services import Revision, ServiceSpec, TaskTemplate
 from warren.model.tasks import Task
-from warren.model.volumes import MountSpec
+from warren.model.volumes import MountSpec, Volume
+from warren.state.cluster import ClusterState
 from warren.state.commands import (
     AddSecretKey,
     Command,
@@ -48,6 +52,8 @@ SINCE: Mapping[type, int] = {
     StartRollout: 2,
     SetRollout: 2,
     RecordAnalysis: 2,
+    Rollout: 2,
+    Revision: 2,
     SetSecretKeys: 3,
     AddSecretKey: 3,
     ResealSecrets: 3,
@@ -57,15 +63,19 @@ SINCE: Mapping[type, int] = {
     RemoveConfig: 3,
     SecretReference: 3,
     ConfigReference: 3,
+    SecretKeys: 3,
+    VersionedSecret: 3,
+    VersionedConfig: 3,
     PutVolume: 4,
     RemoveVolume: 4,
     ForgetVolume: 4,
     ReleaseVolume: 4,
     MountSpec: 4,
+    Volume: 4,
     LockSecretKeys: 4,
     KeyLock: 4,
 }
-"""Commands, and other types inside of them, that came after version 1."""
+"""Commands, and other types inside of them or of the state, that came after version 1."""
 FIELDS_SINCE: Mapping[tuple[type, str], int] = {
     (ServiceSpec, "update"): 2,
     (UpdatePolicy, "pin"): 3,
@@ -85,11 +95,9 @@ FIELDS_SINCE: Mapping[tuple[type, str], int] = {
 """Fields that came after their type; they count only where they are not at their default."""
 
 
-def version_of(command: Command) -> int:
-    """The oldest command set that knows all of `command`."""
-    if not SINCE and not FIELDS_SINCE:
-        return 1
-    return _newest(command)
+def version_of(value: Command | ClusterState) -> int:
+    """The oldest command set that knows all of it."""
+    return _newest(value)
 
 
 def _newest(value: object) -> int:

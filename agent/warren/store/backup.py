@@ -55,8 +55,7 @@ class Archive:
         return self._archive.pieces(passphrase)
 
     def state(self, passphrase: Secret) -> ClusterState:
-        """The whole state. What `check` does is done first."""
-        self.check()
+        """The whole state. Call `check` before, as for `pieces`."""
         data = b"".join(self.pieces(passphrase))
         try:
             message = warren_pb2.ClusterState.FromString(data)

@@ -13,7 +13,7 @@ write the same snapshot, and each can restore the other's.
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from warren.store import store_pb2
 from warren.store.log import StateMachine
@@ -88,8 +88,13 @@ class Remembering:
         )
 
 
+def first_snapshot(state: Iterable[bytes], version: int) -> Iterator[bytes]:
+    """For a log that begins with `state`, which commands of up to `version` made elsewhere."""
+    return _pieces(store_pb2.SnapshotHead(format=FORMAT, version=version), [], state)
+
+
 def _pieces(
-    head: store_pb2.SnapshotHead, outcomes: list[tuple[str, bytes]], state: Iterator[bytes]
+    head: store_pb2.SnapshotHead, outcomes: list[tuple[str, bytes]], state: Iterable[bytes]
 ) -> Iterator[bytes]:
     for key, outcome in outcomes:
         head.outcomes.add(key=key, outcome=outcome)

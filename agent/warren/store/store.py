@@ -27,7 +27,7 @@ PIECE_OBJECTS = 50
 """In a piece of a snapshot: about a millisecond's work."""
 PIECE_VALUES = 2
 """The same of secrets and configs, which may have megabytes."""
-_MAPS = ("nodes", "services", "tasks", "tokens", "secrets", "configs")
+_MAPS = ("nodes", "services", "tasks", "tokens", "secrets", "configs", "volumes")
 """The fields of a state that grow with the cluster."""
 PROPOSE_TIMEOUT = timedelta(seconds=10)
 BARRIER_TIMEOUT = timedelta(seconds=5)
@@ -183,9 +183,8 @@ class _Replica:
 
 def pieces(state: ClusterState) -> Iterator[bytes]:
     """The state's message, a few objects at a time: protobuf joins what is concatenated."""
-    yield _bytes(
-        ClusterState(index=state.index, cluster=state.cluster, secret_keys=state.secret_keys)
-    )
+    none: dict[str, Any] = {name: {} for name in _MAPS}
+    yield _bytes(replace(state, **none))  # whatever is not in a piece of its own
     for name in _MAPS:
         objects = maps.ordered(getattr(state, name))
         count = PIECE_VALUES if name in ("secrets", "configs") else PIECE_OBJECTS

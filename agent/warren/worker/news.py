@@ -1,4 +1,4 @@
-"""Waiting for something that is missing, and saying what."""
+"""Waiting for what others bring, and saying what is missing."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,6 +15,10 @@ class News:
         self._event.set()
         self._event = asyncio.Event()
 
+    async def wait(self) -> None:
+        """Until there is something new."""
+        await self._event.wait()
+
     async def wait_complete(
         self, missing: Callable[[], str], say: Callable[[str], None] = lambda _: None
     ) -> None:
@@ -24,4 +28,4 @@ class News:
             if sentence != said:
                 say(sentence)
             said = sentence
-            await self._event.wait()
+            await self.wait()

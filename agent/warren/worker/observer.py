@@ -15,6 +15,7 @@ from datetime import timedelta
 from warren.drivers.ports import Runtime
 from warren.model.errors import WarrenError
 from warren.model.instances import Instance
+from warren.worker.news import News
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Observer:
         self._runtime = runtime
         self._seen = seen
         self._asked = asyncio.Event()
-        self._news = asyncio.Event()
+        self._news = News()
         self._answering = True
         self._gone: dict[str, int] = {}
         """Tasks of which nothing is left, with the look that may still have seen something."""
@@ -89,8 +90,7 @@ class Observer:
         seen = [i for i in instances if self._gone.get(i.task_id, 0) < number]
         self._gone = {key: last for key, last in self._gone.items() if last >= number}
         self.last = Look(number=number, instances=_by_task(seen))
-        self._news.set()
-        self._news = asyncio.Event()
+        self._news.tell()
         self._seen()
 
 

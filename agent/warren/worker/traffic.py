@@ -17,6 +17,7 @@ from warren.model.assignments import Assignment, ServiceTraffic
 from warren.model.nodes import HeldPort
 from warren.model.tasks import Task
 from warren.worker.keeper import Keeper
+from warren.worker.news import News
 from warren.worker.reporter import Reporter
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Traffic:
         self._changed = asyncio.Event()
         self._in_kernel: Mapping[str, ServiceTraffic] | None = None
         """None: it is not known what an earlier process left there."""
-        self._brought = asyncio.Event()
+        self._brought = News()
         self._names = dns.Names()
         self._balancer = Keeper(
             "virtual addresses",
@@ -139,8 +140,7 @@ class Traffic:
 
     def _note_balanced(self, wish: _Wish) -> None:
         self._in_kernel = wish.services
-        self._brought.set()
-        self._brought = asyncio.Event()
+        self._brought.tell()
         self._carried(wish.assignment.index)
 
     async def _balance(self, wish: _Wish) -> None:

@@ -15,6 +15,7 @@ import grpc
 import warren
 from warren.api import convert, exposition, warren_pb2
 from warren.api.metrics_server import MetricsServer
+from warren.bootstrap import volume_places
 from warren.config import Config
 from warren.core import dns
 from warren.core.placeholders import NodeFacts
@@ -180,6 +181,7 @@ class Worker:
                 group.create_task(self._renewal.run()),
                 group.create_task(self._log_rotation.run()),
                 group.create_task(self._volumes.run()),
+                group.create_task(self._remove_leftovers()),
             ]
             await stop.wait()
             self._sessions.close(is_away=not await self._host_ends())
@@ -190,6 +192,16 @@ class Worker:
         self._save_assignment()
         self._store.close()
         await self._close_drivers()
+
+    async def _remove_leftovers(self) -> None:
+        """Of restores that were broken off. Large ones take a while."""
+        try:
+            removed = await asyncio.to_thread(volume_places.remove_leftovers, self._config)
+        except OSError as error:
+            log.warning("what a restore that was broken off has left stays: %s", error)
+            return
+        for path in removed:
+            log.info("removed %s: a restore that was broken off had left it", path)
 
     def _assigned(self, assignment: Assignment) -> None:
         """A manager has spoken."""

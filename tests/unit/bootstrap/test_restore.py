@@ -18,10 +18,10 @@ from warren.model.secrets import FileKey, FileKind
 from warren.model.services import Secret
 from warren.model.tasks import TaskState
 from warren.model.views import BackupHead
-from warren.state import invariants
+from warren.state import invariants, versions
 from warren.state.cluster import ClusterState
 from warren.store import backup, locking, passphrases, sealing
-from warren.store.idempotency import Remembering
+from warren.store.idempotency import Remembering, TooNew
 from warren.store.locking import Keyring
 from warren.store.passphrases import Cost
 from warren.store.raft import inspection
@@ -30,6 +30,7 @@ from warren.store.raft.journal import Identity
 from warren.store.raft.snapshot_files import SnapshotFiles
 from warren.testing.builders import (
     NOON,
+    a_config,
     a_node,
     a_secret,
     a_service,
@@ -225,6 +226,18 @@ def test_a_backup_is_known_again_in_its_copy(archive: Path, tmp_path: Path) -> N
     assert names == {"c1 100 2026-06-01T12:00:00.000000Z"}
 
 
+def test_the_log_that_it_begins_says_who_can_read_it(config: Config, tmp_path: Path) -> None:
+    """The backup says what its maker knew; what counts is what is in it."""
+    state = replace(a_backed_up_state(), configs={"nginx": a_config()})
+    path = write(tmp_path / "configs.backup", commands_version=4, state=state)
+
+    made = restore.restore_cluster(config, path, PASSPHRASE, "m1", [M1])
+
+    with pytest.raises(TooNew, match="effect of commands of version 3 and this manager knows 2"):
+        stored(config, made, version=2)
+    assert stored(config, made, version=3).configs == state.configs
+
+
 def test_a_secret_that_was_altered_is_named_and_the_rest_comes_back(
     config: Config, tmp_path: Path
 ) -> None:
@@ -275,14 +288,16 @@ def secret_key(name: str) -> FileKey:
     return FileKey(kind=FileKind.SECRET, name=name, number=1)
 
 
-def stored(config: Config, made: Membership) -> ClusterState:
-    """The state that the restored manager begins with."""
+def stored(
+    config: Config, made: Membership, version: int = versions.COMMANDS_VERSION
+) -> ClusterState:
+    """The state that the restored manager begins with, read by one that knows `version`."""
     disk = RealDisk(node_files.raft_path(config))
     assert inspection.read(disk, Identity(cluster_id="c1", node_id=made.node_id)) is not None
     data = SnapshotFiles(disk, "c1").open()
     disk.close()
     machine = FakeMachine()
-    Remembering(machine).restore(data)
+    Remembering(machine, version).restore(data)
     message = warren_pb2.ClusterState.FromString(machine.snapshot_bytes)
     return convert.from_message(message, ClusterState)
 

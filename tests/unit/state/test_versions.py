@@ -3,19 +3,49 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
 from warren.model.nodes import NodeDescription
 from warren.model.rollouts import Pin, Strategy, UpdatePolicy
+from warren.model.secrets import (
+    ConfigSpec,
+    KeyEncryptionKey,
+    KeyLock,
+    SecretKeys,
+    SecretSpec,
+    WrappedKey,
+)
 from warren.model.services import ServiceMode, ServiceSpec
+from warren.model.volumes import VolumeSpec
 from warren.state import versions
+from warren.state.apply import apply
+from warren.state.cluster import ClusterState
 from warren.state.commands import (
+    Applied,
     Batch,
     Command,
     CreateTask,
+    LockSecretKeys,
+    PutConfig,
+    PutSecret,
     PutService,
+    PutVolume,
     RemoveJoinToken,
     SetNodeDescription,
+    SetSecretKeys,
+    StartRollout,
 )
-from warren.testing.builders import NOON, a_mount, a_spec, a_task
+from warren.testing.builders import (
+    NOON,
+    a_config,
+    a_mount,
+    a_secret_version,
+    a_service,
+    a_spec,
+    a_state,
+    a_task,
+)
+
+from tests.unit.strategies import COMMANDS, states
 
 PUT = PutService(spec=a_spec(replicas=3), expected_version=0, now=NOON)
 REMOVE = RemoveJoinToken(token_id="x")
@@ -84,3 +114,64 @@ def test_a_secret_for_pulls_needs_managers_that_know_it() -> None:
 
     assert versions.version_of(PutService(spec=spec, expected_version=0, now=NOON)) == 4
     assert versions.version_of(CreateTask(task=replace(a_task(), template=template))) == 4
+
+
+WRAPPED = WrappedKey(kek="k1", nonce=b"n", data=b"d")
+LOCK = KeyLock(
+    id="l1",
+    created_at=NOON,
+    salt=b"salt",
+    scrypt_log_n=17,
+    scrypt_r=8,
+    scrypt_p=1,
+    nonce=b"nonce",
+    data=b"data",
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        PutService(spec=a_spec("other"), expected_version=0, now=NOON),
+        StartRollout(spec=a_spec(image="web:2"), expected_version=1, rollout_id="r", now=NOON),
+        SetSecretKeys(keys=SecretKeys(keys=(), hash_key=WRAPPED)),
+        PutSecret(
+            spec=SecretSpec(name="db"), value=a_secret_version(), expected_version=0, now=NOON
+        ),
+        PutConfig(
+            spec=ConfigSpec(name="nginx"),
+            value=a_config().versions[0],
+            expected_version=0,
+            now=NOON,
+        ),
+        PutVolume(spec=VolumeSpec(name="data"), id="v1", expected_version=0, now=NOON),
+    ],
+    ids=lambda command: type(command).__name__,
+)
+def test_a_state_needs_what_the_command_needed_that_made_it(command: Command) -> None:
+    before = a_state(services=[a_service()])
+
+    after, outcome = apply(before, command)
+
+    assert isinstance(outcome, Applied)
+    assert versions.version_of(before) == 1
+    assert versions.version_of(after) == versions.version_of(command)
+
+
+def test_a_state_with_a_lock_needs_managers_that_know_locks() -> None:
+    key = KeyEncryptionKey(id="k1", created_at=NOON, locked=WRAPPED)
+    keys = SecretKeys(keys=(key,), hash_key=WRAPPED, lock=LOCK)
+
+    assert versions.version_of(LockSecretKeys(lock=LOCK, keys=(key,))) == 4
+    assert versions.version_of(replace(a_state(), secret_keys=keys)) == 4
+    assert versions.version_of(replace(a_state(), secret_keys=replace(keys, lock=None))) == 4
+
+
+@given(states(), COMMANDS)
+def test_no_command_leaves_more_in_a_state_than_it_says(
+    before: ClusterState, command: Command
+) -> None:
+    after, _ = apply(before, command)
+
+    least = max(versions.version_of(before), versions.version_of(command))
+    assert versions.version_of(after) <= least

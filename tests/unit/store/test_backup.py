@@ -58,6 +58,7 @@ def test_a_state_comes_back_whole() -> None:
 
     archive = opened(an_archive(content))
 
+    archive.check()
     assert archive.head == HEAD
     assert archive.state(PASSPHRASE) == STATE
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -16,8 +17,21 @@ from warren.state.commands import (
     RemoveJoinToken,
     RemoveService,
 )
-from warren.store.store import Store
-from warren.testing.builders import NOON, a_cluster, a_node, a_service, a_spec, a_state
+from warren.store import sealing
+from warren.store.store import PIECE_OBJECTS, Store, pieces
+from warren.testing.builders import (
+    NOON,
+    a_cluster,
+    a_config,
+    a_node,
+    a_secret,
+    a_service,
+    a_spec,
+    a_state,
+    a_task,
+    a_token,
+    a_volume,
+)
 from warren.testing.fake_log import FakeLog
 
 EMPTY = a_state()
@@ -117,8 +131,18 @@ async def test_started_again_it_has_the_same_state() -> None:
 
 
 async def test_a_snapshot_holds_the_whole_state() -> None:
-    state = a_state(nodes=[a_node("w1")], services=[a_service()])
-    store = Store(FakeLog(snapshot=snapshot_of(state)))
+    state = a_state(
+        nodes=[a_node(f"w{number}") for number in range(PIECE_OBJECTS + 1)],
+        services=[a_service()],
+        tasks=[a_task()],
+        tokens=[a_token()],
+        secrets=[a_secret()],
+        configs=[a_config()],
+        volumes=[a_volume()],
+    )
+    state = replace(state, secret_keys=sealing.new_keys("c1", NOON))
+    assert [field.name for field in fields(state) if not getattr(state, field.name)] == []
+    store = Store(FakeLog(snapshot=b"".join(pieces(state))))
 
     await store.start()
 

@@ -60,6 +60,15 @@ async def test_says_hello_then_runs_what_is_assigned(tmp_path: Path) -> None:
     assert len(await worker.runtime.instances()) == 1, "ending the worker ends no task"
 
 
+async def test_removes_what_a_restore_that_was_broken_off_has_left(tmp_path: Path) -> None:
+    part = tmp_path / "volumes" / ".data.v1.restored"
+    part.mkdir(parents=True)
+
+    async with RunningWorker(tmp_path, "127.0.0.1:1"), asyncio.timeout(10):
+        while part.exists():  # noqa: ASYNC110 - a thread removes it
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("host_ends", [False, True])
 async def test_says_that_it_will_be_back_unless_its_host_ends(
     tmp_path: Path, host_ends: bool

@@ -209,6 +209,7 @@ class RunningWorker:
         self.config = Config(
             state_dir=directory / "state",
             log_dir=directory / "logs",
+            volumes_dir=directory / "volumes",
             advertise_address="10.77.0.21",
             mesh_interface="warren-test",
         )

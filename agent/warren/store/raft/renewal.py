@@ -6,9 +6,8 @@ start, and others are added to it as to any cluster. Whoever was a member and is
 is noted as removed: it can never come back with what it has.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from warren.store.idempotency import Remembering
 from warren.store.raft import members
 from warren.store.raft.disks import Disk
 from warren.store.raft.entries import Entry, Kind
@@ -25,15 +24,15 @@ def found_from_state(
     disk: Disk,
     identity: Identity,
     address: str,
-    state: Iterable[bytes],
+    snapshot: Iterable[bytes],
     *,
     removed: Sequence[str] = (),
     new_disk_id: str,
 ) -> None:
-    """A log that begins with a snapshot of `state`, in pieces as a state machine gives it."""
+    """A log that begins with `snapshot`, in pieces as a state machine gives it."""
     meta = Meta(index=1, term=FIRST_TERM, configuration=_alone(identity, address, removed))
     files = SnapshotFiles(disk, identity.cluster_id)
-    files.publish(files.write(meta, Remembering(_Kept(state)).snapshot()))
+    files.publish(files.write(meta, snapshot))
     journal, _ = open_journal(disk, identity, new_disk_id)
     journal.save_state(FIRST_TERM, None)
     journal.restart(meta.index, meta.term)
@@ -87,19 +86,3 @@ def _copy_snapshot(source: Disk, disk: Disk) -> None:
         copy.close()
         disk.rename("snapshot.tmp", name)
         disk.sync_names()
-
-
-class _Kept:
-    """A state machine that holds a state which was kept, and is only ever asked for it."""
-
-    def __init__(self, state: Iterable[bytes]) -> None:
-        self._state = state
-
-    def apply(self, command: bytes) -> bytes:
-        raise AssertionError(command)
-
-    def snapshot(self) -> Iterator[bytes]:
-        return iter(self._state)
-
-    def restore(self, snapshot: bytes) -> None:
-        raise AssertionError(snapshot)
