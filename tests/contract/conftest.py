@@ -19,9 +19,10 @@ from tests.contract.private_containerd import PrivateContainerd
 CLUSTER = "contract"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="package", autouse=True)
 def private_network() -> Iterator[None]:
-    """The test run's own network namespace, for everything that follows."""
+    """A network namespace for all that this process tests: addresses, ports and rules that tests
+    name are its own, so several runs, or workers of one, do not meet."""
     namespaces.require("ip")
     with namespaces.own_network():
         yield
