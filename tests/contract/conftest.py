@@ -19,6 +19,14 @@ from tests.contract.private_containerd import PrivateContainerd
 CLUSTER = "contract"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A worker takes whole files, whose tests share what is slow to build. Those of processes that
+    elect a leader are one group: two clusters at once would take each other's processor time."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="package", autouse=True)
 def private_network() -> Iterator[None]:
     """A network namespace for all that this process tests: addresses, ports and rules that tests
