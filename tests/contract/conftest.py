@@ -11,20 +11,33 @@ from warren.drivers.containerd import Containerd
 from warren.drivers.ports import ExecOutput, Runtime
 from warren.model.errors import DeadlineExceeded
 from warren.testing.fake_runtime import FakeRuntime, Program
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.contract import images, namespaces, orders, private_containerd
 from tests.contract.balanced_network import Network
 from tests.contract.private_containerd import PrivateContainerd
 
 CLUSTER = "contract"
+STARTS_MEMBERS = frozenset(
+    f"test_{name}"
+    for name in ("autolock", "joining", "log_under_fire", "managers", "managers_refuse")
+)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A worker takes whole files, whose tests share what is slow to build. Those of processes that
-    elect a leader are one group: two clusters at once would take each other's processor time."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Of tests to workers, when there are several."""
+    return WholeFiles(config, log)
+
+
+class WholeFiles(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """A worker takes whole files, whose tests share what is slow to build, and one worker takes all
+    that start members as processes: two clusters at once would disturb each other's elections."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "members" if Path(file).stem in STARTS_MEMBERS else file
 
 
 @pytest.fixture(scope="package", autouse=True)

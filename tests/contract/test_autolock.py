@@ -22,8 +22,6 @@ from warren.store.sealing import Sealer
 from tests.contract.manager_processes import Host, form, hosts, members, wait_until
 
 PASSPHRASE, OTHER = Secret("correct horse 41"), Secret("battery staple 7")
-pytestmark = pytest.mark.xdist_group("managers")
-
 EVERYONE = ["m1", "m2", "m3"]
 PATIENCE = timedelta(minutes=2)
 COUNT = 150

@@ -33,8 +33,6 @@ from tests.contract.manager_processes import (
     wait_until,
 )
 
-pytestmark = pytest.mark.xdist_group("managers")
-
 API = SPEC.api_port
 
 

@@ -20,8 +20,6 @@ from warren.testing.linearizability import Kind, Operation, unexplained
 from tests.contract.raft_members import a_pki
 from tests.contract.raft_process import Member
 
-pytestmark = pytest.mark.xdist_group("managers")
-
 SECONDS = float(os.environ.get("WARREN_FIRE_SECONDS", "12"))
 PORT = 21645
 CLIENTS = 12

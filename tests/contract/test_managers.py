@@ -15,8 +15,6 @@ from warren.model.services import ServiceSpec
 
 from tests.contract.manager_processes import Host, form, hosts, members, wait_until
 
-pytestmark = pytest.mark.xdist_group("managers")
-
 EVERYONE = ["m1", "m2", "m3"]
 
 

@@ -20,8 +20,6 @@ from warren.store.store import Store
 
 from tests.contract.manager_processes import SPEC, Host, form, hosts, members, wait_until
 
-pytestmark = pytest.mark.xdist_group("managers")
-
 RESTART = 1
 PORTS = replace(SPEC, api_port=21643, join_port=21644, raft_port=21645)
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
