@@ -75,7 +75,7 @@ types: setup ## mypy --strict and the import contracts
 	@tools/run-tests types contracts
 
 unit: setup ## Unit, simulation and contract tests
-	@tools/run-tests unit simulation contract
+	@tools/run-tests unit contract+simulation alone
 
 modules: setup ## The Ansible modules against a manager in memory
 	@tools/run-tests modules

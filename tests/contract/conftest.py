@@ -11,17 +11,39 @@ from warren.drivers.containerd import Containerd
 from warren.drivers.ports import ExecOutput, Runtime
 from warren.model.errors import DeadlineExceeded
 from warren.testing.fake_runtime import FakeRuntime, Program
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.contract import images, namespaces, orders, private_containerd
 from tests.contract.balanced_network import Network
 from tests.contract.private_containerd import PrivateContainerd
 
 CLUSTER = "contract"
+STARTS_MEMBERS = frozenset(
+    f"test_{name}"
+    for name in ("autolock", "joining", "log_under_fire", "managers", "managers_refuse")
+)
 
 
-@pytest.fixture(scope="package")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Of tests to workers, when there are several."""
+    return WholeFiles(config, log)
+
+
+class WholeFiles(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """A worker takes whole files, whose tests share what is slow to build, and one worker takes all
+    that start members as processes: two clusters at once would disturb each other's elections."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "members" if Path(file).stem in STARTS_MEMBERS else file
+
+
+@pytest.fixture(scope="package", autouse=True)
 def private_network() -> Iterator[None]:
-    """The test run's own network namespace, for everything that follows."""
+    """A network namespace for all that this process tests: addresses, ports and rules that tests
+    name are its own, so several runs, or workers of one, do not meet."""
     namespaces.require("ip")
     with namespaces.own_network():
         yield

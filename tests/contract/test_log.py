@@ -21,11 +21,24 @@ from warren.testing.fake_log import FakeLog
 from tests.contract.raft_members import Keeper, Pki, a_config, a_pki, address, node_id
 
 TIMEOUT = timedelta(seconds=5)
+_made: list[RaftLog] = []
+"""By the test that runs."""
 
 
 def engine(directory: Path, number: int = 1, limits: Limits | None = None) -> RaftLog:
     config = a_config(directory, number, _pki(directory), limits=limits)
-    return RaftLog(config, on_failure=pytest.fail)
+    _made.append(RaftLog(config, on_failure=pytest.fail))
+    return _made[-1]
+
+
+@pytest.fixture(autouse=True)
+async def nobody_listens_afterwards() -> AsyncIterator[None]:
+    """Nor after a test that failed: the next one has the same addresses."""
+    yield
+    for log in _made:
+        if log._thread is not None:
+            await log.stop()
+    _made.clear()
 
 
 def member(number: int) -> LogMember:

@@ -1,7 +1,7 @@
 """Commands that fail and commands of another version, through real engines."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,17 +29,22 @@ Engine = Callable[..., RaftLog]
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    """Makes a member that knows a version of the command set."""
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    """Makes a member that knows a version of the command set; none of them outlives the test."""
     pki = a_pki(tmp_path / "pki")
+    made: list[RaftLog] = []
 
     def make(
         number: int = 1, version: int = 1, on_failure: Callable[[str], None] = pytest.fail
     ) -> RaftLog:
         config = a_config(tmp_path, number, pki, port=PORT)
-        return RaftLog(replace(config, commands_version=version), on_failure=on_failure)
+        made.append(RaftLog(replace(config, commands_version=version), on_failure=on_failure))
+        return made[-1]
 
-    return make
+    yield make
+    for log in made:
+        if log._thread is not None:
+            await log.stop()
 
 
 async def test_l2_a_command_that_raises_is_answered_and_stops_nobody(

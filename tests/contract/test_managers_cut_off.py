@@ -20,6 +20,8 @@ from warren.model.views import ServiceView
 from tests.contract.manager_networks import BOTH, INPUT, OUTPUT, cut, three_hosts
 from tests.contract.manager_processes import Host, form, members, wait_until
 
+pytestmark = pytest.mark.alone
+
 ROUNDS = 3
 REFUSED_WITHIN = 0.6
 ACCEPTED_WITHIN = 1.0

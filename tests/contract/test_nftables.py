@@ -160,6 +160,7 @@ async def test_clients_are_spread_over_tasks(nftables: Nftables, network: Networ
     assert set(heard.values()) == {SECOND, REMOTE}
 
 
+@pytest.mark.alone
 async def test_nobody_there_is_said_at_once(nftables: Nftables, network: Network) -> None:
     await apply(nftables, a_service())
 

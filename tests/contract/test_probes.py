@@ -196,6 +196,7 @@ async def test_a_tcp_check_asks_for_no_more_than_a_connection(stage: Stage) -> N
     assert await stage.prober.probe(HealthCheck(tcp=TcpCheck()), LOOPBACK, port) == HEALTHY
 
 
+@pytest.mark.alone
 async def test_hundred_checks_that_hang_delay_no_other(stage: Stage) -> None:
     silent = await stage.listen(Listener(silent=True))
     fine = await stage.listen(Listener(statuses={"/": 200}))
