@@ -116,7 +116,7 @@ class _World:
         """Where there was nothing to be done for tasks, when it was last looked at."""
         for task in state.tasks_of(name):
             self._take(task)
-        self.begins = self._first_situation()
+        self.begins = self._anew()
         self._known = self.begins
         self._changed.clear()
 
@@ -164,7 +164,7 @@ class _World:
     def _service(self) -> Service:
         return self._state.services[self._name]
 
-    def _first_situation(self) -> Situation:
+    def _anew(self) -> Situation:
         tasks = self._own.values()
         return situation.of(self._state, self._service, tasks, self._now, carried=self._carried)
 
@@ -174,7 +174,7 @@ class _World:
         if not self._is_stale(known):
             return known
         if not self._can_be_renewed(known):
-            known = self._first_situation()
+            known = self._anew()
         else:
             within = known.slots
             if self._changed:
