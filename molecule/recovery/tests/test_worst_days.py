@@ -34,6 +34,7 @@ from recovery_hosts import (
 from warren.bootstrap import backups
 from warren.client.client import Client, connect
 from warren.model.services import Secret
+from warren.model.volumes import VolumeSpec
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,7 @@ def test_a_recovered_cluster_is_left_alone(client: Client) -> None:
 def test_a_cluster_is_restored_on_new_hosts_by_runs_of_which_two_were_cut_off(
     client: Client, tmp_path: Path, archive: Path
 ) -> None:
+    client.apply_volume(VolumeSpec(name="data", uid=7), ["uid"])
     acknowledged = write_during(lambda: play("backup.yml", "-e", f"warren_backup_dest={tmp_path}"))
     next(tmp_path.glob("*.backup")).rename(archive)
     checked, state = backups.read(archive, Secret(PASSPHRASE))
@@ -105,6 +107,7 @@ def test_a_cluster_is_restored_on_new_hosts_by_runs_of_which_two_were_cut_off(
     with connect(context=FLEET) as restored:
         wait_until(lambda: restored.get_service("hello").status.converged, seconds=60)
         assert restored.get_service("load").service.spec == state.services["load"].spec
+        assert [view.volume for view in restored.list_volumes()] == [state.volumes["data"]]
         nodes = {view.node.spec.name: view.node for view in restored.list_nodes()}
     for address in ADDRESSES:
         assert get(address).startswith("hello from hello")
