@@ -21,15 +21,18 @@ from warren.model.views import ClusterView, NodeView, RolloutView, ServiceStatus
 from warren.state.cluster import ClusterState
 
 
-def service_view(state: ClusterState, name: str, now: datetime) -> ServiceView:
-    """A service with its tasks. NotFound if there is none of that name."""
+def service_view(
+    state: ClusterState, name: str, now: datetime, behind: Collection[Node] = ()
+) -> ServiceView:
+    """A service with its tasks. NotFound if there is none of that name. `behind`: nodes that do not
+    send it traffic yet as the state says."""
     service = state.services.get(name)
     if service is None:
         raise NotFound(f"there is no service {name}")
     tasks = _in_order(state.tasks_of(name))
     return ServiceView(
         service=hiding.of_service(service),
-        status=service_status(state, service, tasks),
+        status=service_status(state, service, tasks, behind),
         tasks=tuple(_shown(task) for task in tasks),
         node_names=tuple(names.node_name(state, task) for task in tasks),
         rollout=_rollout(state, service, tasks, now),
@@ -53,8 +56,13 @@ def _shown(task: Task) -> Task:
     return replace(task, status=replace(task.status, message=_draining(task)))
 
 
-def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...]) -> ServiceStatus:
-    """How far a service is. `tasks` are all of its tasks."""
+def service_status(
+    state: ClusterState,
+    service: Service,
+    tasks: tuple[Task, ...],
+    behind: Collection[Node] = (),
+) -> ServiceStatus:
+    """How far a service is. `tasks` are all of its tasks, `behind` as for its view."""
     within = eligible.numbers(state, service, tasks)
     desired = len(within)
     held = [t for t in tasks if t.slot not in within and eligible.is_held(state, service, t)]
@@ -64,7 +72,7 @@ def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...
     up_to_date = [t for t in running if t.wanted and t.revision == service.revision]
     settled = not service.removing and not vips.explain_none(state, service)
     settled = settled and service.live_rollout is None
-    converged = len(up_to_date) == len(live) == desired and settled
+    converged = len(up_to_date) == len(live) == desired and settled and not behind
     return ServiceStatus(
         desired=desired,
         running=len(running),
@@ -72,7 +80,7 @@ def service_status(state: ClusterState, service: Service, tasks: tuple[Task, ...
         failing=len(_failing(service, tasks, within)),
         converged=converged,
         converged_since=_converged_since(service, up_to_date) if converged else None,
-        reason="" if converged else _reason(state, service, tasks, within),
+        reason="" if converged else _reason(state, service, tasks, within, behind),
         warnings=(*_warnings(state, service), *_without_nodes(state, service, desired, held)),
     )
 
@@ -135,7 +143,11 @@ def _is_sick(task: Task) -> bool:
 
 
 def _reason(
-    state: ClusterState, service: Service, tasks: tuple[Task, ...], within: Collection[int]
+    state: ClusterState,
+    service: Service,
+    tasks: tuple[Task, ...],
+    within: Collection[int],
+    behind: Collection[Node],
 ) -> str:
     """Why the service has not converged: failures, then what waits, then what is on its way."""
     live = [task for task in tasks if not task.status.state.terminal]
@@ -148,6 +160,9 @@ def _reason(
     obstacle = vips.explain_none(state, service) or _obstacle(state, service, tasks, within)
     if not obstacle and service.live_rollout is not None:
         obstacle = f"rollout {service.live_rollout.id} is not over yet"
+    if not obstacle and behind:
+        late = ", ".join(node.spec.name for node in behind) if len(behind) < 4 else ""
+        obstacle = f"{late or names.count(len(behind), 'node')} still to send them traffic"
     return f"{progress}; {obstacle}" if obstacle else progress
 
 

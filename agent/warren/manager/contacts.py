@@ -36,6 +36,10 @@ class Contacts:
         self._carried: dict[str, int] = {}
         self.news: Watch[str] = Watch("")
         """Set to a node's id when what it said may change what is to be done."""
+        self.progress: Watch[str] = Watch("")
+        """Set to a node's id when its rules have followed further."""
+        self.late_since: dict[tuple[str, datetime], float] = {}
+        """By a service's name and creation: since when nodes are late to follow it."""
         self.awaited: frozenset[int] = frozenset()
         """Indexes that something waits for until all carry them. Set by the reconciler."""
 
@@ -44,6 +48,7 @@ class Contacts:
         self._heard_at = dict.fromkeys(node_ids, self._monotonic())
         self._reported.clear()
         self._carried.clear()
+        self.late_since.clear()
 
     async def run(self) -> None:
         """Until cancelled, while this manager leads."""
@@ -91,6 +96,7 @@ class Contacts:
         before = self._carried.get(node_id, 0)
         if before < index:
             self._carried[node_id] = index
+            self.progress.set(node_id)
             if any(before < awaited <= index for awaited in self.awaited):
                 self.news.set(node_id)
 

@@ -18,6 +18,7 @@ from warren.manager.contacts import Contacts
 from warren.manager.credentials import CredentialFiles
 from warren.manager.dispatcher import Dispatcher
 from warren.manager.event_log import EventLog
+from warren.manager.following import Following
 from warren.manager.forwarding import Forwarder
 from warren.manager.founding import found_cluster
 from warren.manager.joining import join_members, refresh_managers, wait_demoted
@@ -54,6 +55,7 @@ class Manager:
             self._forwarder.member,
             self._event_log,
             self._forwarder.unlock_member,
+            Following(contacts),
         )
         router = Router(context, self._forwarder, routes)
         self.dispatcher = Dispatcher(context, sessions, contacts, reports)

@@ -17,6 +17,7 @@ from warren.model.errors import WarrenError
 from warren.model.nodes import NodeState
 from warren.state.cluster import ClusterState
 from warren.state.commands import Batch
+from warren.store.watch import wait_any_newer
 
 logger = logging.getLogger(__name__)
 
@@ -75,15 +76,8 @@ class Reconciler:
 
     async def _wait(self, changes: int, news: int, wake_at: datetime | None) -> None:
         """Until there is something new to look at."""
-        waits = [
-            asyncio.create_task(self._context.store.changes.wait_newer(changes)),
-            asyncio.create_task(self._contacts.news.wait_newer(news)),
-        ]
         timeout = None
         if wake_at is not None:
             timeout = max(0.0, (wake_at - self._context.now()).total_seconds())
-        try:
-            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        store = self._context.store
+        await wait_any_newer((store.changes, changes), (self._contacts.news, news), timeout=timeout)

@@ -16,6 +16,7 @@ from warren.manager.cluster_api import ClusterApi
 from warren.manager.configs_api import ConfigsApi
 from warren.manager.event_log import EventLog
 from warren.manager.events_api import EventsApi
+from warren.manager.following import Following
 from warren.manager.members_api import AskMember, MembersApi, ask_nobody
 from warren.manager.membership_api import MembershipApi
 from warren.manager.mesh_api import MeshApi
@@ -48,9 +49,10 @@ def all_routes(
     ask_member: AskMember = ask_nobody,
     event_log: EventLog | None = None,
     unlock_member: UnlockMember = unlock_nobody,
+    following: Following | None = None,
 ) -> dict[str, Route]:
     """By full method name."""
-    services, nodes = ServicesApi(context), NodesApi(context)
+    services, nodes = ServicesApi(context, following), NodesApi(context)
     cluster, tokens = ClusterApi(context, ask_member), TokensApi(context)
     tasks = TasksApi(context, sessions)
     certificates, membership = CertificatesApi(context), MembershipApi(context)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from warren.api import convert, warren_pb2
 from warren.core import (
@@ -18,19 +19,26 @@ from warren.manager import planning
 from warren.manager.authorization import Caller
 from warren.manager.changing import Intent, Wish, carry_out
 from warren.manager.cluster import ManagerContext
+from warren.manager.following import Following
 from warren.manager.task_files import Opener
+from warren.model.nodes import Node
 from warren.model.services import Service, ServiceSpec
 from warren.model.views import RolloutPlan, ServiceApplied
 from warren.state import apply_rollouts
 from warren.state.cluster import ClusterState
 from warren.state.commands import PutService, RemoveService, StartRollout
+from warren.store.watch import Watch, wait_any_newer
+
+LOOK_AGAIN = 1.0
+"""Seconds, at a service that nodes have not followed: how long one is waited for has an end."""
 
 
 class ServicesApi:
     """Handlers; the names are those of the RPCs."""
 
-    def __init__(self, context: ManagerContext) -> None:
+    def __init__(self, context: ManagerContext, following: Following | None = None) -> None:
         self._context = context
+        self._following = following
         self._opener = Opener(context.keyring)
 
     async def apply_service(
@@ -145,20 +153,30 @@ class ServicesApi:
         state = await store.barrier()
         sent: warren_pb2.ServiceView | None = None
         while sent is None or request.name in state.services:
-            count = store.changes.count
+            seen: list[tuple[Watch[Any], int]] = [(store.changes, store.changes.count)]
+            if self._following is not None and self._behind(state, request.name):
+                seen.append(self._following.seen())
             view = self._view(state, request.name)
             if view != sent:
                 yield view
                 sent = view
-            await store.changes.wait_newer(count)
+            await wait_any_newer(*seen, timeout=LOOK_AGAIN if len(seen) > 1 else None)
             self._context.require_lead()
             state = store.state
 
     def _view(self, state: ClusterState, name: str) -> warren_pb2.ServiceView:
+        behind = self._behind(state, name)
         view: warren_pb2.ServiceView = convert.to_message(
-            views.service_view(state, name, self._context.now())
+            views.service_view(state, name, self._context.now(), behind)
         )
         return view
+
+    def _behind(self, state: ClusterState, name: str) -> tuple[Node, ...]:
+        """Nodes that do not send it traffic as its tasks are yet. Only the leader knows."""
+        service = state.services.get(name)
+        if service is None or self._following is None or not self._context.leads():
+            return ()
+        return self._following.behind(state, service)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ and nothing in between, so no queue grows. Belongs to one event loop.
 """
 
 import asyncio
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -40,3 +40,13 @@ class Watch(Generic[T]):
         while self._count <= count:
             await self._changed.wait()
         return self._count
+
+
+async def wait_any_newer(*seen: tuple[Watch[Any], int], timeout: float | None = None) -> None:
+    """Wait until one of the watches has more values than were seen of it, or for `timeout` s."""
+    waits = [asyncio.create_task(watch.wait_newer(count)) for watch, count in seen]
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

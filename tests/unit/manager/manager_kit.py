@@ -137,6 +137,16 @@ async def running_manager() -> AsyncIterator[RunningManager]:
         assert not node_files.raft_path(config).joinpath(create.BOOTSTRAP_FILE).exists()
 
 
+class Stopwatch:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def read(self) -> float:
+        return self.seconds
+
+
 class ScriptedWorker:
     """The worker's end of a session, without a network between."""
 

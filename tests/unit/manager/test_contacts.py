@@ -8,17 +8,9 @@ from warren.core.reconcile import reconcile
 from warren.manager.contacts import Contacts
 from warren.testing.builders import NOON, a_node, a_state, counting_ids
 
+from tests.unit.manager.manager_kit import Stopwatch
+
 DAY = timedelta(days=1)
-
-
-class Stopwatch:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def read(self) -> float:
-        return self.seconds
 
 
 def test_a_contact_is_as_long_ago_as_has_passed() -> None:
