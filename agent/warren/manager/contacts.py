@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from warren.store.watch import Watch
 
@@ -101,8 +102,8 @@ class Contacts:
                 self.news.set(node_id)
 
     def carried(self) -> Mapping[str, int]:
-        """By node id; the caller may keep it."""
-        return dict(self._carried)
+        """By node id, as it is whenever one looks."""
+        return MappingProxyType(self._carried)
 
     def _note_standstill(self) -> None:
         """Who spoke while nobody listened is not known: that time counts for nobody's silence."""

@@ -54,7 +54,7 @@ class NodesApi:
                 prepare=lambda: self._demote(node, after),
             )
 
-        if "roles" in request.fields:
+        if "roles" in request.fields and not _is_manager(given):
             await self._meet_without(request.name)
         return await carry_out(self._context, wish, decide)
 

@@ -107,13 +107,16 @@ class ServicesApi:
     async def get_service(
         self, request: warren_pb2.GetServiceRequest, caller: Caller
     ) -> warren_pb2.ServiceView:
-        return self._view(await self._context.read(stale=request.stale), request.name)
+        state = await self._context.read(stale=request.stale)
+        return self._view(state, request.name, self._behind(state, request.name))
 
     async def list_services(
         self, request: warren_pb2.ListServicesRequest, caller: Caller
     ) -> warren_pb2.ListServicesResponse:
         state = await self._context.read(stale=request.stale)
-        found = [self._view(state, name) for name in sorted(state.services)]
+        found = [
+            self._view(state, name, self._behind(state, name)) for name in sorted(state.services)
+        ]
         return warren_pb2.ListServicesResponse(services=found)
 
     async def delete_service(
@@ -154,18 +157,20 @@ class ServicesApi:
         sent: warren_pb2.ServiceView | None = None
         while sent is None or request.name in state.services:
             seen: list[tuple[Watch[Any], int]] = [(store.changes, store.changes.count)]
-            if self._following is not None and self._behind(state, request.name):
+            behind = self._behind(state, request.name)
+            if self._following is not None and behind:
                 seen.append(self._following.seen())
-            view = self._view(state, request.name)
+            view = self._view(state, request.name, behind)
             if view != sent:
                 yield view
                 sent = view
-            await wait_any_newer(*seen, timeout=LOOK_AGAIN if len(seen) > 1 else None)
+            await wait_any_newer(*seen, timeout=LOOK_AGAIN if behind else None)
             self._context.require_lead()
             state = store.state
 
-    def _view(self, state: ClusterState, name: str) -> warren_pb2.ServiceView:
-        behind = self._behind(state, name)
+    def _view(
+        self, state: ClusterState, name: str, behind: tuple[Node, ...]
+    ) -> warren_pb2.ServiceView:
         view: warren_pb2.ServiceView = convert.to_message(
             views.service_view(state, name, self._context.now(), behind)
         )
