@@ -1,7 +1,7 @@
 """Members of a real log over loopback: certificates, addresses, a state machine that keeps all."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from warren.bootstrap import certificates
 from warren.bootstrap.certificates import Authority
 from warren.store.raft.compaction import Limits
-from warren.store.raft.engine import RaftConfig
+from warren.store.raft.engine import RaftConfig, RaftLog
 from warren.store.raft.raft_state import Timing
 from warren.store.raft.tls import TlsFiles
 from warren.store.raft.transport import Contact
@@ -83,6 +83,13 @@ def a_config(
         limits=limits or Limits(),
         timing=timing or Timing(),
     )
+
+
+async def stop_all(logs: Iterable[RaftLog]) -> None:
+    """Those that still run, also after a test that failed: the next one has the same addresses."""
+    for log in logs:
+        if log._thread is not None:
+            await log.stop()
 
 
 class Keeper:

@@ -18,7 +18,7 @@ from warren.store.raft.compaction import Limits
 from warren.store.raft.engine import RaftLog
 from warren.testing.fake_log import FakeLog
 
-from tests.contract.raft_members import Keeper, Pki, a_config, a_pki, address, node_id
+from tests.contract.raft_members import Keeper, Pki, a_config, a_pki, address, node_id, stop_all
 
 TIMEOUT = timedelta(seconds=5)
 _made: list[RaftLog] = []
@@ -33,11 +33,8 @@ def engine(directory: Path, number: int = 1, limits: Limits | None = None) -> Ra
 
 @pytest.fixture(autouse=True)
 async def nobody_listens_afterwards() -> AsyncIterator[None]:
-    """Nor after a test that failed: the next one has the same addresses."""
     yield
-    for log in _made:
-        if log._thread is not None:
-            await log.stop()
+    await stop_all(_made)
     _made.clear()
 
 

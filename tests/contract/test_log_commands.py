@@ -16,7 +16,7 @@ from warren.store.raft.engine import RaftLog
 from warren.store.store import Store
 from warren.testing.builders import a_cluster, a_node
 
-from tests.contract.raft_members import Keeper, a_config, a_pki, address, node_id
+from tests.contract.raft_members import Keeper, a_config, a_pki, address, node_id, stop_all
 
 PORT = 21945
 TIMEOUT = timedelta(seconds=5)
@@ -42,9 +42,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
         return made[-1]
 
     yield make
-    for log in made:
-        if log._thread is not None:
-            await log.stop()
+    await stop_all(made)
 
 
 async def test_l2_a_command_that_raises_is_answered_and_stops_nobody(
